@@ -1,0 +1,259 @@
+"""Every error callfare raises, in one tree, each with a stable code.
+
+The code is the same string in Python, HTTP, MCP and on the command line. A message says what is wrong, with the
+numbers a person needs, and ends with the next step where there is one.
+
+CallfareError
+├── Refused                       before a call is made; nothing was written
+│   ├── InsufficientCredit        insufficient_credit
+│   ├── UnpricedModel             unpriced_model
+│   ├── UserRequired              user_required
+│   └── LedgerUnavailable         ledger_unavailable
+├── InvalidInput                  invalid_input
+│   ├── InvalidAmount             invalid_amount
+│   │   └── AmountOutOfRange      amount_out_of_range
+│   ├── InvalidQuantity           invalid_quantity
+│   ├── InvalidTime               invalid_time
+│   ├── InvalidUser               invalid_user
+│   ├── InvalidMetadata           invalid_metadata
+│   ├── UnknownMeter              unknown_meter
+│   ├── UnknownWorkflow           unknown_workflow
+│   └── MissingAttribute          missing_attribute
+├── NotFound                      not_found
+│   ├── RunNotFound               run_not_found
+│   ├── ChargeNotFound            charge_not_found
+│   └── LedgerNotFound            ledger_not_found
+├── Conflict                      conflict
+│   ├── KeyConflict               key_conflict
+│   ├── RunClosed                 run_closed
+│   └── JobSettled                job_settled
+└── Misconfigured                 misconfigured
+    ├── PriceBookInvalid          price_book_invalid
+    ├── SchemaNewer               schema_newer
+    └── LedgerCorrupt             ledger_corrupt
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from callfare.money import Credits
+
+
+class CallfareError(Exception):
+    """The base of every error that callfare raises on purpose."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def facts(self) -> dict[str, object]:
+        """Return the error as plain values: code, message, param and the numbers it carries."""
+        return {"code": self.code, "message": self.message, "param": self.param}
+
+
+class Refused(CallfareError):
+    """The call was not made, and nothing was written."""
+
+    code = "refused"
+
+
+class InsufficientCredit(Refused):
+    """The account cannot cover the amount. Retry after a grant."""
+
+    code = "insufficient_credit"
+
+    def __init__(self, user: str, *, needed: Credits, available: Credits) -> None:
+        self.user = user
+        self.needed = needed
+        self.available = available
+        self.shortfall = needed - available
+        super().__init__(
+            f"{user} needs {needed} credits and has {available} available, {self.shortfall} short; "
+            f"grant more with `callfare grant {user} {self.shortfall}`",
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with what was needed, what was available and the difference, as decimal strings."""
+        return super().facts() | {
+            "user": self.user,
+            "needed": str(self.needed),
+            "available": str(self.available),
+            "shortfall": str(self.shortfall),
+        }
+
+
+class UnpricedModel(Refused):
+    """No price is in force for the model, so a run may not call it."""
+
+    code = "unpriced_model"
+
+    def __init__(self, model: str, *, reason: str) -> None:
+        self.model = model
+        self.reason = reason
+        super().__init__(f"{model} has no price: {reason}; add a rate for it to a price book", param="model")
+
+
+class UserRequired(Refused):
+    """The call names no user, and this ledger was opened with require_user=True."""
+
+    code = "user_required"
+
+
+class LedgerUnavailable(Refused):
+    """The ledger did not answer in time. Nothing is known to be written; retry with the same key."""
+
+    code = "ledger_unavailable"
+
+
+class InvalidInput(CallfareError):
+    """A value cannot be accepted; `param` names it. Nothing was written."""
+
+    code = "invalid_input"
+
+
+class InvalidAmount(InvalidInput):
+    """An amount of credits or dollars is not a finite decimal, or has the wrong sign."""
+
+    code = "invalid_amount"
+
+
+class AmountOutOfRange(InvalidAmount):
+    """An amount or a total would leave the range of the ledger, about 9.2 billion credits."""
+
+    code = "amount_out_of_range"
+
+
+class InvalidQuantity(InvalidInput):
+    """A usage quantity is negative, not finite, not a number or above 10^12, or its parts exceed their whole."""
+
+    code = "invalid_quantity"
+
+
+class InvalidTime(InvalidInput):
+    """A time has no zone, is impossible, or lies in the future."""
+
+    code = "invalid_time"
+
+
+class InvalidUser(InvalidInput):
+    """A user id is empty, longer than 255 characters, or not clean text."""
+
+    code = "invalid_user"
+
+
+class InvalidMetadata(InvalidInput):
+    """Metadata is not a JSON object, or is above 16 KiB."""
+
+    code = "invalid_metadata"
+
+
+class UnknownMeter(InvalidInput):
+    """Usage names a meter that is not in meters.toml."""
+
+    code = "unknown_meter"
+
+
+class UnknownWorkflow(InvalidInput):
+    """The workflow has no estimate to hold by. Declare it, or pass hold= an amount."""
+
+    code = "unknown_workflow"
+
+
+class MissingAttribute(InvalidInput):
+    """The price depends on an attribute that was not given, or not with a value that has a rate."""
+
+    code = "missing_attribute"
+
+
+class NotFound(CallfareError):
+    """What was named is not there."""
+
+    code = "not_found"
+
+
+class RunNotFound(NotFound):
+    """No run has this id."""
+
+    code = "run_not_found"
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"there is no run {run_id!r}; list runs with `callfare history USER`", param="run_id")
+
+
+class ChargeNotFound(NotFound):
+    """No charge has this id."""
+
+    code = "charge_not_found"
+
+
+class LedgerNotFound(NotFound):
+    """The ledger file does not exist. Only grant, run and `callfare init` create one."""
+
+    code = "ledger_not_found"
+
+
+class Conflict(CallfareError):
+    """The request contradicts what is already recorded. Nothing was written."""
+
+    code = "conflict"
+
+
+class KeyConflict(Conflict):
+    """The idempotency key was used before, by another request."""
+
+    code = "key_conflict"
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"key {key!r} was used before with another request; use a new key for a new request", param="key")
+
+
+class RunClosed(Conflict):
+    """The run has ended, with another outcome than the one asked for."""
+
+    code = "run_closed"
+
+    def __init__(self, run_id: str, *, outcome: str) -> None:
+        self.run_id = run_id
+        self.outcome = outcome
+        super().__init__(f"run {run_id!r} has ended as {outcome}; open a new run to go on", param="run_id")
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the run and the outcome it ended with."""
+        return super().facts() | {"run_id": self.run_id, "outcome": self.outcome}
+
+
+class JobSettled(Conflict):
+    """The job has been settled, with another outcome than the one asked for."""
+
+    code = "job_settled"
+
+
+class Misconfigured(CallfareError):
+    """The installation or its files must be changed by a person before this works."""
+
+    code = "misconfigured"
+
+
+class PriceBookInvalid(Misconfigured):
+    """A price book cannot be loaded; the message names the file and the line."""
+
+    code = "price_book_invalid"
+
+
+class SchemaNewer(Misconfigured):
+    """The ledger was written by a newer callfare. Upgrade this one."""
+
+    code = "schema_newer"
+
+
+class LedgerCorrupt(Misconfigured):
+    """A stored row breaks a rule of the ledger. Nothing more was written; run `callfare verify`."""
+
+    code = "ledger_corrupt"

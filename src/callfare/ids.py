@@ -1,0 +1,37 @@
+"""Ids that callfare makes: sortable by time, unique without asking anyone. The only user of randomness."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_TIME_CHARACTERS = 10
+_RANDOM_CHARACTERS = 16
+
+
+def base32(number: int, width: int) -> str:
+    """Return a non-negative integer in `width` characters that sort as the numbers do."""
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (width - 1), -5, -5))
+
+
+def from_base32(text: str) -> int:
+    """Return the number that `base32` wrote.
+
+    Raises ValueError for any other text.
+    """
+    number = 0
+    for character in text:
+        number = number << 5 | _ALPHABET.index(character)
+    return number
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh id such as `run_01hx…`: milliseconds since 1970, then 80 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    return f"{prefix}_{base32(milliseconds, _TIME_CHARACTERS)}{base32(secrets.randbits(80), _RANDOM_CHARACTERS)}"
+
+
+def new_account_id() -> int:
+    """Return a random positive 63-bit number for an account that may be needed."""
+    return secrets.randbits(63) or 1
