@@ -28,12 +28,12 @@ def round_half_even(rational: Fraction) -> int:
     return round(rational)
 
 
-def in_range(amount: int, what: str) -> int:
-    """Return the amount when it fits a signed 64-bit integer.
+def in_range(amount: int, what: str, limit: int = INT64_MAX) -> int:
+    """Return the amount when it fits a signed 64-bit integer, or lies within another limit.
 
     Raises AmountOutOfRange, naming `what`.
     """
-    if -INT64_MAX <= amount <= INT64_MAX:
+    if -limit <= amount <= limit:
         return amount
     raise AmountOutOfRange(f"{what} is beyond the range of the ledger", param=what)
 
@@ -71,6 +71,7 @@ class _Amount:
     units: int
     places: ClassVar[int]
     what: ClassVar[str]
+    limit: ClassVar[int] = INT64_MAX
 
     def __init__(self, value: int | Decimal | str | Self = 0) -> None:
         if isinstance(value, type(self)):
@@ -83,13 +84,13 @@ class _Amount:
         scaled = Fraction(decimal) * 10**self.places
         if scaled.denominator != 1:
             raise InvalidAmount(f"{self.what} {value} is finer than {self.places} decimal places", param=self.what)
-        object.__setattr__(self, "units", in_range(scaled.numerator, self.what))
+        object.__setattr__(self, "units", in_range(scaled.numerator, self.what, self.limit))
 
     @classmethod
     def of_units(cls, units: int) -> Self:
         """Return the amount that is this many of the smallest unit."""
         amount = cls.__new__(cls)
-        object.__setattr__(amount, "units", in_range(units, cls.what))
+        object.__setattr__(amount, "units", in_range(units, cls.what, cls.limit))
         return amount
 
     @property
@@ -162,6 +163,8 @@ class Usd(_Amount):
     __slots__ = ()
     places = 12
     what = "usd"
+    # Ten picodollars are a nanocredit: whatever can be held in credits can be said in dollars.
+    limit = INT64_MAX * 10
 
     @property
     def picousd(self) -> int:
