@@ -23,9 +23,19 @@ INT64_MAX = 2**63 - 1
 _DECIMAL_TEXT = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
 
 
+def divide_half_even(numerator: int, denominator: int) -> int:
+    """Return the integer nearest to a quotient, ties to even: the only rounding of money in callfare.
+
+    The denominator is positive.
+    """
+    whole, rest = divmod(numerator, denominator)
+    doubled = 2 * rest
+    return whole + (doubled > denominator or (doubled == denominator and whole % 2 == 1))
+
+
 def round_half_even(rational: Fraction) -> int:
-    """Return the nearest integer, ties to even: the only rounding of money in callfare."""
-    return round(rational)
+    """Return the integer nearest to a rational, ties to even."""
+    return divide_half_even(rational.numerator, rational.denominator)
 
 
 def in_range(amount: int, what: str, limit: int = INT64_MAX) -> int:
