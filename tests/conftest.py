@@ -1,0 +1,38 @@
+"""What every test shares: `--all` adds the long tests, and under CI a skipped test fails the run."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="also run the tests marked `all`")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all"):
+        return
+    long = [item for item in items if item.get_closest_marker("all")]
+    items[:] = [item for item in items if not item.get_closest_marker("all")]
+    config.hook.pytest_deselected(items=long)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    return _skips_fail_under_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    return _skips_fail_under_ci((yield))
+
+
+def _skips_fail_under_ci(report):
+    """Nobody reads the skips of a CI run, so there each is a failure that shows its reason; an xfail is no skip."""
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+        _, _, reason = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not accept: {reason}"
+    return report
