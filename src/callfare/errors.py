@@ -211,7 +211,9 @@ class KeyConflict(Conflict):
 
     def __init__(self, key: str) -> None:
         self.key = key
-        super().__init__(f"key {key!r} was used before with another request; use a new key for a new request", param="key")
+        super().__init__(
+            f"key {key!r} was used before with another request; use a new key for a new request", param="key"
+        )
 
 
 class RunClosed(Conflict):

@@ -20,6 +20,9 @@ PICOUSD_PER_USD = 1_000_000_000_000
 CREDITS_PER_USD = 100
 INT64_MAX = 2**63 - 1
 
+# Far beyond any amount; a decimal outside is refused before it is scaled, which would make it a huge integer.
+_DIGITS_MAX = 30
+_PLACES_MAX = 60
 _DECIMAL_TEXT = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
 
 
@@ -89,7 +92,7 @@ class _Amount:
             return
         decimal = decimal_of(value, self.what)
         exponent = decimal.as_tuple().exponent
-        if decimal and (decimal.adjusted() > 30 or (isinstance(exponent, int) and exponent < -60)):  # noqa: PLR2004 - far beyond any amount; keeps the scaling below small
+        if decimal and (decimal.adjusted() > _DIGITS_MAX or (isinstance(exponent, int) and exponent < -_PLACES_MAX)):
             raise AmountOutOfRange(f"{self.what} is beyond the range of the ledger", param=self.what)
         scaled = Fraction(decimal) * 10**self.places
         if scaled.denominator != 1:
