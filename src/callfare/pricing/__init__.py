@@ -1,0 +1,20 @@
+"""What usage costs: price books in layers, and the rating of one call."""
+
+from callfare.pricing.book import Entry, Layer, ModelPrices, PriceBook, Rate
+from callfare.pricing.load import load_book, load_layer, seed_book
+from callfare.pricing.rating import Line, Rating, rate, rate_finished
+
+__all__ = [
+    "Entry",
+    "Layer",
+    "Line",
+    "ModelPrices",
+    "PriceBook",
+    "Rate",
+    "Rating",
+    "load_book",
+    "load_layer",
+    "rate",
+    "rate_finished",
+    "seed_book",
+]

@@ -1,0 +1,271 @@
+"""Reads price books from TOML. Refuses whatever a person could mistake for a price; each error names file and line.
+
+Refused: amounts that are not plain decimal text, `per` below one, unknown meters and keys, rates outside the basis,
+a basis without rates, missing sources, impossible dates, duplicate models, and rates that would apply at the same time.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Collection, Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from callfare.clock import instant_of
+from callfare.errors import InvalidTime, PriceBookInvalid
+from callfare.pricing.book import Layer, ModelPrices, PriceBook, Rate
+from callfare.pricing.locate import line_of
+from callfare.usage.meters import LINEAGE, METERS
+
+_BOOK_KEYS = {"book", "description", "model"}
+_MODEL_KEYS = {"provider", "name", "basis", "source", "checked", "rate", "derived"}
+_RATE_KEYS = {"meter", "per", "usd", "from", "until", "attributes"}
+_DERIVED_KEYS = {"from", "values"}
+_PER_MAX = 10**12
+_USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?", re.ASCII)
+_BOOK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_Value = TypeVar("_Value")
+
+
+@cache
+def seed_book() -> PriceBook:
+    """Return the price table that callfare was specified with, the one in force when a project names none."""
+    text = files("callfare.pricing").joinpath("books", "seed.toml").read_text(encoding="utf-8")
+    return load_book(text, name="books/seed.toml")
+
+
+def load_book(source: Path | str, *, layer: str | None = None, name: str | None = None) -> PriceBook:
+    """Return the price book in a file, or in TOML text, as a book of one layer.
+
+    layer: the layer's name; the book's own when None. name: what errors call the text; the path of a file when None.
+
+    Raises PriceBookInvalid, naming file and line.
+    """
+    return PriceBook([load_layer(source, layer=layer, name=name)])
+
+
+def load_layer(source: Path | str, *, layer: str | None = None, name: str | None = None) -> Layer:
+    """Return the price book in a file, or in TOML text, as a layer to be put above or below others.
+
+    Raises PriceBookInvalid, naming file and line.
+    """
+    if isinstance(source, str):
+        return _Reader(source, name or "price book").layer(layer)
+    shown = name or str(source)
+    try:
+        text = source.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise PriceBookInvalid(f"{shown}, line {line}: not UTF-8 text; save the file as UTF-8") from None
+    except OSError as error:
+        raise PriceBookInvalid(f"{shown} cannot be read: {error.strerror}") from error
+    return _Reader(text, shown).layer(layer)
+
+
+class _Reader:
+    """One price book being read. Every refusal is placed on the line of the key that causes it."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self._text = text
+        self._name = name
+        # The parser counts and joins lines this way too, so that lines here are lines there.
+        self._lines_text = text.replace("\r\n", "\n")
+
+    def layer(self, name: str | None) -> Layer:
+        table = self._parsed()
+        self._only(table, _BOOK_KEYS, ())
+        own_name = self._text_at(table, "book", ())
+        if not _BOOK_NAME.fullmatch(name or own_name):
+            self._refuse(("book",), f"book is {name or own_name!r}; use lower-case letters, digits, '.', '_' and '-'")
+        if "description" in table:
+            self._text_at(table, "description", ())
+        rows = self._rows(table, "model", ())
+        models = [self._model(row, ("model", index)) for index, row in enumerate(rows)]
+        seen: set[tuple[str, str]] = set()
+        for index, prices in enumerate(models):
+            key = (prices.provider.casefold(), prices.model.casefold())
+            if key in seen:
+                self._refuse(("model", index, "name"), f"{prices.model} of {prices.provider} stands twice")
+            seen.add(key)
+        return Layer(name or own_name, models)
+
+    def _parsed(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self._text)
+        except tomllib.TOMLDecodeError as error:
+            place = re.search(r"line (\d+)", str(error))
+            line = int(place[1]) if place else self._lines_text.count("\n") + 1
+            raise PriceBookInvalid(f"{self._name}, line {line}: not TOML: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise PriceBookInvalid(f"{self._name}, line 1: not TOML that can be read: {error}") from None
+
+    def _model(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> ModelPrices:
+        self._only(row, _MODEL_KEYS, path)
+        basis = self._basis(row, path)
+        rows = self._rows(row, "rate", path)
+        rates = [self._rate(rate, (*path, "rate", index), basis) for index, rate in enumerate(rows)]
+        for meter in basis:
+            if not any(rate.meter == meter for rate in rates):
+                self._refuse((*path, "basis"), f"the basis names {meter}, which has no rate")
+        self._no_overlaps(rates, path)
+        return ModelPrices(
+            provider=self._text_at(row, "provider", path),
+            model=self._text_at(row, "name", path),
+            basis=basis,
+            rates=tuple(rates),
+            source=self._text_at(row, "source", path),
+            checked=self._day(row, path),
+            derived=self._derived(row, rates, path),
+        )
+
+    def _basis(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[str, ...]:
+        place = (*path, "basis")
+        basis = self._at(row, "basis", list, path)
+        if not basis:
+            self._refuse(place, "the basis is empty; name the meters the model is billed by")
+        for meter in basis:
+            self._known_meter(meter, place)
+        for meter in basis:
+            if basis.count(meter) > 1:
+                self._refuse(place, f"the basis names {meter} twice")
+            for whole in LINEAGE[meter][1:]:
+                if whole in basis:
+                    self._refuse(place, f"the basis names {meter} and {whole}, which includes it; name {whole} only")
+        return tuple(basis)
+
+    def _rate(self, row: Mapping[str, Any], path: tuple[str | int, ...], basis: Collection[str]) -> Rate:
+        self._only(row, _RATE_KEYS, path)
+        meter = self._known_meter(self._at(row, "meter", str, path), (*path, "meter"))
+        if not set(LINEAGE[meter]) & set(basis):
+            self._refuse((*path, "meter"), f"{meter} is outside the basis, {', '.join(basis)}, and would never be billed")
+        per = self._at(row, "per", int, path)
+        if not 1 <= per <= _PER_MAX:
+            self._refuse((*path, "per"), f"per is {per}; give a whole number from 1 to 10^12")
+        from_us, until_us = self._instant(row, "from", path), self._instant(row, "until", path)
+        if from_us is not None and until_us is not None and from_us >= until_us:
+            self._refuse((*path, "until"), "until is not after from")
+        attributes = self._texts(row.get("attributes", {}), (*path, "attributes"))
+        return Rate(meter=meter, usd=self._usd(row, path), per=per, attributes=attributes, from_us=from_us, until_us=until_us)
+
+    def _usd(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> Decimal:
+        usd = self._at(row, "usd", str, path)
+        if not _USD.fullmatch(usd):
+            fault = "is negative" if re.fullmatch(r"-[0-9.]+", usd) else "is not a plain decimal such as \"0.15\""
+            self._refuse((*path, "usd"), f"usd {usd!r} {fault}; write dollars with at most 9 digits before and 18 after the point")
+        return Decimal(usd)
+
+    def _day(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> date:
+        checked = self._at(row, "checked", date, path)
+        if isinstance(checked, datetime):
+            self._refuse((*path, "checked"), "checked is a time; give the day, such as 2026-11-20")
+        return checked
+
+    def _instant(self, row: Mapping[str, Any], key: str, path: tuple[str | int, ...]) -> int | None:
+        """Return a bound in microseconds since 1970: a day begins at midnight UTC, a time must have its zone."""
+        if key not in row:
+            return None
+        moment = self._at(row, key, date, path)
+        if not isinstance(moment, datetime):
+            moment = datetime.combine(moment, time(), UTC)
+        try:
+            return instant_of(moment, key)
+        except InvalidTime as error:
+            self._refuse((*path, key), error.message)
+
+    def _derived(
+        self, row: Mapping[str, Any], rates: list[Rate], path: tuple[str | int, ...]
+    ) -> dict[str, tuple[str, Mapping[str, str]]]:
+        """Return how attributes are read from others: only into values that some rate has."""
+        tables = row.get("derived", {})
+        place = (*path, "derived")
+        if not isinstance(tables, dict):
+            self._refuse(place, "derived is not a table")
+        derived: dict[str, tuple[str, Mapping[str, str]]] = {}
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                self._refuse((*place, name), f"derived.{name} is not a table")
+            self._only(table, _DERIVED_KEYS, (*place, name))
+            values = self._texts(self._at(table, "values", dict, (*place, name)), (*place, name, "values"))
+            rated = {rate.attributes[name] for rate in rates if name in rate.attributes}
+            for key, value in values.items():
+                if value not in rated:
+                    self._refuse((*place, name, "values", key), f"no rate has {name} {value!r}")
+            derived[name] = (self._text_at(table, "from", (*place, name)), values)
+        return derived
+
+    def _no_overlaps(self, rates: list[Rate], path: tuple[str | int, ...]) -> None:
+        """Refuse two rates of a meter of which a call could meet both and neither is the more particular."""
+        for (_, first), (index, second) in combinations(enumerate(rates), 2):
+            if first.meter != second.meter or not _meet_in_time(first, second):
+                continue
+            ours, theirs = dict(first.attributes), dict(second.attributes)
+            if any(ours[name] != theirs[name] for name in ours.keys() & theirs.keys()):
+                continue
+            if ours == theirs or not (ours.items() <= theirs.items() or theirs.items() <= ours.items()):
+                self._refuse((*path, "rate", index), f"this rate for {second.meter} overlaps another; end one where the other begins")
+
+    def _known_meter(self, meter: object, path: tuple[str | int, ...]) -> str:
+        if not isinstance(meter, str) or meter not in METERS:
+            self._refuse(path, f"there is no meter {meter!r}; docs/reference/meters.md lists them")
+        return meter
+
+    def _texts(self, table: object, path: tuple[str | int, ...]) -> dict[str, str]:
+        """Return a table of texts with its values in lower case, as reported ones are compared."""
+        if not isinstance(table, dict):
+            self._refuse(path, f"{path[-1]} is not a table")
+        for key, value in table.items():
+            if not key or not isinstance(value, str) or not value:
+                self._refuse((*path, key), f"{path[-1]} {key!r} must be text, and not empty")
+        return {key: value.casefold() for key, value in table.items()}
+
+    def _rows(self, table: Mapping[str, Any], key: str, path: tuple[str | int, ...]) -> list[dict[str, Any]]:
+        rows = self._at(table, key, list, path)
+        if not rows or not all(isinstance(row, dict) for row in rows):
+            self._refuse((*path, key), f"{key} is not a list of tables; begin each with [[…{key}]]")
+        return rows
+
+    def _text_at(self, table: Mapping[str, Any], key: str, path: tuple[str | int, ...]) -> str:
+        text = self._at(table, key, str, path)
+        if not text.strip() or not text.isprintable():
+            self._refuse((*path, key), f"{key} is empty or not printable")
+        return text
+
+    def _at(self, table: Mapping[str, Any], key: str, kind: type[_Value], path: tuple[str | int, ...]) -> _Value:
+        """Return a required value of a kind; a boolean is not a number."""
+        if key not in table:
+            self._refuse(path, f"{key} is missing")
+        value = table[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            self._refuse((*path, key), f"{key} is {value!r}; give {_KINDS[kind]}")
+        return value
+
+    def _only(self, table: Mapping[str, Any], known: Collection[str], path: tuple[str | int, ...]) -> None:
+        for key in table:
+            if key not in known:
+                self._refuse((*path, key), f"unknown key {key!r}; known are {', '.join(sorted(known))}")
+
+    def _refuse(self, path: tuple[str | int, ...], fault: str) -> NoReturn:
+        raise PriceBookInvalid(f"{self._name}, line {line_of(self._lines_text, path)}: {fault}")
+
+
+_KINDS: Mapping[type, str] = {
+    str: "text in quotes",
+    int: "a whole number",
+    list: "a list",
+    dict: "a table",
+    date: "a date without quotes, such as 2026-11-20",
+}
+
+
+def _meet_in_time(first: Rate, second: Rate) -> bool:
+    """Tell whether there is an instant at which both rates hold."""
+    return all(
+        one.until_us is None or other.from_us is None or other.from_us < one.until_us
+        for one, other in ((first, second), (second, first))
+    )
