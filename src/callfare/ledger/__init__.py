@@ -1,0 +1,1 @@
+"""The ledger: pure decisions about who owes what. No clock, no random, no I/O."""

@@ -1,0 +1,157 @@
+"""What can be asked of a ledger. A command carries checked values only; whoever builds it has done the checking.
+
+`new_account_id` is the number the user's account gets if it does not exist yet. `fingerprint` stands for the
+request: the same key with another fingerprint is a conflict.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Command(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag=True):
+    """The base of all commands."""
+
+
+class GrantCredit(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Give a user a lot of credit."""
+
+    user: str
+    new_account_id: int
+    key: str
+    nanocredits: int
+    source: str
+    paid_picousd: int | None
+    reference: str | None
+    expires_at_us: int | None
+    fingerprint: int
+
+
+class OpenRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Start a run under a hold; its run id is its key."""
+
+    user: str
+    new_account_id: int
+    run_id: str
+    workflow: str
+    on_failure: str
+    hold_nanocredits: int
+    low_nanocredits: int | None
+    high_nanocredits: int | None
+    ttl_s: int
+    input: str | None
+    fingerprint: int
+
+
+class ExtendRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Reserve more credit for an open run."""
+
+    run_id: str
+    account_id: int | None
+    key: str
+    by_nanocredits: int
+
+
+class TouchRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Renew the hold of an open run for its time to live."""
+
+    run_id: str
+    account_id: int | None
+
+
+class CloseRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Settle a run: capture what it used, give the rest of its hold back."""
+
+    run_id: str
+    account_id: int | None
+    outcome: str
+    key: str | None
+
+
+class RecordUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Record one metered call and charge it, to its run or directly.
+
+    `repeat` says what another request under the same key is: "conflict" an error, "attempt" a later try of one step,
+    "duplicate" a provider's response id seen again. The latter two are kept under `other_key`, uncharged.
+    `response_key` names the provider's response where the key itself does not.
+    """
+
+    key: str
+    user: str
+    new_account_id: int
+    account_id: int | None
+    run_id: str | None
+    repeat: str
+    other_key: str
+    response_key: str | None
+    step: str | None
+    provider: str
+    base_url: str
+    model: str
+    operation: str
+    response_id: str
+    status: str
+    reason: str | None
+    is_estimated: bool
+    nanocredits: int
+    picousd: int
+    edition: str
+    markup: str
+    usage: str
+    attributes: str
+    lines: str
+    metadata: str | None
+    raw: str | None
+    at_us: int
+    fingerprint: int
+
+
+class AdjustUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Put another rating in place of a recorded one: a real count for an estimate, a price for an unpriced call.
+
+    `kind` is "correction" or "reprice". The difference is charged or given back.
+    """
+
+    account_id: int
+    key: str
+    kind: str
+    status: str
+    nanocredits: int
+    picousd: int
+    edition: str
+    markup: str
+    usage: str
+    attributes: str
+    lines: str
+    raw: str | None
+
+
+class PendJob(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Hold what a long job will cost until somebody sees its end. The key of `charge` is the job's id."""
+
+    charge: RecordUsage
+    ttl_s: int
+
+
+class SettleJob(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """End a long job: charge it when completed, give its hold back when failed."""
+
+    job_id: str
+    outcome: str
+    charge: RecordUsage | None
+
+
+class RefundGrant(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Take back a lot that was paid back to the customer; what was spent of it becomes debt."""
+
+    user: str
+    key: str
+    grant_key: str
+    nanocredits: int
+    fingerprint: int
+
+
+class ExpireDue(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Settle whatever of an account is past its time. Changes no balance that a reader could see."""
+
+    account_id: int

@@ -1,0 +1,158 @@
+"""Long jobs, such as videos: held at creation, charged when somebody sees the end, given back when they fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from callfare.errors import JobSettled
+from callfare.ledger import charges, grants, holds
+from callfare.ledger.accounts import RECEIVABLE, REVENUE
+from callfare.ledger.commands import AdjustUsage, RecordUsage
+from callfare.ledger.receipts import JobReceipt
+from callfare.ledger.rows import Job
+from callfare.ledger.transfers import post
+
+if TYPE_CHECKING:
+    from callfare.ledger.commands import PendJob
+    from callfare.ledger.rows import Run
+    from callfare.ledger.state import Draft
+
+
+def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, now_us: int) -> JobReceipt:
+    """Hold what the job will cost: first out of its run's hold, then out of available credit."""
+    job_id = command.charge.key
+    known = draft.job(account_id, job_id)
+    if known is not None:
+        return receipt_of(known, is_replay=True)
+    wanted = command.charge.nanocredits
+    moved = 0
+    if run and run.status == "open":
+        moved = min(wanted, run.room_nanocredits)
+        holds.hand_over(draft, account_id, run.run_id, moved, to=hold_id(job_id))
+        renewed_us = now_us + run.ttl_s * 1_000_000
+        draft.put(replace(run, held_nanocredits=run.held_nanocredits - moved, expires_at_us=renewed_us))
+    # The provider has accepted the job, so what cannot be held is no refusal; it becomes debt if the job completes.
+    added = min(wanted - moved, draft.account(account_id).available_nanocredits)
+    holds.authorize(draft, account_id, hold_id(job_id), added)
+    job = Job(
+        account_id=account_id,
+        job_id=job_id,
+        run_id=run.run_id if run else None,
+        status="pending",
+        held_nanocredits=moved + added,
+        charge=msgspec.json.encode(command.charge).decode(),
+        created_at_us=now_us,
+        expires_at_us=now_us + command.ttl_s * 1_000_000,
+        settled_at_us=None,
+    )
+    draft.put(job)
+    return receipt_of(job)
+
+
+def settle_job(draft: Draft, job: Job, outcome: str, charge: RecordUsage | None, now_us: int) -> JobReceipt:
+    """Charge a completed job, give back the hold of a failed one; a repeat changes nothing.
+
+    A job that expired was charged by its estimate; what is learnt later corrects that.
+    Raises JobSettled when the job ended with another outcome.
+    """
+    if job.status == "pending":
+        return _end(draft, job, outcome, charge or _charge_of(job), now_us)
+    if job.status == "expired":
+        charges.adjust(draft, _correction(job, outcome, charge), now_us)
+        job = replace(job, status=outcome)
+        draft.put(job)
+        return receipt_of(job)
+    if job.status != outcome:
+        raise JobSettled(f"job {job.job_id!r} has ended as {job.status}", param="job_id")
+    return receipt_of(job, is_replay=True)
+
+
+def expire_job(draft: Draft, job: Job, now_us: int) -> None:
+    """Charge a job that nobody saw the end of by what was expected of it, flagged as estimated."""
+    _end(draft, job, "expired", replace(_charge_of(job), is_estimated=True), now_us)
+
+
+def hold_id(job_id: str) -> str:
+    """Return the name of a job's hold; run ids hold no control characters."""
+    return f"job\x1f{job_id}"
+
+
+def receipt_of(job: Job, *, is_replay: bool = False) -> JobReceipt:
+    """Return the answer about a job."""
+    return JobReceipt(
+        is_replay=is_replay,
+        account_id=job.account_id,
+        job_id=job.job_id,
+        status=job.status,
+        held_nanocredits=job.held_nanocredits,
+    )
+
+
+def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int) -> JobReceipt:
+    account_id = job.account_id
+    seq, debt = None, 0
+    run = draft.run(account_id, job.run_id) if job.run_id else None
+    if outcome == "failed":
+        holds.void(draft, account_id, hold_id(job.job_id))
+    else:
+        seq, debt = _capture(draft, job, run, charge.nanocredits, now_us)
+        if run:
+            run = charges.count_call(run, charge.nanocredits, charge.picousd, is_unpriced=charge.status == "unpriced")
+            draft.put(run)
+        flags = [charges.ESTIMATED] if charge.is_estimated else []
+        event = charges.event_of(account_id, run, charge, job.job_id, flags, now_us, debt=debt, seq=seq)
+        charges.write_event(draft, event, charge)
+    grants.expire_lots(draft, account_id, now_us)
+    grants.repay(draft, account_id, now_us)
+    job = replace(job, status=outcome, held_nanocredits=0, settled_at_us=now_us)
+    draft.put(job)
+    return receipt_of(job)
+
+
+def _capture(draft: Draft, job: Job, run: Run | None, nanocredits: int, now_us: int) -> tuple[int | None, int]:
+    account_id = job.account_id
+    if run and run.status == "failed" and run.on_failure == "waive":
+        holds.void(draft, account_id, hold_id(job.job_id))
+        debt, seq = charges.take(draft, account_id, nanocredits, now_us, run=run, key=job.job_id)
+        return seq, debt
+    covered = min(nanocredits, job.held_nanocredits)
+    rest = nanocredits - covered
+    extra = min(rest, draft.account(account_id).available_nanocredits)
+    debt = rest - extra
+    legs = holds.capture_legs(draft, account_id, hold_id(job.job_id), covered)
+    for account_kind, grant_id, amount in holds.available_legs(draft, account_id, extra):
+        legs.append((account_kind, grant_id, amount))
+    legs += [(RECEIVABLE, None, -debt), (REVENUE, None, nanocredits)]
+    seq = None
+    if nanocredits:
+        seq = post(
+            draft, account_id, "capture", legs, now_us=now_us, run_id=job.run_id, reference=job.job_id,
+        )  # fmt: skip
+    holds.void(draft, account_id, hold_id(job.job_id))
+    return seq, debt
+
+
+def _charge_of(job: Job) -> RecordUsage:
+    return msgspec.json.decode(job.charge, type=RecordUsage)
+
+
+def _correction(job: Job, outcome: str, charge: RecordUsage | None) -> AdjustUsage:
+    real = charge or _charge_of(job)
+    failed = outcome == "failed"
+    return AdjustUsage(
+        account_id=job.account_id,
+        key=job.job_id,
+        kind="correction",
+        status=real.status,
+        nanocredits=0 if failed else real.nanocredits,
+        picousd=0 if failed else real.picousd,
+        edition=real.edition,
+        markup=real.markup,
+        usage="{}" if failed else real.usage,
+        attributes=real.attributes,
+        lines="[]" if failed else real.lines,
+        raw=None if failed else real.raw,
+    )

@@ -1,0 +1,112 @@
+"""What a batch of commands must find loaded before it is decided. Pure; errs on the side of loading more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from callfare.ledger.commands import (
+    AdjustUsage,
+    CloseRun,
+    Command,
+    ExpireDue,
+    ExtendRun,
+    GrantCredit,
+    OpenRun,
+    PendJob,
+    RecordUsage,
+    RefundGrant,
+    SettleJob,
+    TouchRun,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callfare.ledger.state import State
+
+
+class Subject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Whom a command is about: a user by name, an account by number, a run or a job by id."""
+
+    user: str | None = None
+    account_id: int | None = None
+    run_id: str | None = None
+    job_id: str | None = None
+
+
+def subject_of(command: Command) -> Subject:
+    """Return whom a command is about."""
+    match command:
+        case RecordUsage() | PendJob():
+            usage = command if isinstance(command, RecordUsage) else command.charge
+            job_id = None if isinstance(command, RecordUsage) else usage.key
+            return Subject(user=usage.user, account_id=usage.account_id, run_id=usage.run_id, job_id=job_id)
+        case GrantCredit() | RefundGrant():
+            return Subject(user=command.user)
+        case OpenRun():
+            return Subject(user=command.user, run_id=command.run_id)
+        case ExtendRun() | TouchRun() | CloseRun():
+            return Subject(account_id=command.account_id, run_id=command.run_id)
+        case SettleJob():
+            return Subject(job_id=command.job_id)
+        case AdjustUsage() | ExpireDue():
+            return Subject(account_id=command.account_id)
+        case _:
+            raise AssertionError(command)
+
+
+def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the keys under which a command may find usage events and earlier answers of its account."""
+    match command:
+        case RecordUsage():
+            names = (command.key, command.response_key) if command.response_key else (command.key,)
+            return (*names, command.other_key), names
+        case AdjustUsage(key=key):
+            return (key, f"{key}#correction", f"{key}#reprice"), ()
+        case SettleJob(job_id=key):
+            return (key, f"{key}#correction", f"{key}#reprice"), ()
+        case GrantCredit() | ExtendRun():
+            return (), (command.key,)
+        case CloseRun(key=str() as key):
+            return (), (key,)
+        case RefundGrant():
+            return (), (command.key, command.grant_key)
+        case _:
+            return (), ()
+
+
+def accounts_touched(commands: Sequence[Command], state: State, now_us: int) -> set[int]:
+    """Return the accounts whose totals a batch may read or change, given the users, runs and jobs it named.
+
+    Usage that fits the hold of its open run touches no account; that is what keeps runs apart from each other.
+    """
+    touched: set[int] = set()
+    drawn: defaultdict[tuple[int, str], int] = defaultdict(int)
+    for command in commands:
+        if isinstance(command, RecordUsage) and command.run_id is not None:
+            for account_id in state.owners.get(("runs", command.run_id), ()):
+                drawn[account_id, command.run_id] += command.nanocredits
+        else:
+            touched |= accounts_named(subject_of(command), state)
+    for (account_id, run_id), nanocredits in drawn.items():
+        run = state.rows["runs", account_id, run_id]
+        fits = run.status == "open" and run.expires_at_us > now_us and nanocredits <= run.room_nanocredits  # type: ignore[attr-defined]  # rows under "runs" are runs
+        if not fits:
+            touched.add(account_id)
+    return touched
+
+
+def accounts_named(subject: Subject, state: State) -> set[int]:
+    """Return the accounts that a command names, directly or by its user, run or job."""
+    named: set[int] = set()
+    if subject.account_id is not None:
+        named.add(subject.account_id)
+    row = state.rows.get(("identities", subject.user)) if subject.user else None
+    if row is not None:
+        named.add(row.account_id)  # type: ignore[attr-defined]  # rows under "identities" are users
+    named |= state.owners.get(("runs", subject.run_id or ""), set())
+    named |= state.owners.get(("jobs", subject.job_id or ""), set())
+    return named

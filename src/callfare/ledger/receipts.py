@@ -1,0 +1,104 @@
+"""Answers of the ledger, in its own units. Kept as JSON beside the key, so a repeat gets the first answer again."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """The base of all receipts. `is_replay` is true for a repeated request."""
+
+    is_replay: bool = False
+
+
+class GrantReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A grant as it was posted; `repaid` went to an older debt."""
+
+    account_id: int
+    key: str
+    grant_id: int
+    nanocredits: int
+    repaid_nanocredits: int
+    available_nanocredits: int
+    expires_at_us: int | None
+
+
+class OpenReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """An open run, with its hold and draw as they are now."""
+
+    account_id: int
+    run_id: str
+    status: str
+    asked_nanocredits: int
+    held_nanocredits: int
+    used_nanocredits: int
+    expires_at_us: int
+
+
+class ExtendReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A run after its hold grew or was renewed."""
+
+    account_id: int
+    run_id: str
+    held_nanocredits: int
+    used_nanocredits: int
+    expires_at_us: int
+
+
+class CloseReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A settled run. charged = captured + debt; waived was taken over by the house."""
+
+    account_id: int
+    run_id: str
+    outcome: str
+    captured_nanocredits: int
+    given_back_nanocredits: int
+    debt_nanocredits: int
+    waived_nanocredits: int
+    charged_nanocredits: int
+    cost_picousd: int
+    calls: int
+    unpriced_calls: int
+    closed_at_us: int
+
+
+class ChargeReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A recorded call. `held_after` and `used_after` are the run's, zero outside a run."""
+
+    account_id: int
+    key: str
+    run_id: str | None
+    status: str
+    flags: str
+    nanocredits: int
+    picousd: int
+    debt_nanocredits: int
+    edition: str
+    lines: str
+    held_after_nanocredits: int
+    used_after_nanocredits: int
+
+
+class JobReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A long job and what is held for it."""
+
+    account_id: int
+    job_id: str
+    status: str
+    held_nanocredits: int
+
+
+class RefundReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A refund: what was taken from the lot, and what became debt."""
+
+    account_id: int
+    key: str
+    taken_nanocredits: int
+    debt_nanocredits: int
+
+
+class ExpiryReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """An account after everything due has been settled."""
+
+    account_id: int
+    changes: int

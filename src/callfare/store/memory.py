@@ -1,0 +1,179 @@
+"""The memory store: the oracle that every other store must agree with. Keeps all rows in one State; loses them at exit."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from callfare.clock import SystemClock
+from callfare.errors import CallfareError
+from callfare.ledger import rollups, rules
+from callfare.ledger.decide import decide
+from callfare.ledger.rows import TABLES, Event, Hold, Row, Run, User, seal_of
+from callfare.ledger.state import State
+from callfare.store import protocol as ask
+from callfare.store.protocol import Snapshot, StoreFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from callfare.clock import Clock
+    from callfare.ledger.commands import Command
+    from callfare.ledger.receipts import Receipt
+    from callfare.ledger.rows import Pk
+    from callfare.store.protocol import Query, R
+
+
+class MemoryStore:
+    """A ledger in memory, for tests and trials."""
+
+    max_batch = 512
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._state = State()
+        self._gate = threading.RLock()
+
+    def create(self) -> bool:
+        """Return False: a memory store is always there."""
+        return False
+
+    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        """Decide commands one after another, and return an answer for each."""
+        with self._gate:
+            return [self._answer(command) for command in commands]
+
+    def _answer(self, command: Command) -> Receipt | CallfareError:
+        try:
+            outcome = decide(self._state, command, self._clock.now_us())
+        except CallfareError as refusal:
+            return refusal
+        self._state.merge(outcome.changes)
+        rules.check(self._state, outcome.changes)
+        folded = rollups.fold(row for row in outcome.changes if isinstance(row, Event))
+        for pk, part in folded.items():
+            before: Any = self._state.rows.get(pk)
+            self._state.put(part if before is None else rollups.plus(before, part))
+        return outcome.receipt
+
+    def snapshot(self, user: str) -> Snapshot | None:
+        """Return the user's account as of now, or None when there is none."""
+        with self._gate:
+            row = self._state.rows.get(("identities", user))
+            if not isinstance(row, User):
+                return None
+            now_us = self._clock.now_us()
+            spent = sum(
+                run.used_nanocredits
+                for run in self._rows(Run)
+                if run.account_id == row.account_id and run.status == "open" and run.expires_at_us > now_us
+            )
+            state = State()
+            state.merge(self._state.rows.values())
+            state.merge(self._rows(Hold))
+            return Snapshot(account_id=row.account_id, state=state, spent_nanocredits=spent, now_us=now_us)
+
+    def _rows(self, table: type[ask.R]) -> list[ask.R]:
+        if table is Hold:
+            holds = [hold for lots in self._state.holds.values() for hold in lots.values()]
+            return [hold for hold in holds if hold.amount_nanocredits]  # type: ignore[misc]  # the table asked for is Hold
+        return [row for row in self._state.rows.values() if isinstance(row, table)]
+
+    def select(self, query: Query) -> list[Row]:
+        """Return the rows a query asks for."""
+        table, wanted, order, limit = _plan(query, self._state)
+        with self._gate:
+            return sorted((row for row in self._rows(table) if wanted(row)), key=order)[:limit]
+
+    def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
+        """Yield all rows of a table with their seals, in the order of their primary key."""
+        with self._gate:
+            rows = sorted(self._rows(table), key=lambda row: row.pk)
+        for row in rows:
+            if after is None or row.pk > after:
+                yield row, seal_of(row)
+
+    def facts(self) -> StoreFacts:
+        """Return what this store is and how much it holds."""
+        with self._gate:
+            rows = {table.table: len(self._rows(table)) for table in TABLES}
+        return StoreFacts(url="memory://", engine="memory", schema_version=0, rows=rows)
+
+    def close(self) -> None:
+        """Keep everything: another façade may share this store."""
+
+
+def _plan(
+    query: Query, state: State
+) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
+    """Return the table a query reads, which rows it wants, in which order, and how many."""
+    match query:
+        case ask.UserNamed(user=user):
+            return User, lambda row: row.user == user, _by_pk, None
+        case ask.UserOf(account_id=account):
+            return User, lambda row: row.account_id == account, _by_pk, None
+        case ask.RunsNamed(run_id=name):
+            return Run, lambda row: row.run_id == name, _by_pk, None
+        case ask.JobsNamed(job_id=name):
+            return ask.Job, lambda row: row.job_id == name, _by_pk, None
+        case ask.RunsOf(account_id=account, before_us=before_us, before_run_id=name, limit=limit):
+            return (
+                Run,
+                lambda row: row.account_id == account and (row.opened_at_us, row.run_id) < (before_us, name),
+                lambda row: (-row.opened_at_us, tuple(-ord(letter) for letter in row.run_id) + (1,)),
+                limit,
+            )
+        case ask.EventsOfRun(account_id=account, run_id=name, after_number=number, after_key=key, limit=limit):
+            return (
+                Event,
+                lambda row: (row.account_id, row.run_id) == (account, name)
+                and (row.call_number, row.key) > (number, key),
+                lambda row: (row.call_number, row.key),
+                limit,
+            )
+        case ask.EventsBetween(account_id=account, since_us=since_us, until_us=until_us):
+            return (
+                Event,
+                lambda row: row.account_id == account and since_us <= row.at_us < until_us,
+                lambda row: (row.at_us, row.key),
+                None,
+            )
+        case ask.UnpricedEvents(after_account_id=account, after_key=key, limit=limit):
+            return (
+                Event,
+                lambda row: row.status == "unpriced"
+                and row.kind == "usage"
+                and (row.account_id, row.key) > (account, key)
+                and ("events", row.account_id, f"{row.key}#reprice") not in state.rows,
+                _by_pk,
+                limit,
+            )
+        case ask.TransfersOf(account_id=account, before_seq=seq, limit=limit):
+            wanted = lambda row: row.account_id == account and row.seq < seq  # noqa: E731 - one of a table of predicates
+            return ask.Transfer, wanted, lambda row: -row.seq, limit
+        case ask.RollupsOf(account_id=account, grain=grain, since_us=since_us, until_us=until_us):
+            return (
+                ask.Rollup,
+                lambda row: (row.account_id, row.grain) == (account, grain) and since_us <= row.start_us < until_us,
+                _by_pk,
+                None,
+            )
+        case _:
+            return _named(query)
+
+
+def _named(query: Query) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
+    """Return the plan of a query that names its rows by the first columns of their key."""
+    tables: dict[type[Query], type[Row]] = {
+        ask.EventNamed: Event,
+        ask.RawOf: ask.RawUsage,
+        ask.EntriesOf: ask.Entry,
+        ask.GrantNumbered: ask.Grant,
+        ask.KeyNamed: ask.Key,
+    }
+    names = tuple(getattr(query, field) for field in query.__struct_fields__)
+    return tables[type(query)], lambda row: row.pk[1 : 1 + len(names)] == names, _by_pk, None
+
+
+def _by_pk(row: Row) -> Any:
+    return row.pk

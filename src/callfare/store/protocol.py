@@ -1,0 +1,200 @@
+"""What a store is. Its meaning is the conformance suite in tests/conformance, which every store passes unchanged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
+
+from callfare.ledger.rows import Event, Grant, Key, RawUsage, Rollup, Row, Run, Transfer
+from callfare.ledger.rows import Entry, Job, User
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from callfare.errors import CallfareError
+    from callfare.ledger.commands import Command
+    from callfare.ledger.receipts import Receipt
+    from callfare.ledger.rows import Pk
+    from callfare.ledger.state import State
+
+R = TypeVar("R", bound=Row)
+
+
+class Query(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A question with a bounded answer. `answers` is the kind of row it returns."""
+
+
+class UserNamed(Query, frozen=True, gc=False, kw_only=True):
+    """The row of one user: none or one."""
+
+    user: str
+
+
+class UserOf(Query, frozen=True, gc=False, kw_only=True):
+    """The user behind an account: none or one."""
+
+    account_id: int
+
+
+class RunsNamed(Query, frozen=True, gc=False, kw_only=True):
+    """The runs with this id, of any account."""
+
+    run_id: str
+
+
+class RunsOf(Query, frozen=True, gc=False, kw_only=True):
+    """Runs of an account, newest first, that were opened before a point."""
+
+    account_id: int
+    before_us: int
+    before_run_id: str
+    limit: int
+
+
+class EventsOfRun(Query, frozen=True, gc=False, kw_only=True):
+    """Usage of a run in the order of its calls, after a point."""
+
+    account_id: int
+    run_id: str
+    after_number: int
+    after_key: str
+    limit: int
+
+
+class EventsBetween(Query, frozen=True, gc=False, kw_only=True):
+    """Usage of an account that happened at or after `since_us` and before `until_us`."""
+
+    account_id: int
+    since_us: int
+    until_us: int
+
+
+class EventNamed(Query, frozen=True, gc=False, kw_only=True):
+    """The event under a key: none or one."""
+
+    account_id: int
+    key: str
+
+
+class UnpricedEvents(Query, frozen=True, gc=False, kw_only=True):
+    """Unpriced usage that nothing has repriced yet, of all accounts, after a point."""
+
+    after_account_id: int
+    after_key: str
+    limit: int
+
+
+class RawOf(Query, frozen=True, gc=False, kw_only=True):
+    """The provider's own usage object of an event: none or one."""
+
+    account_id: int
+    key: str
+
+
+class TransfersOf(Query, frozen=True, gc=False, kw_only=True):
+    """Transfers of an account, newest first, with a number below `before_seq`."""
+
+    account_id: int
+    before_seq: int
+    limit: int
+
+
+class EntriesOf(Query, frozen=True, gc=False, kw_only=True):
+    """The entries of one transfer."""
+
+    account_id: int
+    seq: int
+
+
+class GrantNumbered(Query, frozen=True, gc=False, kw_only=True):
+    """One lot, used up or not: none or one."""
+
+    account_id: int
+    grant_id: int
+
+
+class KeyNamed(Query, frozen=True, gc=False, kw_only=True):
+    """What is recorded under an idempotency key: none or one."""
+
+    account_id: int
+    key: str
+
+
+class JobsNamed(Query, frozen=True, gc=False, kw_only=True):
+    """The jobs with this id, of any account."""
+
+    job_id: str
+
+
+class RollupsOf(Query, frozen=True, gc=False, kw_only=True):
+    """Roll-ups of an account and grain that start at or after `since_us` and before `until_us`."""
+
+    account_id: int
+    grain: str
+    since_us: int
+    until_us: int
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An account with what is due, read in one transaction at one instant."""
+
+    account_id: int
+    state: State
+    spent_nanocredits: int
+    now_us: int
+
+
+class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person wants to know of a store: its address, engine, schema and how many rows each table has."""
+
+    url: str
+    engine: str
+    schema_version: int
+    rows: dict[str, int]
+    notes: tuple[str, ...] = ()
+
+
+class Store(Protocol):
+    """A place to keep a ledger. Safe to share between threads; after a fork each process starts afresh."""
+
+    max_batch: int
+
+    def create(self) -> bool:
+        """Make sure the ledger exists at the newest schema; return whether it was made just now."""
+        ...
+
+    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        """Decide commands one after another in one transaction and return an answer for each.
+
+        A refusal is an answer and never fails its neighbours. When this raises, nothing was written, or it is not
+        known whether it was: repeat with the same keys. Raises LedgerNotFound, LedgerUnavailable, LedgerCorrupt.
+        """
+        ...
+
+    def snapshot(self, user: str) -> Snapshot | None:
+        """Return the user's account as of now, or None when there is none."""
+        ...
+
+    def select(self, query: Query) -> list[Row]:
+        """Return the rows a query asks for."""
+        ...
+
+    def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
+        """Yield all rows of a table with their seals, in the order of their primary key, at bounded memory."""
+        ...
+
+    def facts(self) -> StoreFacts:
+        """Return what this store is and how much it holds."""
+        ...
+
+    def close(self) -> None:
+        """Give back files and connections. Closing twice is harmless."""
+        ...
+
+
+__all__ = [
+    "Entry", "EntriesOf", "Event", "EventNamed", "EventsBetween", "EventsOfRun", "Grant", "GrantNumbered", "Job",
+    "JobsNamed", "Key", "KeyNamed", "Query", "RawOf", "RawUsage", "Rollup", "RollupsOf", "Run", "RunsNamed", "RunsOf",
+    "Snapshot", "Store", "StoreFacts", "Transfer", "TransfersOf", "UnpricedEvents", "User", "UserNamed", "UserOf",
+]  # fmt: skip
