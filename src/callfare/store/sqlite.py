@@ -1,0 +1,300 @@
+"""The SQLite store: one file, WAL, synchronous FULL, one writer at a time, readers beside it.
+
+A batch is one BEGIN IMMEDIATE transaction: load what it touches, decide, check, write, commit.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import apsw
+from msgspec.structs import astuple
+
+from callfare.clock import SystemClock
+from callfare.errors import CallfareError
+from callfare.ledger import rollups, rules
+from callfare.ledger.commands import AdjustUsage, SettleJob
+from callfare.ledger.decide import decide
+from callfare.ledger.jobs import hold_id
+from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, subject_of
+from callfare.ledger.rows import TABLES, Account, Event, Grant, Hold, Job, Key, Rollup, Row, Run, User, seal_of
+from callfare.ledger.state import State
+from callfare.store import protocol as ask
+from callfare.store.protocol import Snapshot, StoreFacts
+from callfare.store.sqlite_file import SqliteFile, fault_of, keep_inherited
+from callfare.store.statements import load_migrations, load_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from callfare.clock import Clock
+    from callfare.ledger.commands import Command
+    from callfare.ledger.receipts import Receipt
+    from callfare.ledger.rows import Pk
+    from callfare.store.protocol import Query, R
+
+_ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
+    ask.UserNamed: ("user_named", User),
+    ask.UserOf: ("user_of", User),
+    ask.RunsNamed: ("runs_named", Run),
+    ask.JobsNamed: ("jobs_named", Job),
+    ask.RunsOf: ("runs_of", Run),
+    ask.EventsOfRun: ("events_of_run", Event),
+    ask.EventsBetween: ("events_between", Event),
+    ask.EventNamed: ("event_named", Event),
+    ask.UnpricedEvents: ("unpriced_events", Event),
+    ask.RawOf: ("raw_of", ask.RawUsage),
+    ask.TransfersOf: ("transfers_of", ask.Transfer),
+    ask.EntriesOf: ("entries_of", ask.Entry),
+    ask.GrantNumbered: ("grant_numbered", Grant),
+    ask.KeyNamed: ("key_named", Key),
+    ask.RollupsOf: ("rollups_of", Rollup),
+}
+
+
+class SqliteStore:
+    """A ledger in one SQLite file. `path` is a file name; `clock` tells when things expire."""
+
+    max_batch = 512
+
+    def __init__(self, path: str, *, clock: Clock | None = None, is_readonly: bool = False) -> None:
+        self.file = SqliteFile(path, is_readonly=is_readonly)
+        self._clock = clock or SystemClock()
+        self._sql = load_statements("sqlite")
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._gate = threading.Lock()
+        self._writer: apsw.Connection | None = None
+        self._readers: list[apsw.Connection] = []
+
+    def _after_fork(self) -> None:
+        if os.getpid() != self._pid:
+            keep_inherited(self._writer, *self._readers)
+            self._start_afresh()
+
+    def create(self) -> bool:
+        """Make the file and its schema where they are missing; return whether the ledger is new."""
+        self._after_fork()
+        return self._writer is None and self.file.create()
+
+    def close(self) -> None:
+        """Close all connections. The store opens them again when it is used again."""
+        self._after_fork()
+        with self._gate:
+            for connection in (self._writer, *self._readers):
+                if connection is not None:
+                    connection.close()
+            self._writer, self._readers = None, []
+
+    # Writing
+
+    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        """Decide commands one after another in one transaction, and return an answer for each."""
+        self._after_fork()
+        with self._gate:
+            if self._writer is None:
+                self._writer = self.file.connect()
+            self.file.check_same()
+            try:
+                return self._apply(self._writer, commands)
+            except apsw.Error as error:
+                raise fault_of(error, self.file.path) from error
+            finally:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+
+    def _apply(self, connection: apsw.Connection, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        connection.execute("BEGIN IMMEDIATE")
+        now_us = self._clock.now_us()
+        state = _Loader(connection, self._sql, now_us).load(commands)
+        answers: list[Receipt | CallfareError] = []
+        changed: dict[Pk, Row] = {}
+        for command in commands:
+            try:
+                outcome = decide(state, command, now_us)
+            except CallfareError as refusal:
+                answers.append(refusal)
+                continue
+            state.merge(outcome.changes)
+            changed.update((row.pk, row) for row in outcome.changes)
+            answers.append(outcome.receipt)
+        if not changed:
+            connection.execute("ROLLBACK")
+            return answers
+        rules.check(state, changed.values())
+        self._write(connection, changed.values())
+        connection.execute("COMMIT")
+        return answers
+
+    def _write(self, connection: apsw.Connection, rows: Iterable[Row]) -> None:
+        by_table: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        events = []
+        for row in rows:
+            if isinstance(row, Hold) and not row.amount_nanocredits:
+                connection.execute(self._sql["drop_hold"], row.pk[1:])
+                continue
+            if isinstance(row, Event):
+                events.append(row)
+            by_table[row.table].append((*astuple(row), seal_of(row)))
+        for pk, part in rollups.fold(events).items():
+            before = _rows(connection.execute(self._sql["load_rollup"], pk[1:]), Rollup)
+            rollup = rollups.plus(before[0], part) if before else part
+            by_table["rollups"].append((*astuple(rollup), seal_of(rollup)))
+        for table, values in by_table.items():
+            connection.executemany(self._sql[f"put_{table}"], values)
+
+    # Reading
+
+    @contextmanager
+    def _reader(self) -> Iterator[apsw.Connection]:
+        self._after_fork()
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self.file.connect()
+        try:
+            self.file.check_same()
+            yield connection
+        except apsw.Error as error:
+            raise fault_of(error, self.file.path) from error
+        finally:
+            self._readers.append(connection)
+
+    def snapshot(self, user: str) -> Snapshot | None:
+        """Return the user's account as of now, or None when there is none."""
+        with self._reader() as connection:
+            connection.execute("BEGIN")
+            try:
+                now_us = self._clock.now_us()
+                loader = _Loader(connection, self._sql, now_us)
+                account_id = loader.user(user)
+                if account_id is None:
+                    return None
+                loader.account(account_id)
+                spent = connection.execute(self._sql["spent_in_open_runs"], (account_id, now_us)).get
+                return Snapshot(account_id=account_id, state=loader.state, spent_nanocredits=spent, now_us=now_us)
+            finally:
+                connection.execute("COMMIT")
+
+    def select(self, query: Query) -> list[Row]:
+        """Return the rows a query asks for."""
+        name, table = _ANSWERS[type(query)]
+        with self._reader() as connection:
+            return _rows(connection.execute(self._sql[name], astuple(query)), table)
+
+    def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
+        """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
+        while True:
+            with self._reader() as connection:
+                name, key = ("scan", after[1:]) if after else ("first", ())
+                page = connection.execute(self._sql[f"{name}_{table.table}"], key).fetchall()
+            if not page:
+                return
+            for values in page:
+                yield table(*values[:-1]), values[-1]
+            after = table(*page[-1][:-1]).pk
+
+    def facts(self) -> StoreFacts:
+        """Return what this store is and how much it holds."""
+        with self._reader() as connection:
+            rows = {table.table: connection.execute(self._sql[f"count_{table.table}"]).get for table in TABLES}
+            return StoreFacts(
+                url=f"sqlite:///{self.file.path}",
+                engine=f"SQLite {apsw.sqlite_lib_version()}, {connection.pragma('journal_mode')}",
+                schema_version=connection.pragma("user_version"),
+                rows=rows,
+                notes=(f"newest schema known: {load_migrations('sqlite')[-1].number}",),
+            )
+
+
+def _rows(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
+    return [table(*values) for values in cursor]
+
+
+class _Loader:
+    """Fills a State with what commands touch, by single look-ups on prepared statements."""
+
+    def __init__(self, connection: apsw.Connection, sql: dict[str, str], now_us: int) -> None:
+        self.state = State()
+        self._execute = connection.execute
+        self._sql = sql
+        self._now_us = now_us
+
+    def _put(self, name: str, values: tuple[Any, ...], table: type[R]) -> list[R]:
+        rows = _rows(self._execute(self._sql[name], values), table)
+        for row in rows:
+            self.state.put(row)
+        return rows
+
+    def load(self, commands: Sequence[Command]) -> State:
+        """Return the state that the commands are decided on."""
+        subjects = [subject_of(command) for command in commands]
+        for user in {subject.user for subject in subjects if subject.user}:
+            self.user(user)
+        for subject in set(subjects):
+            if subject.run_id is not None:
+                self._runs(subject.run_id, subject.account_id)
+            if subject.job_id is not None:
+                self._put("jobs_named", (subject.job_id,), Job)
+        for command, subject in zip(commands, subjects, strict=True):
+            self._earlier(command, accounts_named(subject, self.state))
+        for account_id in sorted(accounts_touched(commands, self.state, self._now_us)):
+            self.account(account_id)
+        return self.state
+
+    def user(self, user: str) -> int | None:
+        """Load a user's row, and return the number of the account."""
+        rows = self._put("user_named", (user,), User)
+        return rows[0].account_id if rows else None
+
+    def _runs(self, run_id: str, account_id: int | None) -> None:
+        if account_id is None:
+            self._put("runs_named", (run_id,), Run)
+        else:
+            self._put("load_run", (account_id, run_id), Run)
+
+    def _earlier(self, command: Command, account_ids: Iterable[int]) -> None:
+        """Load what may already be recorded under the keys of a command, and the runs that a change of it moves."""
+        events, keys = events_and_keys(command)
+        for account_id in account_ids:
+            for key in events:
+                self._put("event_named", (account_id, key), Event)
+            for key in keys:
+                for row in self._put("key_named", (account_id, key), Key):
+                    if row.kind == "response":
+                        self._put("event_named", (account_id, row.receipt), Event)
+            if isinstance(command, AdjustUsage | SettleJob):
+                self._moved_runs(account_id, command)
+
+    def _moved_runs(self, account_id: int, command: AdjustUsage | SettleJob) -> None:
+        if isinstance(command, AdjustUsage):
+            row = self.state.rows.get(("events", account_id, command.key))
+        else:
+            row = self.state.rows.get(("jobs", account_id, command.job_id))
+        run_id = getattr(row, "run_id", None)
+        if run_id is not None:
+            self._runs(run_id, account_id)
+
+    def account(self, account_id: int) -> None:
+        """Load an account with its live lots, everything of it that is due, and the holds of its loaded runs."""
+        if ("accounts", account_id) in self.state.rows:
+            return
+        self._put("load_account", (account_id,), Account)
+        self._put("load_grants", (account_id,), Grant)
+        self._put("load_due_runs", (account_id, self._now_us), Run)
+        for job in self._put("load_due_jobs", (account_id, self._now_us), Job):
+            if job.run_id is not None and ("runs", account_id, job.run_id) not in self.state.rows:
+                self._put("load_run", (account_id, job.run_id), Run)
+        for table in ("runs", "jobs"):
+            for pk in self.state.walked.get((table, account_id), ()):
+                row: Any = self.state.rows[pk]
+                if row.status == "open":
+                    self._put("load_holds", (account_id, row.run_id), Hold)
+                elif row.status == "pending":
+                    self._put("load_holds", (account_id, hold_id(row.job_id)), Hold)

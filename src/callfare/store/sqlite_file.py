@@ -1,0 +1,166 @@
+"""One SQLite ledger file: finding, making, checking and connecting to it. Knows nothing of what is kept inside.
+
+Reached through apsw alone: the standard library's sqlite3 on the same file in the same process would drop its locks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from callfare.errors import LedgerCorrupt, LedgerNotFound, LedgerUnavailable, Misconfigured, SchemaNewer
+from callfare.store.statements import load_migrations
+
+APPLICATION_ID = 0x63666172
+_OLDEST_SQLITE = (3, 51, 3)
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+)
+_BUSY_TIMEOUT_MS = 5000
+_PAGES_PER_CHECKPOINT = 4000
+# Connections inherited over a fork. Closing them here could drop the parent's log; they are kept, unused.
+_INHERITED: list[Any] = []
+
+
+def fault_of(error: apsw.Error, path: Path) -> Exception:
+    """Return what a driver error means to a caller."""
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        return LedgerCorrupt(f"{path} is damaged or not a callfare ledger: {error}")
+    if isinstance(error, apsw.ConstraintError | apsw.MismatchError):
+        return LedgerCorrupt(f"a rule of the ledger was broken, and nothing was written: {error}")
+    if isinstance(error, apsw.BusyError | apsw.LockedError):
+        return LedgerUnavailable(f"{path} is in use by another process; retry with the same key")
+    return LedgerUnavailable(f"{path} cannot be used: {error}; retry with the same key")
+
+
+class SqliteFile:
+    """A ledger file and the connections to it. Opens nothing until asked."""
+
+    def __init__(self, path: str, *, is_readonly: bool = False) -> None:
+        self.path = Path(path).absolute()
+        self.is_readonly = is_readonly
+        self._identity: tuple[int, int] | None = None
+
+    def exists(self) -> bool:
+        """Return whether there is a file with something in it."""
+        try:
+            return self.path.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+    def check_same(self) -> None:
+        """Return when the file is still the one that was opened.
+
+        Raises LedgerUnavailable when it was moved, replaced or deleted meanwhile.
+        """
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            raise LedgerUnavailable(f"{self.path} has gone; put it back or open another ledger") from None
+        if self._identity is None:
+            self._identity = (found.st_dev, found.st_ino)
+        elif self._identity != (found.st_dev, found.st_ino):
+            raise LedgerUnavailable(f"{self.path} was replaced while it was open; restart to use the new file")
+
+    def create(self) -> bool:
+        """Make the file and its schema where they are missing; return whether the ledger is new.
+
+        Raises Misconfigured on a network file system, SchemaNewer when a newer callfare wrote the file.
+        """
+        is_new = not self.exists()
+        if is_new:
+            self._refuse_network()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = self.connect()
+        connection.close()
+        return is_new
+
+    def connect(self) -> apsw.Connection:
+        """Return a new connection to the ledger at the newest schema.
+
+        Raises LedgerNotFound when there is no file.
+        """
+        if not self.path.exists():
+            raise LedgerNotFound(
+                f"there is no ledger at {self.path}; `callfare init` makes one, and so does the first grant",
+            )
+        if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < _OLDEST_SQLITE:
+            raise Misconfigured(f"SQLite {apsw.sqlite_lib_version()} can lose writes; upgrade apsw to 3.51.3 or newer")
+        flags = apsw.SQLITE_OPEN_READONLY if self.is_readonly else apsw.SQLITE_OPEN_READWRITE
+        try:
+            connection = apsw.Connection(str(self.path), flags=flags, statementcachesize=200)
+            connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+            self._prepare(connection)
+        except apsw.Error as error:
+            raise fault_of(error, self.path) from error
+        return connection
+
+    def _prepare(self, connection: apsw.Connection) -> None:
+        newest = load_migrations("sqlite")[-1].number
+        version = connection.pragma("user_version")
+        if version and connection.pragma("application_id") != APPLICATION_ID:
+            raise Misconfigured(f"{self.path} is a database of another program")
+        if version > newest:
+            raise SchemaNewer(f"{self.path} has schema {version}, this callfare knows {newest}; upgrade callfare")
+        if not version and self.is_readonly:
+            raise LedgerNotFound(f"{self.path} holds no ledger yet")
+        if not self.is_readonly:
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "full")
+            connection.pragma("wal_autocheckpoint", _PAGES_PER_CHECKPOINT)
+            if version < newest:
+                migrate(connection)
+
+    def _refuse_network(self) -> None:
+        kind = _file_system_of(self.path.parent)
+        if kind in _NETWORK_FILE_SYSTEMS:
+            raise Misconfigured(f"{self.path} lies on {kind}, where SQLite cannot lock; use a local disk or PostgreSQL")
+
+
+def migrate(connection: apsw.Connection) -> int:
+    """Bring a file to the newest schema in one transaction, and return that schema's number.
+
+    Any number of processes may do so at once: the first holds the write lock, the others find nothing left to do.
+    """
+    steps = load_migrations("sqlite")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.pragma("user_version")
+        if not version and connection.pragma("schema_version"):
+            raise Misconfigured(f"{connection.filename} is a database of another program")
+        for step in steps:
+            if step.number > version:
+                connection.execute(step.sql)
+        connection.pragma("application_id", APPLICATION_ID)
+        connection.pragma("user_version", steps[-1].number)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return steps[-1].number
+
+
+def keep_inherited(*connections: object) -> None:
+    """Set connections aside that were opened before a fork."""
+    _INHERITED.extend(connections)
+
+
+def _file_system_of(folder: Path) -> str:
+    """Return the type of the file system that a folder lies on, empty where the system does not tell."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for line in lines:
+        fields = line.split()
+        mounted_at = fields[4]
+        lies_below = mounted_at == "/" or str(folder) == mounted_at or str(folder).startswith(mounted_at + "/")
+        if lies_below and len(mounted_at) >= len(best):
+            best, kind = mounted_at, fields[fields.index("-") + 1]
+    return kind

@@ -1,0 +1,32 @@
+"""Reads the .sql files: named statements, and numbered migrations. Builds no SQL."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from typing import NamedTuple
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
+
+
+class Migration(NamedTuple):
+    """One step of a schema: its number and its SQL."""
+
+    number: int
+    sql: str
+
+
+def load_statements(dialect: str) -> dict[str, str]:
+    """Return the statements of a dialect's queries.sql by name."""
+    text = (files("callfare.store") / "sql" / dialect / "queries.sql").read_text(encoding="utf-8")
+    parts = _NAME.split(text)
+    return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def load_migrations(dialect: str) -> list[Migration]:
+    """Return a dialect's migrations in the order in which they apply."""
+    folder = files("callfare.store") / "sql" / dialect
+    found = [(match, file) for file in folder.iterdir() if (match := _MIGRATION.fullmatch(file.name))]
+    steps = [Migration(int(match[1]), file.read_text(encoding="utf-8")) for match, file in found]
+    return sorted(steps)
