@@ -1,0 +1,224 @@
+"""The committer: one lane per process and store, where commands that wait together are committed together.
+
+There is no timer: the commit under way is the timer. A lone sync caller applies its command itself while the lane is
+free; asyncio callers hand over once per loop tick and are woken once per batch. A cancelled caller cannot hurt the
+lane: its command is still applied, and its key makes a retry safe. After a fork the child starts with an empty lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from callfare.ledger.commands import Command
+    from callfare.ledger.receipts import Receipt
+    from callfare.store.protocol import Store
+
+    Answer = Receipt | BaseException
+
+
+class _Waiter:
+    """One sync caller's command, and its wake-up."""
+
+    __slots__ = ("_ready", "answer", "commands")
+
+    def __init__(self, command: Command) -> None:
+        self.commands: Sequence[Command] = (command,)
+        self.answer: Answer | None = None
+        self._ready = threading.Lock()
+        self._ready.acquire()
+
+    def deliver(self, answers: Sequence[Answer]) -> None:
+        """Wake the caller with its answer."""
+        self.answer = answers[0]
+        self._ready.release()
+
+    def wait(self) -> Receipt:
+        """Return the answer once it is there, or raise it."""
+        self._ready.acquire()
+        return _result(self.answer)
+
+
+class _Tick:
+    """What one event loop handed over in one tick: commands, and the futures that wait for them."""
+
+    __slots__ = ("_futures", "_loop", "commands")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.commands: list[Command] = []
+        self._futures: list[asyncio.Future[Receipt]] = []
+
+    def add(self, command: Command) -> asyncio.Future[Receipt]:
+        """Add a command, and return the future of its answer."""
+        future: asyncio.Future[Receipt] = self._loop.create_future()
+        self.commands.append(command)
+        self._futures.append(future)
+        return future
+
+    def deliver(self, answers: Sequence[Answer]) -> None:
+        """Wake the loop once with all answers. A loop that has closed meanwhile no longer waits for any."""
+        try:
+            self._loop.call_soon_threadsafe(self._resolve, answers)
+        except RuntimeError:
+            return
+
+    def _resolve(self, answers: Sequence[Answer]) -> None:
+        for future, answer in zip(self._futures, answers, strict=True):
+            if future.done():
+                continue
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+
+
+class Committer:
+    """The lane in front of one store. Safe to share between threads and event loops."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._lane = threading.Lock()
+        self._queue: deque[_Waiter | _Tick] = deque()
+        self._work = threading.Semaphore(0)
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._ticks: dict[asyncio.AbstractEventLoop, _Tick] = {}
+        self._is_closed = False
+
+    def _after_fork(self) -> None:
+        if os.getpid() != self._pid:
+            self._start_afresh()
+
+    def commit(self, command: Command) -> Receipt:
+        """Apply a command and return its receipt once it is durable.
+
+        Raises the command's refusal, LedgerUnavailable when the store did not answer.
+        """
+        self._after_fork()
+        if not self._queue and self._lane.acquire(blocking=False):
+            try:
+                return _result(self._answers([command])[0])
+            finally:
+                self._lane.release()
+        waiter = _Waiter(command)
+        self._hand_over(waiter)
+        return waiter.wait()
+
+    async def commit_async(self, command: Command) -> Receipt:
+        """Apply a command and return its receipt once it is durable, without blocking the loop.
+
+        A cancelled caller's command is still applied. Raises as `commit` does.
+        """
+        self._after_fork()
+        loop = asyncio.get_running_loop()
+        tick = self._ticks.get(loop)
+        if tick is None:
+            tick = self._ticks[loop] = _Tick(loop)
+            loop.call_soon(self._end_tick, loop)
+        return await tick.add(command)
+
+    def _end_tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._hand_over(self._ticks.pop(loop))
+
+    def _hand_over(self, waiter: _Waiter | _Tick) -> None:
+        if self._is_closed:
+            waiter.deliver([LedgerUnavailable("the ledger was closed; open it again") for _ in waiter.commands])
+            return
+        self._queue.append(waiter)
+        self._work.release()
+        if self._thread is None:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                _refuse_late_gevent()
+                self._thread = threading.Thread(target=self._serve, name="callfare-committer", daemon=True)
+                self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            self._work.acquire()
+            with self._lane:
+                waiters = self._gather()
+                if waiters:
+                    commands = [command for waiter in waiters for command in waiter.commands]
+                    self._deliver(waiters, self._answers(commands))
+            if self._is_closed and not self._queue:
+                return
+
+    def _gather(self) -> list[_Waiter | _Tick]:
+        """Return those who wait, in order, up to about one batch of the store."""
+        waiters: list[_Waiter | _Tick] = []
+        count = 0
+        while self._queue and count < self._store.max_batch:
+            waiter = self._queue.popleft()
+            waiters.append(waiter)
+            count += len(waiter.commands)
+        return waiters
+
+    @staticmethod
+    def _deliver(waiters: Sequence[_Waiter | _Tick], answers: Sequence[Answer]) -> None:
+        start = 0
+        for waiter in waiters:
+            end = start + len(waiter.commands)
+            waiter.deliver(answers[start:end])
+            start = end
+
+    def _answers(self, commands: list[Command]) -> list[Answer]:
+        """Return an answer for each command, applied in batches no larger than the store takes."""
+        size = self._store.max_batch
+        answers: list[Answer] = []
+        for start in range(0, len(commands), size):
+            answers += self._apply(commands[start : start + size])
+        return answers
+
+    def _apply(self, batch: list[Command]) -> list[Answer]:
+        try:
+            return list(self._store.apply(batch))
+        except CallfareError as error:
+            if len(batch) == 1 or isinstance(error, LedgerUnavailable):
+                return [error for _ in batch]
+        except Exception as fault:  # a fault of ours must reach the caller whose command showed it, and no other
+            if len(batch) == 1:
+                return [fault]
+        return [answer for command in batch for answer in self._apply([command])]
+
+    def close(self) -> None:
+        """Apply what waits, then end the thread. Later commands are refused."""
+        self._after_fork()
+        self._is_closed = True
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            self._work.release()
+            thread.join()
+
+
+def _result(answer: Answer | None) -> Receipt:
+    if isinstance(answer, BaseException):
+        raise answer
+    assert answer is not None
+    return answer
+
+
+def _refuse_late_gevent() -> None:
+    """Refuse a process whose threads were replaced by gevent after callfare was imported."""
+    current: Callable[[], object] = threading.Lock
+    if getattr(current, "__module__", "").startswith("gevent") and not isinstance(_FIRST_LOCK, type(current())):
+        raise Misconfigured("gevent patched threads after callfare was imported; call monkey.patch_all() first")
+
+
+_FIRST_LOCK = threading.Lock()
