@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -115,17 +115,21 @@ class Layer:
 
 
 class PriceBook:
-    """Layers of prices, the first that names a model deciding. Immutable, and safe to share between threads."""
+    """Layers of prices, the first that names a model deciding. Immutable, and safe to share between threads.
+
+    attribute_names: the attributes that some rate of the book depends on, or that one is derived from.
+    """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         self.layers = tuple(layers)
         self.edition = ",".join(layer.edition for layer in self.layers)
+        self.attribute_names = frozenset(
+            name
+            for layer in self.layers
+            for prices in layer.models
+            for name in _attribute_names(prices.rates, prices.derived)
+        )
         self._decided: dict[tuple[str, str | None], _Timeline | None] = {}
-
-    @property
-    def attribute_names(self) -> frozenset[str]:
-        """The attributes that some rate of this book depends on."""
-        return frozenset(name for prices in self._all_prices() for name in _attribute_names(prices.rates, prices.derived))
 
     def entry(self, model: str, *, provider: str | None = None, at_us: int) -> Entry | None:
         """Return what is in force for a model at an instant, or None when it has no price then.
@@ -149,7 +153,9 @@ class PriceBook:
         for layer in self.layers:
             sellers = layer.timelines(model, provider)
             if len(sellers) > 1:
-                return f"{layer.name} has prices of {' and '.join(sorted(sellers))} for {shown}, and no provider was named"
+                return (
+                    f"{layer.name} has prices of {' and '.join(sorted(sellers))} for {shown}, and no provider was named"
+                )
             if sellers:
                 return f"{layer.name} has no rate for {shown} in force on {moment_of(at_us):%Y-%m-%d %H:%M} UTC"
         return f"no price book names {shown}{f' of {provider}' if provider else ''}"
@@ -160,10 +166,6 @@ class PriceBook:
             if sellers:
                 return next(iter(sellers.values())) if len(sellers) == 1 else None
         return None
-
-    def _all_prices(self) -> Iterator[ModelPrices]:
-        for layer in self.layers:
-            yield from layer.models
 
 
 def _attribute_names(rates: Iterable[Rate], derived: Mapping[str, tuple[str, Mapping[str, str]]]) -> tuple[str, ...]:
@@ -213,11 +215,7 @@ def _fingerprint(models: Iterable[ModelPrices]) -> str:
             prices.provider,
             prices.model,
             sorted(prices.basis),
-            sorted(
-                [rate.meter, quantity_text(Fraction(rate.usd)), str(rate.per), sorted(rate.attributes.items())]
-                + [str(rate.from_us), str(rate.until_us)]
-                for rate in prices.rates
-            ),
+            sorted(_content(rate) for rate in prices.rates),
             sorted((name, source, sorted(values.items())) for name, (source, values) in prices.derived.items()),
             prices.source,
             prices.checked.isoformat(),
@@ -225,3 +223,8 @@ def _fingerprint(models: Iterable[ModelPrices]) -> str:
         for prices in models
     )
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_EDITION_DIGITS]
+
+
+def _content(rate: Rate) -> list[object]:
+    amount = [quantity_text(Fraction(rate.usd)), str(rate.per)]
+    return [rate.meter, sorted(rate.attributes.items()), str(rate.from_us), str(rate.until_us), *amount]

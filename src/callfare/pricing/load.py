@@ -99,7 +99,7 @@ class _Reader:
         try:
             return tomllib.loads(self._text)
         except tomllib.TOMLDecodeError as error:
-            place = re.search(r"line (\d+)", str(error))
+            place = re.search(r"\(at line (\d+), column \d+\)$", str(error))
             line = int(place[1]) if place else self._lines_text.count("\n") + 1
             raise PriceBookInvalid(f"{self._name}, line {line}: not TOML: {error}") from None
         except (ValueError, RecursionError) as error:
@@ -143,7 +143,9 @@ class _Reader:
         self._only(row, _RATE_KEYS, path)
         meter = self._known_meter(self._at(row, "meter", str, path), (*path, "meter"))
         if not set(LINEAGE[meter]) & set(basis):
-            self._refuse((*path, "meter"), f"{meter} is outside the basis, {', '.join(basis)}, and would never be billed")
+            self._refuse(
+                (*path, "meter"), f"{meter} is outside the basis, {', '.join(basis)}, and would never be billed"
+            )
         per = self._at(row, "per", int, path)
         if not 1 <= per <= _PER_MAX:
             self._refuse((*path, "per"), f"per is {per}; give a whole number from 1 to 10^12")
@@ -151,13 +153,18 @@ class _Reader:
         if from_us is not None and until_us is not None and from_us >= until_us:
             self._refuse((*path, "until"), "until is not after from")
         attributes = self._texts(row.get("attributes", {}), (*path, "attributes"))
-        return Rate(meter=meter, usd=self._usd(row, path), per=per, attributes=attributes, from_us=from_us, until_us=until_us)
+        return Rate(
+            meter=meter, usd=self._usd(row, path), per=per, attributes=attributes, from_us=from_us, until_us=until_us
+        )
 
     def _usd(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> Decimal:
         usd = self._at(row, "usd", str, path)
         if not _USD.fullmatch(usd):
-            fault = "is negative" if re.fullmatch(r"-[0-9.]+", usd) else "is not a plain decimal such as \"0.15\""
-            self._refuse((*path, "usd"), f"usd {usd!r} {fault}; write dollars with at most 9 digits before and 18 after the point")
+            fault = "is negative" if re.fullmatch(r"-[0-9.]+", usd) else 'is not a plain decimal such as "0.15"'
+            self._refuse(
+                (*path, "usd"),
+                f"usd {usd!r} {fault}; write dollars with at most 9 digits before and 18 after the point",
+            )
         return Decimal(usd)
 
     def _day(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> date:
@@ -192,11 +199,14 @@ class _Reader:
                 self._refuse((*place, name), f"derived.{name} is not a table")
             self._only(table, _DERIVED_KEYS, (*place, name))
             values = self._texts(self._at(table, "values", dict, (*place, name)), (*place, name, "values"))
+            source = self._text_at(table, "from", (*place, name))
+            if source == name or not values:
+                self._refuse((*place, name), f"derived.{name} needs another attribute to read from, and values")
             rated = {rate.attributes[name] for rate in rates if name in rate.attributes}
             for key, value in values.items():
                 if value not in rated:
                     self._refuse((*place, name, "values", key), f"no rate has {name} {value!r}")
-            derived[name] = (self._text_at(table, "from", (*place, name)), values)
+            derived[name] = (source, {key.casefold(): value for key, value in values.items()})
         return derived
 
     def _no_overlaps(self, rates: list[Rate], path: tuple[str | int, ...]) -> None:
@@ -208,7 +218,10 @@ class _Reader:
             if any(ours[name] != theirs[name] for name in ours.keys() & theirs.keys()):
                 continue
             if ours == theirs or not (ours.items() <= theirs.items() or theirs.items() <= ours.items()):
-                self._refuse((*path, "rate", index), f"this rate for {second.meter} overlaps another; end one where the other begins")
+                self._refuse(
+                    (*path, "rate", index),
+                    f"this rate for {second.meter} overlaps another; end one where the other begins",
+                )
 
     def _known_meter(self, meter: object, path: tuple[str | int, ...]) -> str:
         if not isinstance(meter, str) or meter not in METERS:

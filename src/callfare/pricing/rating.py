@@ -7,11 +7,10 @@ and it can be rated again under a book that knows it. Refuses to guess an attrib
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
-from math import gcd
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -46,7 +45,7 @@ class Line(Struct, frozen=True, kw_only=True):
     rate: Decimal | None
     per: int
     rate_meter: str
-    attributes: Mapping[str, str]
+    attributes: dict[str, str]
     picousd: int
     nanocredits: int
     billed: bool
@@ -74,15 +73,15 @@ class Rating(Struct, frozen=True, kw_only=True):
 
 
 class _Step(NamedTuple):
-    """How a leaf becomes a line: its rate, and the two fractions by which its quantity is multiplied."""
+    """How a leaf becomes a line: its rate, and what one of its meter is worth, as numerators and denominators."""
 
     meter: str
-    rate: Rate | None
     rate_meter: str
-    picousd_numerator: int
-    picousd_denominator: int
-    nanocredits_numerator: int
-    nanocredits_denominator: int
+    usd: Decimal | None
+    per: int
+    attributes: dict[str, str]
+    picousd: tuple[int, int]
+    nanocredits: tuple[int, int]
 
 
 class _Plan(NamedTuple):
@@ -150,10 +149,8 @@ def rate_finished(
     return _rating(entry, plan, disjoint, model=model, usage=usage, markup=markup)
 
 
-def _plan_of(
-    entry: Entry, disjoint: Mapping[str, Quantity], attributes: Mapping[str, str], markup: Fraction
-) -> _Plan:
-    values = tuple([attributes.get(name) for name in entry.attribute_names])
+def _plan_of(entry: Entry, disjoint: Mapping[str, Quantity], attributes: Mapping[str, str], markup: Fraction) -> _Plan:
+    values = tuple([attributes.get(name) for name in entry.attribute_names]) if entry.attribute_names else ()
     return _plan(entry, tuple(disjoint), values, markup.numerator, markup.denominator)
 
 
@@ -167,20 +164,25 @@ def _rating(
     markup: Fraction,
 ) -> Rating:
     """Return the lines of a plan with the quantities of one call, and their sums."""
-    is_billed = not plan.reason
-    lines = tuple([_line(step, disjoint[step.meter], is_billed=is_billed) for step in plan.steps])
     billed_meters = entry.billed_meters
+    lines: list[Line] = []
+    picousd = nanocredits = 0
+    for step in plan.steps:
+        line = _line(step, disjoint[step.meter], is_billed=not plan.reason)
+        picousd += line.picousd
+        nanocredits += line.nanocredits
+        lines.append(line)
     return Rating(
-        status="priced" if is_billed else "unpriced",
+        status="unpriced" if plan.reason else "priced",
         reason=plan.reason,
         model=model,
         entry_model=entry.model,
         provider=entry.provider,
         edition=entry.edition,
         markup=markup,
-        lines=lines,
-        picousd=in_range(sum([line.picousd for line in lines]), "cost"),
-        nanocredits=in_range(sum([line.nanocredits for line in lines]), "credits"),
+        lines=tuple(lines),
+        picousd=in_range(picousd, "cost"),
+        nanocredits=in_range(nanocredits, "credits"),
         information={name: quantity for name, quantity in usage.items() if name not in billed_meters},
     )
 
@@ -196,8 +198,7 @@ def _unnamed(
 ) -> Rating:
     """Return the rating of a call no entry is in force for: every leaf a line without a rate."""
     lines = [
-        _line(_Step(meter, None, meter, 0, 1, 0, 1), quantity, is_billed=False)
-        for meter, quantity in leaves(usage).items()
+        _line(_step_without_rate(meter, meter), quantity, is_billed=False) for meter, quantity in leaves(usage).items()
     ]
     return Rating(
         status="unpriced",
@@ -216,25 +217,31 @@ def _unnamed(
 
 def _line(step: _Step, quantity: Quantity, *, is_billed: bool) -> Line:
     """Return a leaf at its rate, each amount rounded once from the rational."""
-    found = step.rate
     picousd = nanocredits = 0
     if is_billed:
-        numerator, denominator = quantity.numerator, quantity.denominator
-        picousd = divide_half_even(numerator * step.picousd_numerator, denominator * step.picousd_denominator)
-        nanocredits = divide_half_even(
-            numerator * step.nanocredits_numerator, denominator * step.nanocredits_denominator
-        )
+        picousd = _times(quantity, step.picousd)
+        nanocredits = _times(quantity, step.nanocredits)
     return Line(
         meter=step.meter,
         quantity=quantity,
-        rate=None if found is None else found.usd,
-        per=1 if found is None else found.per,
+        rate=step.usd,
+        per=step.per,
         rate_meter=step.rate_meter,
-        attributes={} if found is None else found.attributes,
+        attributes=step.attributes,
         picousd=picousd,
         nanocredits=nanocredits,
         billed=is_billed,
     )
+
+
+def _times(quantity: Quantity, worth: tuple[int, int]) -> int:
+    """Return quantity × worth, rounded half-even. Whole results, the common case, skip the division."""
+    numerator, denominator = worth
+    if type(quantity) is not int:
+        numerator, denominator = numerator * quantity.numerator, denominator * quantity.denominator
+    else:
+        numerator *= quantity
+    return numerator if denominator == 1 else divide_half_even(numerator, denominator)
 
 
 @lru_cache(maxsize=4096)
@@ -252,16 +259,13 @@ def _plan(
     for name in names:
         if name not in entry.billed_meters:
             continue
-        rate_meter = next((meter for meter in LINEAGE[name] if any(rate.meter == meter for rate in entry.rates)), name)
+        rate_meter = next((meter for meter in LINEAGE[name] if any(row.meter == meter for row in entry.rates)), name)
         found = _choose(entry, rate_meter, reported)
         if isinstance(found, _Gap):
             gaps.append(found)
-            steps.append(_Step(name, None, rate_meter, 0, 1, 0, 1))
-            continue
-        cost_usd = Fraction(found.usd) / found.per
-        value = cost_usd * CREDITS_PER_USD * Fraction(markup_numerator, markup_denominator)
-        picousd, nanocredits = cost_usd * PICOUSD_PER_USD, value * NANOCREDITS_PER_CREDIT
-        steps.append(_Step(name, found, rate_meter, *picousd.as_integer_ratio(), *nanocredits.as_integer_ratio()))
+            steps.append(_step_without_rate(name, rate_meter))
+        else:
+            steps.append(_step(name, found, Fraction(markup_numerator, markup_denominator)))
     if not steps:
         gaps.append(_Gap(f"{entry.model} is billed by {' and '.join(entry.basis)}, and none was reported"))
     # An attribute that is merely missing can be given; a gap in the book cannot, so it is what people must hear.
@@ -269,11 +273,29 @@ def _plan(
     return _Plan(tuple(steps), gap.reason, gap.missing)
 
 
+def _step_without_rate(name: str, rate_meter: str) -> _Step:
+    return _Step(name, rate_meter, usd=None, per=1, attributes={}, picousd=(0, 1), nanocredits=(0, 1))
+
+
+def _step(name: str, row: Rate, markup: Fraction) -> _Step:
+    cost_usd = Fraction(row.usd) / row.per
+    return _Step(
+        meter=name,
+        rate_meter=row.meter,
+        usd=row.usd,
+        per=row.per,
+        attributes=dict(row.attributes),
+        picousd=(cost_usd * PICOUSD_PER_USD).as_integer_ratio(),
+        nanocredits=(cost_usd * CREDITS_PER_USD * NANOCREDITS_PER_CREDIT * markup).as_integer_ratio(),
+    )
+
+
 def _reported(entry: Entry, values: tuple[str | None, ...]) -> dict[str, str]:
-    """Return the attributes that decide, in lower case, those that were not reported derived where the book says how."""
+    """Return the attributes that decide, in lower case, derived where they were not reported and can be."""
     given = {
         name: value.casefold() for name, value in zip(entry.attribute_names, values, strict=True) if value is not None
     }
+    # A value that corresponds to nothing must not look like a missing one, so it is carried as what it was read from.
     derived = {
         name: values_of.get(given[source], f"of {source} {given[source]}")
         for name, (source, values_of) in entry.derived.items()
@@ -283,21 +305,47 @@ def _reported(entry: Entry, values: tuple[str | None, ...]) -> dict[str, str]:
 
 
 def _choose(entry: Entry, meter: str, reported: Mapping[str, str]) -> Rate | _Gap:
-    """Return the rate whose attributes were all reported, the most particular of several, or why there is none."""
-    rates = [rate for rate in entry.rates if rate.meter == meter]
-    if not rates:
+    """Return the rate whose attributes were all reported, the most particular of several, or why there is none.
+
+    A reported attribute that tells rates apart is never passed over: a tier without a rate does not cost what the
+    ordinary one costs.
+    """
+    rows = [row for row in entry.rates if row.meter == meter]
+    if not rows:
         return _Gap(f"{entry.layer} has no rate for {meter} of {entry.model} in force at that time")
-    for name in sorted({name for rate in rates for name in rate.attributes}):
-        values = sorted({rate.attributes[name] for rate in rates if name in rate.attributes})
-        if name in reported and reported[name] not in values:
-            return _Gap(f"{entry.model} has no rate for {name} {reported[name]!r}; it has {', '.join(values)}")
-    matching = [rate for rate in rates if rate.attributes.items() <= reported.items()]
-    if matching:
-        return max(matching, key=lambda rate: len(rate.attributes))
-    possible = [rate for rate in rates if all(reported.get(name, value) == value for name, value in rate.attributes.items())]
-    if not possible:
-        named = " and ".join(f"{name} {value!r}" for name, value in sorted(reported.items()))
-        return _Gap(f"{entry.model} has no rate for {named} together")
-    absent = min(name for rate in possible for name in rate.attributes if name not in reported)
-    values = sorted({rate.attributes[absent] for rate in possible if absent in rate.attributes})
-    return _Gap(f"the price of {entry.model} depends on {absent}; give one of {', '.join(values)}", missing=absent)
+    matching = [row for row in rows if row.attributes.items() <= reported.items()]
+    best = max(matching, key=lambda row: len(row.attributes), default=None)
+    settled = dict(best.attributes) if best else {}
+    rivals = [row for row in rows if row is not best and settled.items() <= row.attributes.items()]
+    open_names = {name for row in rivals for name in row.attributes if name in reported and name not in settled}
+    if best and not open_names:
+        return best
+    possible = [
+        row for row in rivals if all(reported.get(name, value) == value for name, value in row.attributes.items())
+    ]
+    return _gap(
+        entry,
+        reported,
+        rivals=rivals,
+        possible=[row for row in possible if not best or open_names & row.attributes.keys()],
+    )
+
+
+def _gap(entry: Entry, reported: Mapping[str, str], *, rivals: list[Rate], possible: list[Rate]) -> _Gap:
+    """Return which attribute would decide among the rates that are possible, or which value none of them has."""
+    if possible:
+        absent = min(name for row in possible for name in row.attributes if name not in reported)
+        either = f"{absent} or {entry.derived[absent][0]}" if absent in entry.derived else absent
+        values = ", ".join(_values(possible, absent))
+        return _Gap(f"the price of {entry.model} depends on {either}; give {absent} as one of {values}", absent)
+    names = sorted({name for row in rivals for name in row.attributes if name in reported})
+    for name in names:
+        if reported[name] not in _values(rivals, name):
+            return _Gap(
+                f"{entry.model} has no rate for {name} {reported[name]}, only for {', '.join(_values(rivals, name))}"
+            )
+    return _Gap(f"{entry.model} has no rate for {' and '.join(f'{name} {reported[name]}' for name in names)} together")
+
+
+def _values(rows: Iterable[Rate], name: str) -> list[str]:
+    return sorted({row.attributes[name] for row in rows if name in row.attributes})

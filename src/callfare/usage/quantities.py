@@ -57,7 +57,7 @@ def check_attributes(raw: Mapping[str, object], *, also: Collection[str] = ()) -
         raise InvalidInput(f"attributes are {_kind(raw)}; give a mapping of name to text", param="attributes")
     attributes: dict[str, str] = {}
     for name, value in raw.items():
-        if not isinstance(name, str) or (name not in ATTRIBUTES and name not in also):
+        if name not in ATTRIBUTES and name not in also:
             known = [*ATTRIBUTES, *also]
             raise InvalidInput(f"there is no attribute {_shown(name)}{_suggestion(name, known)}", param="attributes")
         if not isinstance(value, str) or not 0 < len(value) <= _VALUE_LENGTH_MAX or not value.isprintable():
@@ -78,16 +78,15 @@ def leaves(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
     for name, parts in _shape(tuple(usage)):
         quantity = usage[name]
         if parts:
-            taken = sum(usage[part] for part in parts)
+            taken = sum([usage[part] for part in parts])
             if taken > quantity:
-                named = " + ".join(parts)
-                raise InvalidQuantity(
-                    f"{named} is {quantity_text(taken)}, above {name}, which includes it and is {quantity_text(quantity)}",
-                    param=name,
-                )
+                numbers = f"{quantity_text(taken)}, above {name}, which includes it and is {quantity_text(quantity)}"
+                raise InvalidQuantity(f"{' + '.join(parts)} is {numbers}", param=name)
             quantity -= taken
         disjoint[name] = quantity
-    return {name: quantity for name, quantity in disjoint.items() if quantity} or disjoint
+    if 0 in disjoint.values():
+        return {name: quantity for name, quantity in disjoint.items() if quantity} or disjoint
+    return disjoint
 
 
 def quantity_text(quantity: Quantity) -> str:
@@ -167,7 +166,9 @@ def _rational_of_decimal(decimal: Decimal) -> Fraction | None:
 def _within(rational: Fraction | None, value: object, meter: str) -> Quantity:
     """Return a rational as a quantity, a whole one as int."""
     if rational is None:
-        raise InvalidQuantity(f"{meter} is {_shown(value)}; give a number up to 10^12, of at most thirty decimals", param=meter)
+        raise InvalidQuantity(
+            f"{meter} is {_shown(value)}; give a number up to 10^12, of at most thirty decimals", param=meter
+        )
     if rational < 0:
         raise InvalidQuantity(f"{meter} is {_shown(value)}; a quantity is never negative", param=meter)
     if rational > QUANTITY_MAX:
