@@ -442,8 +442,8 @@ class _Handler(BaseHTTPRequestHandler):
         _cut_off(self.connection)
 
     def _chunk(self, text: str) -> None:
-        data = text.encode("utf-8")
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+        chunk = text.encode("utf-8")
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         self.wfile.flush()
 
 

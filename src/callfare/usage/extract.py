@@ -1,0 +1,327 @@
+"""Readings: what a provider's reply says was used, whatever object it comes as.
+
+A reply is read by mapping or by attribute, so that SDK objects of any major and plain dictionaries are the same.
+Refuses to raise: the call is over and must be recorded, so what cannot be read makes the reading `incomplete`. Refuses
+to keep prompts and outputs: `raw` has the provider's counts and ids and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Real
+from types import MappingProxyType
+from typing import Any
+
+from callfare.errors import InvalidInput
+from callfare.usage.meters import METERS
+from callfare.usage.quantities import Quantity, check_attributes, check_usage, leaves, quantity_text
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_ID_LENGTH_MAX = 255
+_RAW_DEPTH_MAX = 5
+_RAW_FIELDS_MAX = 100
+_RAW_NUMBER_MAX = 10**15
+# Identifiers and labels, never sentences: no spaces, and short.
+_LABEL = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
+_IDENTITY = ("id", "model", "service_tier", "status", "seconds", "size", "quality", "duration", "remixed_from_video_id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one reply says was used.
+
+    usage: meter → quantity as the provider totals it, parts included in their wholes. Empty when nothing is known.
+    attributes: what selects among rates: size, quality, service_tier, as served rather than as asked.
+    response_id: the provider's id of the reply, or of the job; empty when it gave none.
+    raw: the provider's own usage object with its ids, as plain JSON; never text of a prompt or an output.
+    incomplete: the reply did not tell all that its kind of call is billed by.
+    """
+
+    model: str
+    usage: Mapping[str, Quantity]
+    attributes: Mapping[str, str]
+    response_id: str
+    raw: Mapping[str, object]
+    incomplete: bool
+
+
+def read(
+    operation: str,
+    reply: object,
+    *,
+    model: str,
+    usage: Mapping[str, Quantity] = MappingProxyType({}),
+    attributes: Mapping[str, str] = MappingProxyType({}),
+) -> Reading:
+    """Return what a reply says was used. Never raises.
+
+    operation: chat, responses, embedding, speech, transcription, image or video.
+    reply: the reply, or the last event of its stream; an object, a mapping, or text for a transcript without usage.
+    model, usage, attributes: what the request fixed; they stand where the reply says nothing else.
+    """
+    try:
+        reply = _unwrapped(reply)
+        counted = _READERS.get(operation, _read_nothing)(reply, usage)
+        sound, is_damaged = _sound(counted.usage)
+        return Reading(
+            model=_label_of(_field(reply, "model")) or model,
+            usage={name: usage[name] for name in counted.needed if is_damaged and name in usage} | sound,
+            attributes=_attributes_of(reply, attributes),
+            response_id=_label_of(_field(reply, "id")),
+            raw=_raw_of(reply),
+            incomplete=is_damaged or not all(name in counted.usage for name in counted.needed),
+        )
+    except Exception:  # noqa: BLE001 - whatever a reply does when it is read, its call must be recorded
+        return Reading(
+            model=model, usage={}, attributes=dict(attributes), response_id="", raw=dict(_NOTHING), incomplete=True
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a reply reported, unchecked, and the meters without which it is incomplete."""
+
+    usage: dict[str, object]
+    needed: tuple[str, ...]
+
+
+# One reader for each kind of call.
+
+
+def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> _Counted:
+    """Chat completions and Responses: tokens. What was cached or thought is a part of the totals."""
+    return _Counted(_tokens_in(_field(reply, "usage")), ("input_tokens", "output_tokens"))
+
+
+def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> _Counted:
+    """Embeddings: input tokens alone."""
+    return _Counted(_tokens_in(_field(reply, "usage")), ("input_tokens",))
+
+
+def _read_speech(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+    """Speech: the characters of the request, and the tokens that the last event of a stream reports beside them."""
+    tokens = _tokens_in(_field(reply, "usage"))
+    if "output_tokens" in tokens:
+        tokens.setdefault("output_audio_tokens", tokens["output_tokens"])
+    return _Counted(tokens | dict(fixed), ("characters",))
+
+
+def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+    """Transcripts: seconds or tokens. Text forms carry neither; then the duration measured in the upload stands."""
+    used = _field(reply, "usage")
+    counted = _tokens_in(used)
+    for seconds in (_field(used, "seconds"), _field(reply, "duration")):
+        if seconds is not None:
+            counted.setdefault("audio_seconds", seconds)
+    if not counted:
+        counted = dict(fixed)
+    return _Counted(counted, ("input_tokens", "output_tokens") if "input_tokens" in counted else ("audio_seconds",))
+
+
+def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+    """Images: how many were made, and the tokens beside them. Output that is not told apart is image tokens."""
+    used = _field(reply, "usage")
+    counted = _tokens_in(used)
+    if "output_tokens" in counted and _field(used, "output_tokens_details") is None:
+        counted["output_image_tokens"] = counted["output_tokens"]
+    made = _field(reply, "data")
+    if isinstance(made, Sequence) and not isinstance(made, str):
+        counted["images"] = len(made)
+    return _Counted(dict(fixed) | counted, ("images",))
+
+
+def _read_video(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+    """Video jobs: their seconds, which the API writes as text."""
+    seconds = _field(reply, "seconds")
+    return _Counted(dict(fixed) if seconds is None else {"video_seconds": seconds}, ("video_seconds",))
+
+
+def _read_nothing(_reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+    return _Counted(dict(fixed), ("calls",))
+
+
+_READERS: Mapping[str, Callable[[object, Mapping[str, Quantity]], _Counted]] = {
+    "chat": _read_text,
+    "responses": _read_text,
+    "embedding": _read_embedding,
+    "speech": _read_speech,
+    "transcription": _read_transcription,
+    "image": _read_images,
+    "video": _read_video,
+}
+
+# Tokens
+
+
+def _tokens_in(used: object) -> dict[str, object]:
+    """Return the token counts of a usage object under our meters, under whichever names it has them."""
+    into = _first(used, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    out_of = _first(used, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    of_cached = _field(into, "cached_tokens_details")
+    named = {
+        "input_tokens": _first(used, "prompt_tokens", "input_tokens"),
+        "cached_input_tokens": _field(into, "cached_tokens"),
+        "cache_write_input_tokens": _field(into, "cache_write_tokens"),
+        "input_audio_tokens": _field(into, "audio_tokens"),
+        "cached_input_audio_tokens": _field(of_cached, "audio_tokens"),
+        "input_image_tokens": _field(into, "image_tokens"),
+        "cached_input_image_tokens": _field(of_cached, "image_tokens"),
+        "output_tokens": _first(used, "completion_tokens", "output_tokens"),
+        "reasoning_tokens": _field(out_of, "reasoning_tokens"),
+        "output_audio_tokens": _field(out_of, "audio_tokens"),
+        "output_image_tokens": _field(out_of, "image_tokens"),
+    }
+    return {name: count for name, count in named.items() if count is not None}
+
+
+def _sound(counted: Mapping[str, object]) -> tuple[dict[str, Quantity], bool]:
+    """Return the counts that can be true, and whether any could not.
+
+    Parts that exceed their whole are left out and the whole is kept: it is what the provider bills by.
+    """
+    if not counted:
+        return {}, False
+    try:
+        usage, is_damaged = check_usage(counted), False
+    except InvalidInput:
+        usage, is_damaged = _each_sound(counted), True
+    usage = _placed(usage) if usage.get("cached_input_tokens") else usage
+    try:
+        leaves(usage)
+    except InvalidInput:
+        return {name: quantity for name, quantity in usage.items() if METERS[name].parent not in usage}, True
+    return usage, is_damaged
+
+
+def _each_sound(counted: Mapping[str, object]) -> dict[str, Quantity]:
+    usage: dict[str, Quantity] = {}
+    for name, count in counted.items():
+        try:
+            usage |= check_usage({name: count})
+        except InvalidInput:
+            continue
+    return usage
+
+
+def _placed(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Return the counts with no cached token in two places: cached audio and images stand under their own kind.
+
+    A provider that does not tell them apart may report more cached, audio and image tokens than there is input; the
+    excess is then what must have been both, and is taken as cached audio before cached images.
+    """
+    placed = dict(usage)
+    kinds = [kind for kind in ("audio", "image") if f"input_{kind}_tokens" in usage]
+    told = sum(usage.get(f"cached_input_{kind}_tokens", 0) for kind in kinds)
+    if told:
+        placed["cached_input_tokens"] = max(usage["cached_input_tokens"] - told, 0)
+        return placed
+    parts = sum(usage[name] for name in usage if METERS[name].parent == "input_tokens")
+    excess = parts - usage.get("input_tokens", parts)
+    for kind in kinds:
+        both = min(excess, usage[f"input_{kind}_tokens"], placed["cached_input_tokens"])
+        if both > 0:
+            placed[f"cached_input_{kind}_tokens"] = both
+            placed["cached_input_tokens"] -= both
+            excess -= both
+    return placed
+
+
+# Attributes, identity and the raw counts
+
+
+def _attributes_of(reply: object, asked: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes as served where the reply tells them, as asked for otherwise."""
+    attributes = dict(asked)
+    for name in ("service_tier", "size", "quality", "background", "output_format"):
+        value = _field(reply, name)
+        if isinstance(value, str) and value not in ("", "auto"):
+            try:
+                attributes |= check_attributes({name: value})
+            except InvalidInput:
+                continue
+    return attributes
+
+
+def _raw_of(reply: object) -> dict[str, object]:
+    """Return what the reply says of itself and of its usage, reduced to counts and labels."""
+    raw = {name: plain for name in _IDENTITY if (plain := _plain(_field(reply, name), 0)) is not None}
+    used = _plain(_field(reply, "usage"), 0)
+    if used is not None:
+        raw["usage"] = used
+    calls = Counter(_tool_calls_in(_field(reply, "output")))
+    if calls:
+        raw["tool_calls"] = dict(calls)
+    return raw
+
+
+def _tool_calls_in(output: object) -> Iterable[str]:
+    """Yield the kind of each call to a tool that the provider ran itself, and may bill for."""
+    if not isinstance(output, list):
+        return
+    for item in output:
+        kind = _label_of(_field(item, "type"))
+        if kind.endswith("_call") and kind not in ("function_call", "custom_tool_call"):
+            yield kind
+
+
+def _plain(value: object, depth: int) -> object:
+    """Return a value as plain JSON without prose: numbers, labels, and what holds them. None for anything else."""
+    if isinstance(value, str):
+        return value if _LABEL.fullmatch(value) else None
+    if isinstance(value, Fraction):
+        return quantity_text(value)
+    if value is None or depth == _RAW_DEPTH_MAX or (isinstance(value, Real) and not _is_counted(value)):
+        return None
+    if isinstance(value, Real):
+        return value
+    if isinstance(value, Sequence):
+        return [_plain(part, depth + 1) for part in value[:_RAW_FIELDS_MAX]]
+    plain = {
+        name: inner
+        for name, part in list(_members_of(value).items())[:_RAW_FIELDS_MAX]
+        if isinstance(name, str) and _LABEL.fullmatch(name) and (inner := _plain(part, depth + 1)) is not None
+    }
+    return plain or None
+
+
+def _is_counted(number: Any) -> bool:  # noqa: ANN401 - the tower of numbers has no common type to compare by
+    """Whether a number is finite and of a size that counts have; NaN is neither."""
+    return bool(-_RAW_NUMBER_MAX < number < _RAW_NUMBER_MAX)
+
+
+def _members_of(value: object) -> Mapping[object, object]:
+    """Return the fields of a mapping or of an object, with those that its class does not know."""
+    if isinstance(value, Mapping):
+        return value
+    return {**getattr(value, "__dict__", _NOTHING), **(getattr(value, "model_extra", None) or _NOTHING)}
+
+
+# Access
+
+
+def _unwrapped(reply: object) -> object:
+    """Return the response that an event carries, such as response.completed, or what was given."""
+    if str(_field(reply, "type") or "").startswith("response."):
+        return _field(reply, "response") or reply
+    return reply
+
+
+def _field(source: object, name: str) -> object:
+    if source is None or isinstance(source, str):
+        return None
+    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+
+
+def _first(source: object, *names: str) -> object:
+    """Return the first of these fields that is there."""
+    return next((value for name in names if (value := _field(source, name)) is not None), None)
+
+
+def _label_of(value: object) -> str:
+    """Return an id or a name, or "" for anything that does not look like one."""
+    is_label = isinstance(value, str) and len(value) <= _ID_LENGTH_MAX and value.isprintable()
+    return value if is_label and isinstance(value, str) else ""
