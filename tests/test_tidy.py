@@ -25,7 +25,7 @@ LAYERS = (
     {"ledger"},
     {"estimate"},
     {"store"},
-    {"committer", "spool", "context", "settings"},
+    {"committer", "spool", "context", "handle", "settings"},
     {"engine"},
     {"callfare", "aio"},
     {"capture", "payments"},
