@@ -24,7 +24,7 @@ _DECIMALS_MAX = 30
 _DENOMINATOR_MAX = 10**_DECIMALS_MAX
 _NAME_LENGTH_MAX = 64
 _VALUE_LENGTH_MAX = 128
-_TEXT = re.compile(r"-?[0-9]{1,13}(?:\.[0-9]{1,30}|/([0-9]{1,31}))?", re.ASCII)
+_TEXT = re.compile(r"-?(?:[0-9]{1,13}(?:\.[0-9]{1,30})?|[0-9]{1,43}/([0-9]{1,31}))", re.ASCII)
 
 
 def check_usage(raw: Mapping[str, object]) -> dict[str, Quantity]:
@@ -90,7 +90,7 @@ def leaves(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
 
 
 def quantity_text(quantity: Quantity) -> str:
-    """Return a quantity as exact text: "1200", "8.47", or "1/3" where no decimal is exact."""
+    """Return a quantity as exact text: "1200", "8.47", or "1/3" where no decimal of thirty places is exact."""
     numerator, denominator = quantity.numerator, quantity.denominator
     if denominator == 1:
         return str(numerator)
@@ -101,7 +101,7 @@ def quantity_text(quantity: Quantity) -> str:
             denominator //= prime
             power += 1
         places = max(places, power)
-    if denominator != 1:
+    if denominator != 1 or places > _DECIMALS_MAX:
         return f"{numerator}/{quantity.denominator}"
     digits = str(numerator * 10**places // quantity.denominator).zfill(places + 1)
     return f"{digits[:-places]}.{digits[-places:]}"
