@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from callfare.handle import RunState
+    from callfare.local_run import LocalRun
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 current_user: ContextVar[str | None] = ContextVar("callfare_user", default=None)
-current_run: ContextVar[RunState | None] = ContextVar("callfare_run", default=None)
+current_run: ContextVar[LocalRun | None] = ContextVar("callfare_run", default=None)
 current_step: ContextVar[str | None] = ContextVar("callfare_step", default=None)
 
 

@@ -8,6 +8,7 @@ import time
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_CHARACTERS = 10
 _RANDOM_CHARACTERS = 16
+_ACCOUNT_CHARACTERS = 13
 
 
 def base32(number: int, width: int) -> str:
@@ -35,3 +36,22 @@ def new_id(prefix: str) -> str:
 def new_account_id() -> int:
     """Return a random positive 63-bit number for an account that may be needed."""
     return secrets.randbits(63) or 1
+
+
+def charge_id(account_id: int, key: str) -> str:
+    """Return the id of the charge that an account has under a key."""
+    return f"chg_{base32(account_id, _ACCOUNT_CHARACTERS)}_{key}"
+
+
+def parse_charge_id(text: str) -> tuple[int, str] | None:
+    """Return the account and the key of a charge id, or None when the text is none."""
+    prefix, _, rest = text.partition("_")
+    account, _, key = rest.partition("_")
+    if prefix != "chg" or len(account) != _ACCOUNT_CHARACTERS or not key or set(account) - set(_ALPHABET):
+        return None
+    return from_base32(account), key
+
+
+def transfer_id(account_id: int, seq: int) -> str:
+    """Return the id of an account's transfer by its number."""
+    return f"txn_{base32(account_id, _ACCOUNT_CHARACTERS)}_{seq}"

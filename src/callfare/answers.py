@@ -1,0 +1,317 @@
+"""What callfare answers: immutable values with money as Credits and Usd and times as aware UTC datetimes.
+
+`plain` turns any of them into JSON values: amounts as decimal strings, times in RFC 3339.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Generic, TypeVar
+
+from callfare.money import Credits, Usd
+from callfare.usage.quantities import Quantity, quantity_text
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """The balances of a user. available = posted - held; `spent` is the part of `held` that open runs have used.
+
+    debt: what providers did that nothing covered; the next credit of any kind pays it first.
+    """
+
+    user: str
+    posted: Credits
+    held: Credits
+    spent: Credits
+    available: Credits
+    debt: Credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrantReceipt:
+    """Credit that was granted; `repaid` of it went to an older debt."""
+
+    user: str
+    key: str
+    credits: Credits
+    repaid: Credits
+    available: Credits
+    expires_at: datetime | None
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One leaf of usage at one rate: quantity × rate / per. `rate_meter` is the meter whose rate was taken."""
+
+    meter: str
+    quantity: Quantity
+    rate: Decimal | None
+    per: int
+    rate_meter: str
+    attributes: Mapping[str, str]
+    cost: Usd
+    credits: Credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a call costs, without having been made. `information` is reported usage that is not billed."""
+
+    model: str
+    edition: str
+    lines: tuple[Line, ...]
+    information: Mapping[str, Quantity]
+    cost: Usd
+    credits: Credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """A recorded call. `left` is what its run's hold has left, None outside a run.
+
+    status: "priced" or "unpriced". flags: any of late, estimated, attempt, duplicate.
+    """
+
+    id: str
+    key: str
+    run_id: str | None
+    model: str
+    status: str
+    flags: tuple[str, ...]
+    lines: tuple[Line, ...]
+    cost: Usd
+    credits: Credits
+    debt: Credits
+    left: Credits | None
+    edition: str
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call as it stands in the ledger. `kind` is usage, correction, reprice or waiver."""
+
+    id: str
+    kind: str
+    run_id: str | None
+    workflow: str
+    step: str | None
+    provider: str
+    model: str
+    operation: str
+    response_id: str
+    status: str
+    reason: str | None
+    flags: tuple[str, ...]
+    usage: Mapping[str, Quantity]
+    attributes: Mapping[str, str]
+    lines: tuple[Line, ...]
+    cost: Usd
+    credits: Credits
+    debt: Credits
+    edition: str
+    metadata: Mapping[str, Any] | None
+    at: datetime
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReceipt:
+    """A run's hold after it was extended or renewed."""
+
+    run_id: str
+    held: Credits
+    used: Credits
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReceipt:
+    """A run that has ended. charged = captured + debt + what long jobs took; given_back went back to the lots."""
+
+    run_id: str
+    outcome: str
+    charged: Credits
+    captured: Credits
+    given_back: Credits
+    debt: Credits
+    waived: Credits
+    cost: Usd
+    calls: int
+    unpriced_calls: int
+    closed_at: datetime
+    key: str
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary:
+    """A run in a history. `low` and `high` are the estimate it began with, where there was one."""
+
+    run_id: str
+    workflow: str
+    status: str
+    charged: Credits
+    held: Credits
+    cost: Usd
+    calls: int
+    unpriced_calls: int
+    low: Credits | None
+    high: Credits | None
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """A transfer as the customer sees it: `change` to the posted balance, and `debt_change` to the debt."""
+
+    id: str
+    number: int
+    kind: str
+    amount: Credits
+    change: Credits
+    debt_change: Credits
+    run_id: str | None
+    reference: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """Some items of a list; `next_cursor` asks for those that follow, None when there are none."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Usage under one name: a workflow, a model or a day."""
+
+    name: str
+    calls: int
+    unpriced_calls: int
+    cost: Usd
+    credits: Credits
+    units: Mapping[str, Quantity]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReport:
+    """Usage of a user from `since` until just before `until`; days are those of the zone `tz`."""
+
+    user: str
+    since: datetime
+    until: datetime
+    tz: str
+    calls: int
+    unpriced_calls: int
+    cost: Usd
+    credits: Credits
+    by_workflow: tuple[Share, ...]
+    by_model: tuple[Share, ...]
+    by_day: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimatePart:
+    """One kind of call that a workflow makes, priced: between `at_least` and `at_most` of them."""
+
+    model: str
+    usage: Mapping[str, Quantity]
+    attributes: Mapping[str, str]
+    at_least: int
+    at_most: int
+    credits_each: Credits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run of a workflow is expected to cost, and what that rests on.
+
+    rests_on: "declared" or "parts". past_runs, past_median and past_highest tell of completed runs of the user asked
+    about; None where no user was named or none has completed.
+    """
+
+    workflow: str
+    low: Credits
+    high: Credits
+    parts: tuple[EstimatePart, ...]
+    rests_on: str
+    on_failure: str
+    past_runs: int
+    past_median: Credits | None
+    past_highest: Credits | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """Credits for sale. `credits_per_usd` is the value shown to buyers, floored to a whole credit."""
+
+    id: str
+    name: str
+    credits: Credits
+    price: Usd
+    credits_per_usd: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """One entry of a transfer, with the lot it came from when it is the customer's credit."""
+
+    account: str
+    amount: Credits
+    lot: str | None
+    source: str | None
+    paid: Usd | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Everything behind a charge: the provider's own counts, the arithmetic, the run, and where the credit came from."""
+
+    call: Call
+    arithmetic: tuple[str, ...]
+    raw: Mapping[str, Any] | None
+    corrections: tuple[Call, ...]
+    run: RunSummary | None
+    transfers: tuple[Transaction, ...]
+    movements: tuple[Movement, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repriced:
+    """What `reprice` did: calls that have a price now, those that still have none, and what was charged for it."""
+
+    priced: int
+    still_unpriced: int
+    credits: Credits
+
+
+def plain(value: Any) -> Any:
+    """Return any answer as JSON values: amounts and quantities as exact decimal strings, times in RFC 3339."""
+    if isinstance(value, Credits | Usd):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, Fraction):
+        return quantity_text(value)
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
