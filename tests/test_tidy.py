@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = (
-    {"errors", "money", "ids", "clock"},
+    {"errors", "money", "ids", "clock", "checks"},
     {"usage"},
     {"pricing"},
     {"ledger"},
     {"estimate"},
     {"store"},
-    {"committer", "spool", "context", "handle", "settings"},
+    {"committer", "spool", "context", "local_run", "settings", "answers"},
     {"engine"},
     {"callfare", "aio"},
     {"capture", "payments"},
