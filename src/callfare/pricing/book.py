@@ -30,7 +30,10 @@ _EDITION_DIGITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """Dollars for so many of a meter, from one instant until another, where all the attributes are reported."""
+    """Dollars for so many of a meter, where all the attributes are reported.
+
+    from_us, until_us: the first instant at which it holds and the first at which it no longer does; None for no bound.
+    """
 
     meter: str
     usd: Decimal
@@ -38,10 +41,6 @@ class Rate:
     attributes: Mapping[str, str] = field(default_factory=dict)
     from_us: int | None = None
     until_us: int | None = None
-
-    def is_in_force(self, at_us: int) -> bool:
-        """Tell whether the rate holds at an instant; `until_us` itself lies outside."""
-        return (self.from_us is None or self.from_us <= at_us) and (self.until_us is None or at_us < self.until_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

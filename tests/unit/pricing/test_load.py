@@ -277,6 +277,22 @@ def test_a_model_may_stand_once_for_each_provider():
     assert [prices.provider for prices in book.layers[0].models] == ["openai", "azure"]
 
 
+@pytest.mark.parametrize(
+    ("derived", "said"),
+    [
+        ("derived = 5\n", "line 10: derived is not a table"),
+        ("derived.resolution = 5\n", "line 10: derived.resolution is not"),
+    ],
+)
+def test_a_derivation_that_is_no_table_is_refused(derived, said):
+    text = GOOD.split("\n[model.derived.resolution]", maxsplit=1)[0].replace(
+        "checked = 2026-11-20\n", f"checked = 2026-11-20\n{derived}"
+    )
+
+    with pytest.raises(PriceBookInvalid, match="^price book, " + re.escape(said)):
+        load_book(text)
+
+
 def test_a_book_without_models_is_refused():
     with pytest.raises(PriceBookInvalid, match=r"price book, line 1: model is missing"):
         load_book('book = "empty"')

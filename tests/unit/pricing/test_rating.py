@@ -182,6 +182,13 @@ def test_a_finished_call_with_a_missing_attribute_is_unpriced_and_not_an_error()
     assert (rating.entry_model, rating.edition) == ("gpt-image-1", seed_book().edition)
 
 
+def test_a_finished_call_of_a_model_that_no_book_names_is_unpriced():
+    call = {"model": "gpt-9", "usage": {"calls": 3}, "attributes": {}, "at_us": NOON_US}
+
+    assert rate_finished(seed_book(), **call) == rate(seed_book(), **call)
+    assert rate_finished(seed_book(), **call).reason == "no price book names gpt-9"
+
+
 def test_a_finished_call_with_all_attributes_is_rated_as_any_other():
     call = {"model": "sora-2", "usage": {"video_seconds": 8}, "attributes": {"size": "1280x720"}, "at_us": NOON_US}
 

@@ -1,0 +1,55 @@
+"""What a call may cost at the most, from what its request fixes: the dearest rate where the deciding attribute is open.
+
+For holds before a call, never for charges after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from callfare.errors import MissingAttribute
+from callfare.money import in_range, nanocredits_of
+from callfare.pricing.book import Entry, PriceBook
+from callfare.pricing.rating import rate
+from callfare.usage.meters import LINEAGE
+from callfare.usage.quantities import Quantity, leaves
+
+_NO_MARKUP = Fraction(1)
+
+
+def ceiling(
+    book: PriceBook,
+    *,
+    model: str,
+    usage: Mapping[str, Quantity],
+    attributes: Mapping[str, str],
+    at_us: int,
+    markup: Fraction = _NO_MARKUP,
+    provider: str | None = None,
+) -> tuple[int, str]:
+    """Return the nanocredits a call may cost at the most, and why it has no price; one of the two is empty.
+
+    A request that fixes nothing of what its model is billed by costs 0 here.
+    """
+    entry = book.entry(model, provider=provider, at_us=at_us)
+    if entry is None:
+        return 0, book.absence(model, provider=provider, at_us=at_us)
+    fixed = {meter: quantity for meter, quantity in usage.items() if meter in entry.billed_meters}
+    if not fixed:
+        return 0, ""
+    try:
+        rating = rate(
+            book, model=model, usage=fixed, attributes=attributes, at_us=at_us, markup=markup, provider=provider
+        )
+    except MissingAttribute:
+        return _dearest(entry, fixed, markup), ""
+    return rating.nanocredits, rating.reason
+
+
+def _dearest(entry: Entry, usage: Mapping[str, Quantity], markup: Fraction) -> int:
+    cost_usd = Fraction(0)
+    for meter, quantity in leaves(usage).items():
+        rates = [row for row in entry.rates if row.meter in LINEAGE[meter]]
+        cost_usd += max((Fraction(row.usd) / row.per for row in rates), default=Fraction(0)) * quantity
+    return in_range(nanocredits_of(cost_usd, markup), "credits")
