@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -392,6 +393,23 @@ def test_the_shipped_book_is_the_table_of_the_seed():
         ("sora-2", "video_seconds", "720p", "0.04", 1),
         ("sora-2", "video_seconds", "1080p", "0.08", 1),
     ]
+
+
+def test_the_book_on_the_reference_page_prices_what_it_says():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "price-book.md").read_text(encoding="utf-8")
+    book = load_book(page.split("```toml\n")[1].split("```")[0])
+
+    mini = rate(
+        book,
+        model="gpt-5-mini-2025-08-07",
+        usage={"input_tokens": 1200, "cached_input_tokens": 800, "output_tokens": 350},
+        attributes={},
+        at_us=at(2026, 12, 1),
+    )
+    video = rate(book, model="sora-2", usage={"video_seconds": 8}, attributes={"size": "1280x720"}, at_us=NOON_US)
+
+    assert mini.picousd == 800_000_000
+    assert video.picousd == 800_000_000_000
 
 
 def test_the_shipped_book_is_read_once():
