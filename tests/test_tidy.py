@@ -25,10 +25,10 @@ LAYERS = (
     {"ledger"},
     {"estimate"},
     {"store"},
-    {"committer", "spool", "context", "local_run", "settings", "answers"},
-    {"engine"},
-    {"callfare", "aio"},
+    {"committer", "spool", "context", "settings", "answers", "local_run"},
     {"capture", "payments"},
+    {"engine"},
+    {"handle", "facade", "callfare", "aio"},
     {"server", "remote", "cli", "wiring"},
 )
 SURFACE = len(LAYERS)

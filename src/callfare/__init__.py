@@ -1,0 +1,64 @@
+"""callfare meters, prices and charges every AI call."""
+
+from callfare import errors
+from callfare.aio import AsyncCallfare, AsyncRun
+from callfare.answers import (
+    Balance,
+    Call,
+    Charge,
+    Estimate,
+    Explanation,
+    GrantReceipt,
+    HoldReceipt,
+    Line,
+    Package,
+    Page,
+    Price,
+    Repriced,
+    RunReceipt,
+    RunSummary,
+    Share,
+    Transaction,
+    UsageReport,
+    plain,
+)
+from callfare.callfare import Callfare, Run
+from callfare.context import CarryingExecutor, carry
+from callfare.engine.engine import UnattributedWarning
+from callfare.errors import CallfareError, InsufficientCredit, LedgerUnavailable, UnpricedModel
+from callfare.money import Credits, Usd
+
+__all__ = [
+    "AsyncCallfare",
+    "AsyncRun",
+    "Balance",
+    "Call",
+    "Callfare",
+    "CallfareError",
+    "CarryingExecutor",
+    "Charge",
+    "Credits",
+    "Estimate",
+    "Explanation",
+    "GrantReceipt",
+    "HoldReceipt",
+    "InsufficientCredit",
+    "LedgerUnavailable",
+    "Line",
+    "Package",
+    "Page",
+    "Price",
+    "Repriced",
+    "Run",
+    "RunReceipt",
+    "RunSummary",
+    "Share",
+    "Transaction",
+    "UnattributedWarning",
+    "UnpricedModel",
+    "Usd",
+    "UsageReport",
+    "carry",
+    "errors",
+    "plain",
+]

@@ -1,0 +1,349 @@
+"""Callfare: the façade for programs that wait. AsyncCallfare in aio.py is its twin, signature for signature."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from callfare.answers import (
+    Balance,
+    Call,
+    Charge,
+    Estimate,
+    Explanation,
+    GrantReceipt,
+    HoldReceipt,
+    Package,
+    Page,
+    Price,
+    Repriced,
+    RunReceipt,
+    RunSummary,
+    Transaction,
+    UsageReport,
+)
+from callfare.checks import check_user
+from callfare.context import current_user
+from callfare.engine import shapes
+from callfare.engine.requests import Amount
+from callfare.errors import CallfareError, RunClosed
+from callfare.facade import Facade, Outcome, Period, Source
+from callfare.handle import RunHandle, call_of, outcome_of
+from callfare.ledger.commands import TouchRun
+from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
+from callfare.ledger.receipts import GrantReceipt as PostedGrant
+from callfare.ledger.verify import Verification
+from callfare.payments.packages import seed_packages
+
+_log = logging.getLogger("callfare")
+
+
+class Callfare(Facade):
+    """A ledger of AI calls and the credits that pay for them. Safe to share between threads.
+
+    url: `sqlite:///file.db`, `memory://`; None takes CALLFARE_DATABASE_URL, else `sqlite:///callfare.db`.
+    books: TOML price books of one's own, the first that names a model deciding.
+    seed_prices: False drops the price table that callfare was specified with.
+    markup: what list cost is multiplied by, one decimal or one for each time it begins at.
+    require_user: refuse a call that names no user, instead of charging it to `unattributed`.
+
+    Raises PriceBookInvalid, Misconfigured.
+    """
+
+    def grant(
+        self,
+        user: str,
+        credits: Amount,
+        *,
+        key: str,
+        source: Source = "adjustment",
+        expires_at: datetime | None = None,
+    ) -> GrantReceipt:
+        """Give a user a lot of credit, which pays older debt first.
+
+        credits: above 0, exact to nine decimals. key: names this grant for ever; a repeat returns the first receipt.
+        expires_at: when what is left and not held becomes breakage; never when None.
+
+        Raises InvalidAmount, InvalidUser, InvalidTime, KeyConflict, LedgerUnavailable.
+        """
+        command = self._engine.requests.grant(user, credits, key=key, source=source, expires_at=expires_at)
+        self._engine.create()
+        return shapes.grant(user, self._engine.commit(command, PostedGrant))
+
+    def balance(self, user: str) -> Balance:
+        """Return what a user has: posted, held, spent in open runs, available, and debt.
+
+        Raises InvalidUser, LedgerNotFound, LedgerUnavailable.
+        """
+        return self._engine.reports.balance(user)
+
+    def run(
+        self,
+        workflow: str,
+        *,
+        user: str,
+        run_id: str | None = None,
+        hold: Amount = "low",
+        ttl_s: int = 3600,
+        input: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Return a run for `with`: opened under a hold on entry, closed as completed, failed or cancelled on exit.
+
+        hold: "low" or "high" of the workflow's estimate, or an amount. ttl_s: an hour without a call ends the run.
+        run_id: made when None; the same id with the same arguments is the same run.
+
+        Entering raises InsufficientCredit, KeyConflict, UnknownWorkflow, LedgerUnavailable.
+        """
+        bounds = self._engine.reports.bounds_of(workflow) if isinstance(workflow, str) else None
+        command = self._engine.requests.open_run(
+            workflow, user=user, run_id=run_id, hold=hold, ttl_s=ttl_s, input=input, bounds=bounds
+        )
+        return Run(self._engine, command)
+
+    def open_run(
+        self,
+        workflow: str,
+        *,
+        user: str,
+        run_id: str | None = None,
+        hold: Amount = "low",
+        ttl_s: int = 3600,
+        input: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Open a run where `with` cannot be used, and return it. Close it with `run.close` or `close_run`.
+
+        Raises InsufficientCredit, KeyConflict, UnknownWorkflow, LedgerUnavailable.
+        """
+        run = self.run(workflow, user=user, run_id=run_id, hold=hold, ttl_s=ttl_s, input=input)
+        run.open()
+        return run
+
+    def close_run(
+        self, run_id: str, outcome: Outcome = "completed", *, user: str | None = None, key: str | None = None
+    ) -> RunReceipt:
+        """Settle a run: capture what it used, give the rest of its hold back.
+
+        outcome: a failed run still pays, unless its workflow waives. key: a repeat returns the first receipt.
+        user: names whose run it is where several users have one of this id.
+
+        Raises RunNotFound, RunClosed, KeyConflict, LedgerUnavailable.
+        """
+        account_id = self._engine.reports.find_run(run_id, user).account_id
+        command = self._engine.requests.close(run_id, account_id, outcome, key)
+        return shapes.ended_run(self._engine.commit(command, CloseReceipt), key)
+
+    def record(
+        self,
+        model: str,
+        usage: Mapping[str, object],
+        *,
+        user: str | None = None,
+        operation: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        response_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        at: datetime | None = None,
+        key: str | None = None,
+        provider: str | None = None,
+    ) -> Charge:
+        """Record a call that was made outside any run, and charge it directly; what nothing covers becomes debt.
+
+        usage: meter → quantity. user: the one of `fare.user(…)` when None, else `unattributed`.
+        response_id: the provider's; the same one charges once. key: made and returned when None.
+
+        Raises InvalidInput, KeyConflict, UserRequired, LedgerNotFound, LedgerUnavailable.
+        """
+        call = call_of(
+            model, usage, operation=operation, attributes=attributes, step=None, response_id=response_id,
+            metadata=metadata, at=at, key=key, provider=provider,
+        )  # fmt: skip
+        subject = self._engine.subject_of(check_user(user) if user is not None else current_user.get())
+        command = self._engine.requests.usage(subject, call)
+        return shapes.charge(self._engine.commit(command, ChargeReceipt), model)
+
+    def price(
+        self,
+        model: str,
+        usage: Mapping[str, object],
+        *,
+        attributes: Mapping[str, str] | None = None,
+        at: datetime | None = None,
+    ) -> Price:
+        """Return what a call would cost, line by line, without any effect.
+
+        Raises UnpricedModel, MissingAttribute, InvalidInput.
+        """
+        return self._engine.reports.price(model, usage, attributes, at)
+
+    def estimate(self, workflow: str, *, user: str | None = None) -> Estimate:
+        """Return what a run is expected to cost, what that rests on, and what the user's past runs have cost.
+
+        Raises UnknownWorkflow.
+        """
+        return self._engine.reports.estimate(workflow, user)
+
+    def usage(
+        self,
+        user: str,
+        period: Period = "month",
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        tz: str = "UTC",
+    ) -> UsageReport:
+        """Return a user's usage: totals, by workflow, by model with units, by day of a zone.
+
+        period: the last 24 hours, 7 or 30 days, or all; `since` and `until` name a window instead.
+
+        Raises InvalidInput, InvalidTime, LedgerNotFound.
+        """
+        return self._engine.reports.usage(user, period, since=since, until=until, tz=tz)
+
+    def history(self, user: str, limit: int = 10, cursor: str | None = None) -> Page[RunSummary]:
+        """Return a page of a user's runs, newest first; `limit` is at most 200."""
+        return self._engine.reports.history(user, limit, cursor)
+
+    def calls(
+        self, run: str | RunHandle, *, user: str | None = None, limit: int = 200, cursor: str | None = None
+    ) -> Page[Call]:
+        """Return a page of a run's calls in their order; `limit` is at most 200.
+
+        Raises RunNotFound.
+        """
+        run_id = run.id if isinstance(run, RunHandle) else run
+        return self._engine.reports.calls(run_id, user, limit, cursor)
+
+    def transactions(self, user: str, limit: int = 50, cursor: str | None = None) -> Page[Transaction]:
+        """Return a page of the transfers of a user's credit, newest first; `limit` is at most 200."""
+        return self._engine.reports.transactions(user, limit, cursor)
+
+    def packages(self) -> tuple[Package, ...]:
+        """Return the credit packages for sale."""
+        return seed_packages()
+
+    def explain(self, charge: str | Charge | Call) -> Explanation:
+        """Return everything behind a charge: raw usage, prices, arithmetic, run, transfers, lots and payments.
+
+        Raises ChargeNotFound.
+        """
+        return self._engine.reports.explain(charge if isinstance(charge, str) else charge.id)
+
+    def reprice(self) -> Repriced:
+        """Rate every unpriced call again under the present books, and charge those that have a price now."""
+        return self._engine.reprice()
+
+    def verify(self, progress: Callable[[str, int], None] | None = None) -> Verification:
+        """Recompute the ledger from its history, and name every row that is wrong, the first one first.
+
+        progress: called with a table's name and how many of its rows were read.
+        """
+        return self._engine.verify(progress)
+
+    def close(self) -> None:
+        """Finish what waits and close the ledger."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Run(RunHandle):
+    """A run of a workflow. Inside its `with` block every call of a wrapped client is charged to it."""
+
+    def open(self) -> None:
+        """Start the run under its hold. Opening it again is harmless.
+
+        Raises InsufficientCredit, KeyConflict, LedgerUnavailable.
+        """
+        self._engine.create()
+        self._take_open(self._engine.commit(self._command, OpenReceipt))
+
+    def record(
+        self,
+        model: str,
+        usage: Mapping[str, object],
+        *,
+        operation: str | None = None,
+        attributes: Mapping[str, str] | None = None,
+        step: str | None = None,
+        response_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        at: datetime | None = None,
+        key: str | None = None,
+        provider: str | None = None,
+    ) -> Charge:
+        """Record a call that the run made, and draw its hold down.
+
+        step: with it, the charge's key is run + step + the step's how-manieth call; a retried step charges once.
+        at: when it happened, now when None; its rates and markup are those of that time.
+
+        Raises InvalidInput, KeyConflict, RunNotFound, LedgerUnavailable.
+        """
+        call = call_of(
+            model, usage, operation=operation, attributes=attributes, step=step, response_id=response_id,
+            metadata=metadata, at=at, key=key, provider=provider,
+        )  # fmt: skip
+        command = self._engine.requests.usage(self._subject(), self._numbered(call))
+        return self._take_charge(self._engine.commit(command, ChargeReceipt), model)
+
+    def extend(self, credits: Amount, *, key: str | None = None) -> HoldReceipt:
+        """Reserve more credit for the run.
+
+        Raises InsufficientCredit, RunClosed, KeyConflict.
+        """
+        command = self._engine.requests.extend(self.id, self._opened().account_id, credits, key)
+        receipt = self._engine.commit(command, ExtendReceipt)
+        self._take_hold(receipt)
+        return shapes.hold(receipt)
+
+    def touch(self) -> HoldReceipt:
+        """Renew the hold for the run's time to live, as every recorded call does.
+
+        Raises RunClosed.
+        """
+        command = TouchRun(run_id=self.id, account_id=self._opened().account_id)
+        receipt = self._engine.commit(command, ExtendReceipt)
+        self._take_hold(receipt)
+        return shapes.hold(receipt)
+
+    def close(self, outcome: Outcome = "completed", *, key: str | None = None) -> RunReceipt:
+        """Settle the run: capture what it used, give the rest of its hold back. A repeat returns the first receipt.
+
+        Raises RunClosed when it has ended otherwise, KeyConflict, LedgerUnavailable.
+        """
+        command = self._engine.requests.close(self.id, self._opened().account_id, outcome, key)
+        return shapes.ended_run(self._engine.commit(command, CloseReceipt), key)
+
+    def __enter__(self) -> Self:
+        self.open()
+        self._enter()
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+        command = self._engine.requests.close(
+            self.id, self._opened().account_id, outcome_of(error_type, (KeyboardInterrupt, GeneratorExit)), None
+        )
+        try:
+            self._engine.commit(command, CloseReceipt)
+        except RunClosed:
+            # The block has closed its run itself, with the outcome it chose.
+            return
+        except CallfareError:
+            if error is None:
+                raise
+            # The block's own error matters more; the hold ends by itself when its time has come.
+            _log.exception("run %s could not be closed", self.id)
+
+
+__all__ = ["Callfare", "Run"]

@@ -1,0 +1,28 @@
+"""Which capture fits which client. A new SDK is one file beside this one and one row here."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from callfare.capture import openai
+from callfare.capture.base import Meter
+from callfare.errors import InvalidInput
+
+Client = TypeVar("Client")
+
+_WRAPPERS = {"openai": openai.wrap}
+
+
+def wrap_client(client: Client, meter: Meter, *, user: str | None) -> Client:
+    """Return a metered client of the same kind.
+
+    user: who pays where neither a run nor `fare.user(…)` says so; nobody in particular when None.
+
+    Raises InvalidInput for a client of an SDK that callfare does not know.
+    """
+    for kind in type(client).__mro__:
+        wrapper = _WRAPPERS.get(kind.__module__.partition(".")[0])
+        if wrapper is not None:
+            return wrapper(client, meter, user=user)
+    known = ", ".join(_WRAPPERS)
+    raise InvalidInput(f"{type(client).__name__} is no client that callfare can wrap; it knows {known}", param="client")

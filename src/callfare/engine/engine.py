@@ -1,0 +1,140 @@
+"""The engine: one open ledger with its settings. Both façades, capture and the command line stand on it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from callfare.answers import Repriced
+from callfare.clock import Clock, SystemClock
+from callfare.committer import Committer
+from callfare.engine.reports import Reports
+from callfare.engine.requests import Requests, Subject
+from callfare.engine.shapes import units
+from callfare.errors import UserRequired
+from callfare.estimate.workflows import Workflows
+from callfare.ledger.commands import AdjustUsage, Command
+from callfare.ledger.receipts import ChargeReceipt, Receipt
+from callfare.ledger.rows import Event
+from callfare.ledger.verify import Verification, verify
+from callfare.money import Credits
+from callfare.settings import Settings
+from callfare.store.protocol import Store, UnpricedEvents
+
+C = TypeVar("C", bound=Receipt)
+T = TypeVar("T")
+
+_REPRICE_PAGE = 500
+
+
+class UnattributedWarning(UserWarning):
+    """A call named no user and was charged to `unattributed`."""
+
+
+class Engine:
+    """One ledger: its store, its committer and its settings. Safe to share between threads and event loops."""
+
+    def __init__(self, store: Store, settings: Settings, clock: Clock | None = None) -> None:
+        self.store = store
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.workflows = Workflows()
+        self.requests = Requests(settings, self.workflows, self.clock)
+        self.reports = Reports(store, settings, self.workflows, self.clock)
+        self._committer = Committer(store)
+        self._is_created = False
+        self._has_warned = False
+
+    def create(self) -> bool:
+        """Make sure the ledger exists; return whether it was made just now, saying so once on standard error."""
+        if self._is_created:
+            return False
+        is_new = self.store.create()
+        self._is_created = True
+        if is_new:
+            print(f"callfare: made a new ledger at {self.store.facts().url}", file=sys.stderr)  # noqa: T201 - said once
+        return is_new
+
+    def commit(self, command: Command, kind: type[C]) -> C:
+        """Apply a command and return its receipt once it is durable."""
+        receipt = self._committer.commit(command)
+        assert isinstance(receipt, kind), receipt
+        return receipt
+
+    async def commit_async(self, command: Command, kind: type[C]) -> C:
+        """Apply a command and return its receipt once it is durable, without blocking the loop."""
+        receipt = await self._committer.commit_async(command)
+        assert isinstance(receipt, kind), receipt
+        return receipt
+
+    @staticmethod
+    async def read_async(read: Callable[[], T]) -> T:
+        """Return what a read returns, run in a thread so that the loop goes on."""
+        return await asyncio.to_thread(read)
+
+    def subject_of(self, user: str | None) -> Subject:
+        """Return whom a call outside a run is for.
+
+        Raises UserRequired when it names nobody and the settings ask for a user; warns once otherwise.
+        """
+        if user is not None:
+            return Subject(user=user)
+        if self.settings.require_user:
+            raise UserRequired("the call names no user; use fare.user(…), fare.run(…) or user=", param="user")
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                "a call names no user and is charged to 'unattributed'; use fare.user(…), fare.run(…) or user=",
+                UnattributedWarning,
+                stacklevel=4,
+            )
+        return Subject()
+
+    def verify(self, progress: Callable[[str, int], None] | None = None) -> Verification:
+        """Recompute the whole ledger from its history and return every row that is wrong."""
+        return verify(self.store.scan, progress=progress)
+
+    def reprice(self) -> Repriced:
+        """Rate all unpriced calls again under the present book, and charge those that have a price now."""
+        priced = unpriced = nanocredits = 0
+        for event in self._unpriced():
+            command = self._again(event)
+            if command.status == "unpriced":
+                unpriced += 1
+                continue
+            nanocredits += self.commit(command, ChargeReceipt).nanocredits
+            priced += 1
+        return Repriced(priced=priced, still_unpriced=unpriced, credits=Credits.of_units(nanocredits))
+
+    def _again(self, event: Event) -> AdjustUsage:
+        return self.requests.adjustment(
+            event.account_id,
+            event.key,
+            "reprice",
+            model=event.model,
+            provider=event.provider,
+            usage=units(event.usage),
+            attributes=self.requests.attributes_of(event.attributes),
+            at_us=event.at_us,
+        )
+
+    def _unpriced(self) -> Iterator[Event]:
+        account_id, key = -1, ""
+        while True:
+            page = self.store.select(
+                UnpricedEvents(after_account_id=account_id, after_key=key, limit=_REPRICE_PAGE)
+            )
+            for row in page:
+                assert isinstance(row, Event), row
+                yield row
+                account_id, key = row.account_id, row.key
+            if len(page) < _REPRICE_PAGE:
+                return
+
+    def close(self) -> None:
+        """Apply what waits and close the store."""
+        self._committer.close()
+        self.store.close()

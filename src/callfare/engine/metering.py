@@ -1,0 +1,311 @@
+"""Metering: what captured SDK calls go through. Refuses before a call is made; never breaks it afterwards."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import msgspec
+
+from callfare.capture.base import Intent
+from callfare.checks import clean_text
+from callfare.context import current_run, current_step, current_user
+from callfare.engine.engine import Engine
+from callfare.engine.requests import Call, Subject
+from callfare.errors import CallfareError, InsufficientCredit, NotFound, UnpricedModel
+from callfare.ids import new_id
+from callfare.ledger.commands import AdjustUsage, ExtendRun, PendJob, RecordUsage, SettleJob
+from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
+from callfare.ledger.accounts import UNATTRIBUTED
+from callfare.local_run import LocalRun
+from callfare.money import Credits
+from callfare.pricing.ceiling import ceiling
+from callfare.usage.extract import Reading
+
+_log = logging.getLogger("callfare")
+
+JOB_TTL_S = 24 * 3600
+
+
+class Ticket:
+    """One admitted call. Its user, run and step are those in force when it was admitted."""
+
+    def __init__(self, meter: Metering, intent: Intent, subject: Subject, run: LocalRun | None, reserved: int) -> None:
+        self._meter = meter
+        self._intent = intent
+        self._subject = subject
+        self._run = run
+        self._reserved = reserved
+        self._step = current_step.get() if run else None
+        self._ordinal = run.next_ordinal(self._step) if run and self._step is not None else 1
+        self._estimate: ChargeReceipt | None = None
+
+    def settle(self, reading: Reading, *, estimated: bool = False) -> None:
+        """Record and charge what the call used. A second settle, after an estimate, corrects it. Never raises."""
+        try:
+            command = self._command(reading, estimated=estimated)
+            self._settled(self._meter.engine.commit(command, ChargeReceipt), estimated=estimated)
+        except Exception:
+            self._lost(reading)
+        finally:
+            self.release()
+
+    async def settle_async(self, reading: Reading, *, estimated: bool = False) -> None:
+        """Record and charge what the call used, as `settle` does."""
+        try:
+            command = self._command(reading, estimated=estimated)
+            self._settled(await self._meter.engine.commit_async(command, ChargeReceipt), estimated=estimated)
+        except Exception:
+            self._lost(reading)
+        finally:
+            self.release()
+
+    def pend(self, job_id: str, reading: Reading) -> None:
+        """Hold what a long job will cost. Never raises."""
+        try:
+            self._meter.engine.commit(self._job(job_id, reading), JobReceipt)
+        except Exception:
+            self._lost(reading)
+        finally:
+            self.release()
+
+    async def pend_async(self, job_id: str, reading: Reading) -> None:
+        """Hold what a long job will cost, as `pend` does."""
+        try:
+            await self._meter.engine.commit_async(self._job(job_id, reading), JobReceipt)
+        except Exception:
+            self._lost(reading)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Stop counting the call against its run. Calling it twice is harmless."""
+        if self._run is not None:
+            self._run.end(self._reserved)
+            self._reserved = 0
+
+    def _command(self, reading: Reading, *, estimated: bool) -> RecordUsage | AdjustUsage:
+        call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
+        if self._estimate is not None:
+            return self._meter.correction(self._estimate.account_id, self._estimate.key, self._intent.provider, reading)
+        call = replace(call, step=self._step, ordinal=self._ordinal)
+        return self._meter.engine.requests.usage(self._subject, call)
+
+    def _settled(self, receipt: ChargeReceipt, *, estimated: bool) -> None:
+        if estimated:
+            self._estimate = receipt
+        if self._run is not None and receipt.run_id == self._run.run_id:
+            self._run.learn(
+                held_nanocredits=receipt.held_after_nanocredits, used_nanocredits=receipt.used_after_nanocredits
+            )
+
+    def _job(self, job_id: str, reading: Reading) -> PendJob:
+        call = self._meter.call_of(self._intent, reading, is_estimated=False)
+        key = job_key(self._intent.provider, self._intent.base_url, job_id)
+        command = self._meter.engine.requests.usage(self._subject, replace(call, response_id=None))
+        return PendJob(charge=_with_key(command, key, job_id), ttl_s=JOB_TTL_S)
+
+    def _lost(self, reading: Reading) -> None:
+        _log.exception("a call of %s could not be recorded: usage %s", reading.model, dict(reading.usage))
+
+
+class Metering:
+    """The meter of one ledger."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    # Before a call
+
+    def admit(self, intent: Intent, *, user: str | None = None) -> Ticket:
+        """Return a ticket for a call that may be made.
+
+        Raises InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable, all before the call.
+        """
+        subject, run = self._whom(user)
+        needed, reason = self._ceiling(intent)
+        if run is None:
+            self._check_account(subject, needed)
+            return Ticket(self, intent, subject, None, 0)
+        extension = self._begin(run, intent, needed, reason)
+        if extension is not None:
+            try:
+                self._extended(run, self.engine.commit(extension, ExtendReceipt))
+            except BaseException as error:
+                run.end(needed)
+                raise _for_user(error, run) from None
+        return Ticket(self, intent, subject, run, needed)
+
+    async def admit_async(self, intent: Intent, *, user: str | None = None) -> Ticket:
+        """Return a ticket for a call that may be made, as `admit` does."""
+        subject, run = self._whom(user)
+        needed, reason = self._ceiling(intent)
+        if run is None:
+            await self.engine.read_async(lambda: self._check_account(subject, needed))
+            return Ticket(self, intent, subject, None, 0)
+        extension = self._begin(run, intent, needed, reason)
+        if extension is not None:
+            try:
+                self._extended(run, await self.engine.commit_async(extension, ExtendReceipt))
+            except BaseException as error:
+                run.end(needed)
+                raise _for_user(error, run) from None
+        return Ticket(self, intent, subject, run, needed)
+
+    def _whom(self, user: str | None) -> tuple[Subject, LocalRun | None]:
+        run = current_run.get()
+        if run is not None and run.store is not self.engine.store:
+            run = None
+        user = user or current_user.get()
+        if run is not None and user in {None, run.user}:
+            return Subject(account_id=run.account_id, run_id=run.run_id), run
+        return self.engine.subject_of(user), None
+
+    def _ceiling(self, intent: Intent) -> tuple[int, str]:
+        now_us = self.engine.clock.now_us()
+        return ceiling(
+            self.engine.settings.book,
+            model=intent.model,
+            usage=intent.usage,
+            attributes=intent.attributes,
+            at_us=now_us,
+            markup=self.engine.settings.markup_at(now_us),
+            provider=intent.provider or None,
+        )
+
+    def _check_account(self, subject: Subject, needed: int) -> None:
+        if not subject.user:
+            self.engine.reports.account_of(UNATTRIBUTED)
+            return
+        available = self.engine.reports.balance(subject.user).available
+        if available.nanocredits <= 0 or needed > available.nanocredits:
+            least = Credits.of_units(max(needed, 1))
+            raise InsufficientCredit(subject.user, needed=least, available=available)
+
+    def _begin(self, run: LocalRun, intent: Intent, needed: int, reason: str) -> ExtendRun | None:
+        if reason:
+            raise UnpricedModel(intent.model, reason=reason)
+        shortfall = run.begin(needed)
+        if not shortfall:
+            return None
+        return ExtendRun(
+            run_id=run.run_id, account_id=run.account_id, key=new_id("ext"), by_nanocredits=shortfall
+        )
+
+    @staticmethod
+    def _extended(run: LocalRun, receipt: ExtendReceipt) -> None:
+        run.learn(held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits)
+
+    # After a call
+
+    def call_of(self, intent: Intent, reading: Reading, *, is_estimated: bool) -> Call:
+        """Return a captured call as it may be recorded; nothing a provider says is a reason to lose it."""
+        return Call(
+            model=clean_text(reading.model) or clean_text(intent.model) or "unknown",
+            usage=reading.usage or {"calls": 1},
+            operation=intent.operation,
+            attributes=reading.attributes,
+            provider=intent.provider,
+            base_url=clean_text(intent.base_url),
+            response_id=clean_text(reading.response_id, 512) or None,
+            raw=reading.raw,
+            is_estimated=is_estimated,
+        )
+
+    def correction(self, account_id: int, key: str, provider: str, reading: Reading) -> AdjustUsage:
+        """Return the command that puts a real count in place of an estimate."""
+        return self.engine.requests.adjustment(
+            account_id,
+            key,
+            "correction",
+            model=clean_text(reading.model),
+            provider=provider,
+            usage=reading.usage,
+            attributes=reading.attributes,
+            at_us=self.engine.clock.now_us(),
+            raw=reading.raw,
+        )
+
+    # Jobs, and what providers say again
+
+    def settle_job(
+        self, *, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None
+    ) -> None:
+        """End a long job, whoever began it. A repeat is harmless, an unknown job is ignored. Never raises."""
+        try:
+            self.engine.commit(self._end(provider, base_url, job_id, outcome, reading), JobReceipt)
+        except NotFound:
+            return
+        except Exception:
+            _log.exception("the end of job %s could not be recorded", job_id)
+
+    async def settle_job_async(
+        self, *, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None
+    ) -> None:
+        """End a long job, as `settle_job` does."""
+        try:
+            await self.engine.commit_async(self._end(provider, base_url, job_id, outcome, reading), JobReceipt)
+        except NotFound:
+            return
+        except Exception:
+            _log.exception("the end of job %s could not be recorded", job_id)
+
+    def _end(
+        self, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None
+    ) -> SettleJob:
+        key = job_key(provider, base_url, job_id)
+        charge = None
+        if reading is not None and reading.usage and outcome == "completed":
+            intent = Intent(
+                provider=provider, base_url=base_url, operation="video", model=reading.model,
+                usage={}, attributes={},
+            )  # fmt: skip
+            call = replace(self.call_of(intent, reading, is_estimated=False), response_id=None)
+            charge = _with_key(self.engine.requests.usage(Subject(), call), key, job_id)
+        return SettleJob(job_id=key, outcome=outcome, charge=charge)
+
+    def observe(self, *, provider: str, base_url: str, reading: Reading) -> None:
+        """Take note that a provider told again about a response: an estimate is corrected. Never raises."""
+        try:
+            command = self._correction_of(provider, base_url, reading)
+            if command is not None:
+                self.engine.commit(command, ChargeReceipt)
+        except CallfareError:
+            _log.exception("what %s said again could not be recorded", provider)
+
+    async def observe_async(self, *, provider: str, base_url: str, reading: Reading) -> None:
+        """Take note that a provider told again about a response, as `observe` does."""
+        try:
+            command = await self.engine.read_async(lambda: self._correction_of(provider, base_url, reading))
+            if command is not None:
+                await self.engine.commit_async(command, ChargeReceipt)
+        except CallfareError:
+            _log.exception("what %s said again could not be recorded", provider)
+
+    def _correction_of(self, provider: str, base_url: str, reading: Reading) -> AdjustUsage | None:
+        run = current_run.get()
+        user = current_user.get()
+        account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
+        if account_id is None or not reading.response_id or not reading.usage or reading.incomplete:
+            return None
+        name = f"response:{provider}:{clean_text(base_url)}:{clean_text(reading.response_id, 512)}"
+        event = self.engine.reports.event_of_response(account_id, name)
+        if event is None or "estimated" not in event.flags.split():
+            return None
+        return self.correction(account_id, event.key, provider, reading)
+
+
+def job_key(provider: str, base_url: str, job_id: str) -> str:
+    """Return the key of a long job at a provider."""
+    return f"job:{provider}:{clean_text(base_url)}:{clean_text(job_id)}"
+
+
+def _with_key(command: RecordUsage, key: str, job_id: str) -> RecordUsage:
+    return msgspec.structs.replace(command, key=key, other_key=f"{key}#other", response_id=clean_text(job_id))
+
+
+def _for_user(error: BaseException, run: LocalRun) -> BaseException:
+    """Return a refusal that names the user, where the ledger could only name the run."""
+    if isinstance(error, InsufficientCredit):
+        return InsufficientCredit(run.user, needed=error.needed, available=error.available)
+    return error

@@ -1,0 +1,315 @@
+"""Reads: balances, usage, histories, estimates and explanations. Writes nothing and creates nothing."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TypeVar
+
+from callfare.answers import (
+    Balance,
+    Call,
+    Estimate,
+    EstimatePart,
+    Explanation,
+    Movement,
+    Page,
+    Price,
+    RunSummary,
+    Transaction,
+    UsageReport,
+)
+from callfare.checks import check_text, check_user, check_whole
+from callfare.clock import Clock, event_instant
+from callfare.engine import shapes
+from callfare.engine.usage_report import usage_report, window_of
+from callfare.errors import ChargeNotFound, InvalidInput, RunNotFound, UnpricedModel
+from callfare.estimate.history import past_runs
+from callfare.estimate.workflows import Workflow, Workflows
+from callfare.ids import parse_charge_id
+from callfare.ledger.rows import Entry, Event, Grant, Key, RawUsage, Row, Run, Transfer, User
+from callfare.ledger.view import balance_of
+from callfare.money import Credits
+from callfare.pricing.rating import Rating, rate
+from callfare.settings import Settings
+from callfare.store import protocol as ask
+from callfare.store.protocol import Query, Store
+from callfare.usage.quantities import check_attributes, check_usage
+
+R = TypeVar("R", bound=Row)
+
+PAGE_MAX = 200
+_LATEST_US = 2**62
+_PAST_RUNS_MAX = 200
+
+
+class Reports:
+    """Answers questions about one ledger."""
+
+    def __init__(self, store: Store, settings: Settings, workflows: Workflows, clock: Clock) -> None:
+        self._store = store
+        self._settings = settings
+        self._workflows = workflows
+        self._clock = clock
+
+    def _select(self, query: Query, kind: type[R]) -> list[R]:
+        return [row for row in self._store.select(query) if isinstance(row, kind)]
+
+    def account_of(self, user: str) -> int | None:
+        """Return the number of a user's account, or None when there is none."""
+        rows = self._select(ask.UserNamed(user=check_user(user)), User)
+        return rows[0].account_id if rows else None
+
+    def balance(self, user: str) -> Balance:
+        """Return the balances of a user, all zero for one nobody has heard of."""
+        snapshot = self._store.snapshot(check_user(user))
+        if snapshot is None:
+            return shapes.balance(user, None)
+        view = balance_of(snapshot.state, snapshot.account_id, snapshot.spent_nanocredits, snapshot.now_us)
+        return shapes.balance(user, view)
+
+    def usage(
+        self, user: str, period: str, *, since: datetime | None, until: datetime | None, tz: str
+    ) -> UsageReport:
+        """Return the usage of a user in a period or a window."""
+        since_us, until_us = window_of(period, since, until, self._clock.now_us())
+        account_id = self.account_of(user)
+        return usage_report(
+            self._store, user=user, account_id=account_id, since_us=since_us, until_us=until_us, tz=tz
+        )
+
+    def history(self, user: str, limit: int, cursor: str | None) -> Page[RunSummary]:
+        """Return a page of a user's runs, newest first."""
+        check_whole(limit, "limit", least=1, most=PAGE_MAX)
+        before_us, before_run_id = _cursor(cursor, (_LATEST_US, ""))
+        account_id = self.account_of(user)
+        if account_id is None:
+            return Page(items=(), next_cursor=None)
+        query = ask.RunsOf(
+            account_id=account_id, before_us=before_us, before_run_id=before_run_id, limit=limit + 1
+        )
+        rows = self._select(query, Run)
+        now_us = self._clock.now_us()
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(
+            items=tuple(shapes.run(row, now_us) for row in rows[:limit]),
+            next_cursor=_cursor_text(last.opened_at_us, last.run_id) if last else None,
+        )
+
+    def find_run(self, run_id: str, user: str | None = None) -> Run:
+        """Return a run by its id, of the user where one is named.
+
+        Raises RunNotFound, InvalidInput when several users have a run of this id and none is named.
+        """
+        check_text(run_id, "run_id")
+        rows = self._select(ask.RunsNamed(run_id=run_id), Run)
+        if user is not None:
+            account_id = self.account_of(user)
+            rows = [row for row in rows if row.account_id == account_id]
+        if not rows:
+            raise RunNotFound(run_id)
+        if len(rows) > 1:
+            raise InvalidInput(f"{len(rows)} users have a run {run_id!r}; name the user", param="user")
+        return rows[0]
+
+    def calls(self, run_id: str, user: str | None, limit: int, cursor: str | None) -> Page[Call]:
+        """Return a page of a run's calls, in their order."""
+        check_whole(limit, "limit", least=1, most=PAGE_MAX)
+        after_number, after_key = _cursor(cursor, (-1, ""))
+        run = self.find_run(run_id, user)
+        query = ask.EventsOfRun(
+            account_id=run.account_id, run_id=run_id, after_number=after_number, after_key=after_key, limit=limit + 1
+        )
+        rows = self._select(query, Event)
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(
+            items=tuple(shapes.call(row) for row in rows[:limit]),
+            next_cursor=_cursor_text(last.call_number, last.key) if last else None,
+        )
+
+    def transactions(self, user: str, limit: int, cursor: str | None) -> Page[Transaction]:
+        """Return a page of a user's transfers, newest first."""
+        check_whole(limit, "limit", least=1, most=PAGE_MAX)
+        before_seq, _ = _cursor(cursor, (_LATEST_US, ""))
+        account_id = self.account_of(user)
+        if account_id is None:
+            return Page(items=(), next_cursor=None)
+        rows = self._select(ask.TransfersOf(account_id=account_id, before_seq=before_seq, limit=limit + 1), Transfer)
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(
+            items=tuple(shapes.transaction(row, self._entries(row)) for row in rows[:limit]),
+            next_cursor=_cursor_text(last.seq, "") if last else None,
+        )
+
+    def _entries(self, transfer: Transfer) -> list[Entry]:
+        return self._select(ask.EntriesOf(account_id=transfer.account_id, seq=transfer.seq), Entry)
+
+    # Prices
+
+    def rating(
+        self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None
+    ) -> Rating:
+        """Return the rating of a call that has not been made, at the markup of its time."""
+        check_text(model, "model")
+        quantities = check_usage(usage)
+        also = self._settings.book.attribute_names
+        now_us = self._clock.now_us()
+        at_us = now_us if at is None else event_instant(at, now_us)
+        return rate(
+            self._settings.book,
+            model=model,
+            usage=quantities,
+            attributes=check_attributes(attributes or {}, also=also),
+            at_us=at_us,
+            markup=self._settings.markup_at(at_us),
+        )
+
+    def price(
+        self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None
+    ) -> Price:
+        """Return what a call would cost.
+
+        Raises UnpricedModel when it has no price, MissingAttribute when one that decides the price is not given.
+        """
+        rating = self.rating(model, usage, attributes, at)
+        if rating.status == "unpriced":
+            raise UnpricedModel(model, reason=rating.reason)
+        return shapes.price(rating)
+
+    # Estimates
+
+    def parts_of(self, workflow: Workflow) -> tuple[EstimatePart, ...]:
+        """Return the parts of a workflow at today's prices."""
+        return tuple(
+            EstimatePart(
+                model=part.model,
+                usage=part.usage,
+                attributes=part.attributes,
+                at_least=part.at_least,
+                at_most=part.at_most,
+                credits_each=self.price(part.model, part.usage, part.attributes, None).credits,
+            )
+            for part in workflow.parts
+        )
+
+    def bounds_of(self, name: str) -> tuple[Credits, Credits] | None:
+        """Return the range of a workflow in credits, or None when it is not known."""
+        workflow = self._workflows.find(name)
+        return None if workflow is None else _bounds(workflow, self.parts_of(workflow))
+
+    def estimate(self, name: str, user: str | None) -> Estimate:
+        """Return what a run of a workflow is expected to cost, and what runs of the user have cost.
+
+        Raises UnknownWorkflow.
+        """
+        workflow = self._workflows.get(check_text(name, "workflow"))
+        parts = self.parts_of(workflow)
+        low, high = _bounds(workflow, parts)
+        account_id = self.account_of(user) if user is not None else None
+        rows: list[Run] = []
+        if account_id is not None:
+            query = ask.RunsOf(account_id=account_id, before_us=_LATEST_US, before_run_id="", limit=_PAST_RUNS_MAX)
+            rows = self._select(query, Run)
+        past = past_runs(rows, name)
+        median, highest = past.median_nanocredits, past.highest_nanocredits
+        return Estimate(
+            workflow=name,
+            low=low,
+            high=high,
+            parts=parts,
+            rests_on="declared" if workflow.low is not None and workflow.high is not None else "parts",
+            on_failure=workflow.on_failure,
+            past_runs=past.count,
+            past_median=None if median is None else Credits.of_units(median),
+            past_highest=None if highest is None else Credits.of_units(highest),
+        )
+
+    # Explanations
+
+    def event(self, charge: str) -> Event:
+        """Return the event behind a charge id.
+
+        Raises ChargeNotFound.
+        """
+        parsed = parse_charge_id(charge) if isinstance(charge, str) else None
+        rows = self._select(ask.EventNamed(account_id=parsed[0], key=parsed[1]), Event) if parsed else []
+        if not rows:
+            raise ChargeNotFound(f"there is no charge {charge!r}; `callfare calls RUN` lists them", param="charge")
+        return rows[0]
+
+    def event_of_response(self, account_id: int, response_key: str) -> Event | None:
+        """Return the event that stands for a provider's response, whichever key it was recorded under."""
+        rows = self._select(ask.EventNamed(account_id=account_id, key=response_key), Event)
+        for named in self._select(ask.KeyNamed(account_id=account_id, key=response_key), Key):
+            rows += self._select(ask.EventNamed(account_id=account_id, key=named.receipt), Event)
+        return rows[0] if rows else None
+
+    def explain(self, charge: str) -> Explanation:
+        """Return everything behind a charge.
+
+        Raises ChargeNotFound.
+        """
+        event = self.event(charge)
+        account_id = event.account_id
+        raw = self._select(ask.RawOf(account_id=account_id, key=event.key), RawUsage)
+        run = None
+        if event.run_id is not None:
+            rows = self._select(ask.RunsNamed(run_id=event.run_id), Run)
+            run = next((row for row in rows if row.account_id == account_id), None)
+        transfers = list(self._transfers_behind(event, run))
+        return Explanation(
+            call=shapes.call(event),
+            arithmetic=shapes.arithmetic(event),
+            raw=json.loads(raw[0].raw) if raw else None,
+            corrections=tuple(shapes.call(row) for row in self._corrections(event)),
+            run=None if run is None else shapes.run(run, self._clock.now_us()),
+            transfers=tuple(shapes.transaction(row, self._entries(row)) for row in transfers),
+            movements=tuple(move for row in transfers for move in self._movements(row)),
+        )
+
+    def _corrections(self, event: Event) -> Iterator[Event]:
+        for kind in ("correction", "reprice"):
+            query = ask.EventNamed(account_id=event.account_id, key=f"{event.key}#{kind}")
+            yield from self._select(query, Event)
+
+    def _transfers_behind(self, event: Event, run: Run | None) -> Iterator[Transfer]:
+        numbers = {event.charge_seq, run.close_seq if run else None} - {None}
+        for number in sorted(seq for seq in numbers if seq is not None):
+            query = ask.TransfersOf(account_id=event.account_id, before_seq=number + 1, limit=1)
+            yield from self._select(query, Transfer)
+
+    def _movements(self, transfer: Transfer) -> Iterator[Movement]:
+        for entry in self._entries(transfer):
+            lots: list[Grant] = []
+            if entry.grant_id is not None:
+                query = ask.GrantNumbered(account_id=entry.account_id, grant_id=entry.grant_id)
+                lots = self._select(query, Grant)
+            yield shapes.movement(entry, lots[0] if lots else None)
+
+
+def _bounds(workflow: Workflow, parts: tuple[EstimatePart, ...]) -> tuple[Credits, Credits]:
+    low = sum(part.credits_each.nanocredits * part.at_least for part in parts)
+    high = sum(part.credits_each.nanocredits * part.at_most for part in parts)
+    return (
+        Credits.of_units(low) if workflow.low is None else workflow.low,
+        Credits.of_units(high) if workflow.high is None else workflow.high,
+    )
+
+
+def _cursor_text(number: int, name: str) -> str:
+    return urlsafe_b64encode(json.dumps([number, name]).encode()).decode().rstrip("=")
+
+
+def _cursor(text: str | None, start: tuple[int, str]) -> tuple[int, str]:
+    """Return where a page begins. Raises InvalidInput for a text that no page gave out."""
+    if text is None:
+        return start
+    try:
+        number, name = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, TypeError):
+        number, name = None, None
+    if type(number) is not int or not isinstance(name, str) or not -1 <= number <= _LATEST_US:
+        raise InvalidInput("cursor is not one that an earlier page gave", param="cursor")
+    return number, name

@@ -1,0 +1,293 @@
+"""Commands from what callers give. Every check of outside input stands here, so that every door refuses the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+
+from callfare.checks import check_text, check_user, check_whole, json_text
+from callfare.clock import Clock, event_instant, instant_of
+from callfare.errors import InvalidAmount, InvalidInput, InvalidTime
+from callfare.estimate.workflows import Workflow, Workflows
+from callfare.ids import new_account_id, new_id
+from callfare.ledger.accounts import UNATTRIBUTED
+from callfare.ledger.commands import AdjustUsage, CloseRun, ExtendRun, GrantCredit, OpenRun, RecordUsage
+from callfare.ledger.grants import SOURCES
+from callfare.ledger.rows import digest_of
+from callfare.ledger.settle import OUTCOMES
+from callfare.money import Credits, Usd
+from callfare.pricing.rating import Rating, rate_finished
+from callfare.settings import Settings
+from callfare.usage.quantities import Quantity, check_attributes, check_usage, quantity_text
+
+Amount = Credits | int | Decimal | str
+
+_TTL_S_MAX = 30 * 24 * 3600
+_STEP_LENGTH_MAX = 128
+_RESPONSE_ID_LENGTH_MAX = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A metered call as its reporter tells it. `raw` is the provider's own usage object, kept as it is."""
+
+    model: str
+    usage: Mapping[str, object]
+    operation: str = ""
+    attributes: Mapping[str, str] | None = None
+    provider: str = ""
+    base_url: str = ""
+    response_id: str | None = None
+    step: str | None = None
+    ordinal: int = 1
+    key: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    raw: Mapping[str, object] | None = None
+    at: datetime | None = None
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whom a call is for: a run by its id, or a user; the account's number where it is known."""
+
+    user: str = ""
+    account_id: int | None = None
+    run_id: str | None = None
+
+
+class Requests:
+    """Builds commands under one ledger's settings. Writes nothing."""
+
+    def __init__(self, settings: Settings, workflows: Workflows, clock: Clock) -> None:
+        self._settings = settings
+        self._workflows = workflows
+        self._clock = clock
+
+    def grant(
+        self, user: str, credits: Amount, *, key: str, source: str, expires_at: datetime | None,
+        paid: Usd | None = None, reference: str | None = None,
+    ) -> GrantCredit:  # fmt: skip
+        """Return the command that gives a user a lot of credit."""
+        amount = Credits(credits)
+        if amount.nanocredits <= 0:
+            raise InvalidAmount(f"a grant of {amount} credits is none; give more than 0", param="credits")
+        if source not in SOURCES:
+            raise InvalidInput(f"source must be one of {', '.join(SOURCES)}", param="source")
+        expires_at_us = None if expires_at is None else instant_of(expires_at, "expires_at")
+        if expires_at_us is not None and expires_at_us <= self._clock.now_us():
+            raise InvalidTime("expires_at lies in the past", param="expires_at")
+        check_user(user)
+        return GrantCredit(
+            user=user,
+            new_account_id=new_account_id(),
+            key=stored_key(check_text(key, "key")),
+            nanocredits=amount.nanocredits,
+            source=source,
+            paid_picousd=paid.picousd if paid else None,
+            reference=reference or key,
+            expires_at_us=expires_at_us,
+            fingerprint=_fingerprint(user, amount.nanocredits, source, expires_at_us, paid and paid.picousd),
+        )
+
+    def open_run(
+        self, workflow: str, *, user: str, run_id: str | None, hold: Amount, ttl_s: int, input: Mapping[str, Any] | None,
+        bounds: tuple[Credits, Credits] | None,
+    ) -> OpenRun:  # fmt: skip
+        """Return the command that starts a run. `bounds` is the workflow's estimate, None when it is not known."""
+        check_user(user)
+        check_text(workflow, "workflow")
+        known = self._workflows.find(workflow)
+        if hold in {"low", "high"} and not isinstance(hold, Credits):
+            low, high = bounds or _bounds_of(self._workflows.get(workflow))
+            amount = low if hold == "low" else high
+        else:
+            amount = Credits(hold)
+        if amount.nanocredits < 0:
+            raise InvalidAmount("a hold cannot be negative", param="hold")
+        on_failure = known.on_failure if known else "charge"
+        input_text = json_text(input, "input")
+        run_id = new_id("run") if run_id is None else check_text(run_id, "run_id")
+        check_whole(ttl_s, "ttl_s", least=1, most=_TTL_S_MAX)
+        return OpenRun(
+            user=user,
+            new_account_id=new_account_id(),
+            run_id=run_id,
+            workflow=workflow,
+            on_failure=on_failure,
+            hold_nanocredits=amount.nanocredits,
+            low_nanocredits=bounds[0].nanocredits if bounds else None,
+            high_nanocredits=bounds[1].nanocredits if bounds else None,
+            ttl_s=ttl_s,
+            input=input_text,
+            fingerprint=_fingerprint(user, workflow, str(hold), ttl_s, on_failure, input_text),
+        )
+
+    def extend(self, run_id: str, account_id: int | None, by: Amount, key: str | None) -> ExtendRun:
+        """Return the command that reserves more for a run."""
+        amount = Credits(by)
+        if amount.nanocredits <= 0:
+            raise InvalidAmount("extend a hold by more than 0 credits", param="credits")
+        return ExtendRun(
+            run_id=check_text(run_id, "run_id"),
+            account_id=account_id,
+            key=stored_key(new_id("ext") if key is None else check_text(key, "key")),
+            by_nanocredits=amount.nanocredits,
+        )
+
+    def close(self, run_id: str, account_id: int | None, outcome: str, key: str | None) -> CloseRun:
+        """Return the command that ends a run."""
+        if outcome not in OUTCOMES:
+            raise InvalidInput(f"outcome must be one of {', '.join(OUTCOMES)}", param="outcome")
+        return CloseRun(
+            run_id=check_text(run_id, "run_id"),
+            account_id=account_id,
+            outcome=outcome,
+            key=None if key is None else stored_key(check_text(key, "key")),
+        )
+
+    def usage(self, subject: Subject, call: Call) -> RecordUsage:
+        """Return the command that records a call which has been made."""
+        check_text(call.model, "model")
+        usage = check_usage(call.usage)
+        attributes = check_attributes(call.attributes or {}, also=self._settings.book.attribute_names)
+        now_us = self._clock.now_us()
+        at_us = now_us if call.at is None else event_instant(call.at, now_us)
+        for what, text in (("operation", call.operation), ("provider", call.provider), ("base_url", call.base_url)):
+            if text:
+                check_text(text, what)
+        rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
+        facts = {
+            "provider": call.provider, "base_url": call.base_url, "model": call.model, "operation": call.operation,
+            "usage": _usage_text(usage), "attributes": _json(attributes), "response_id": call.response_id or "",
+            "metadata": json_text(call.metadata, "metadata"), "step": call.step,
+        }  # fmt: skip
+        fingerprint = _fingerprint(*facts.values(), None if call.at is None else at_us)
+        key, repeat, response_key = self._identity(subject, call)
+        other = call.response_id or format(fingerprint & (2**64 - 1), "016x")
+        return RecordUsage(
+            key=key,
+            user=check_user(subject.user) if subject.user else UNATTRIBUTED if subject.run_id is None else "",
+            new_account_id=new_account_id(),
+            account_id=subject.account_id,
+            run_id=subject.run_id if subject.run_id is None else check_text(subject.run_id, "run_id"),
+            repeat=repeat,
+            other_key=f"{key}#{other}",
+            response_key=response_key,
+            status=rating.status,
+            reason=rating.reason or None,
+            is_estimated=call.is_estimated,
+            nanocredits=rating.nanocredits,
+            picousd=rating.picousd,
+            edition=rating.edition,
+            markup=str(rating.markup),
+            lines=lines_text(rating),
+            raw=None if not call.raw else _json(call.raw),
+            at_us=at_us,
+            fingerprint=fingerprint,
+            **facts,  # type: ignore[arg-type]  # the facts are fields of the command under their own names
+        )
+
+    def _identity(self, subject: Subject, call: Call) -> tuple[str, str, str | None]:
+        """Return the key of a call, what another call under it is, and the key of its response where that differs."""
+        response_key = None
+        if call.response_id:
+            check_text(call.response_id, "response_id", length_max=_RESPONSE_ID_LENGTH_MAX)
+            response_key = f"response:{call.provider}:{call.base_url}:{call.response_id}"
+        if call.key is not None:
+            return f"key:{check_text(call.key, 'key')}", "conflict", response_key
+        if call.step is not None:
+            check_text(call.step, "step", length_max=_STEP_LENGTH_MAX)
+            scope = subject.run_id or ""
+            return f"step:{scope}:{call.step}:{call.ordinal}", "attempt", response_key
+        if response_key:
+            return response_key, "duplicate", None
+        return new_id("call"), "conflict", None
+
+    def adjustment(
+        self, account_id: int, key: str, kind: str, *, model: str, provider: str,
+        usage: Mapping[str, Quantity], attributes: Mapping[str, str], at_us: int,
+        raw: Mapping[str, object] | None = None,
+    ) -> AdjustUsage:  # fmt: skip
+        """Return the command that puts another rating in place of a recorded one."""
+        rating = self.rate_finished(model, usage, attributes, at_us, provider)
+        return AdjustUsage(
+            account_id=account_id,
+            key=key,
+            kind=kind,
+            status=rating.status,
+            nanocredits=rating.nanocredits,
+            picousd=rating.picousd,
+            edition=rating.edition,
+            markup=str(rating.markup),
+            usage=_usage_text(usage),
+            attributes=_json(attributes),
+            lines=lines_text(rating),
+            raw=None if not raw else _json(raw),
+        )
+
+    @staticmethod
+    def attributes_of(text: str) -> dict[str, str]:
+        """Return attributes from the JSON they are stored as."""
+        attributes: dict[str, str] = json.loads(text)
+        return attributes
+
+    def rate_finished(
+        self, model: str, usage: Mapping[str, Quantity], attributes: Mapping[str, str], at_us: int, provider: str
+    ) -> Rating:
+        """Return what a call that was made costs at the rates and the markup of its instant."""
+        return rate_finished(
+            self._settings.book,
+            model=model,
+            usage=usage,
+            attributes=attributes,
+            at_us=at_us,
+            markup=self._settings.markup_at(at_us),
+            provider=provider or None,
+        )
+
+
+def stored_key(key: str) -> str:
+    """Return how a caller's key is stored; the prefix keeps it apart from keys that callfare makes."""
+    return f"key:{key}"
+
+
+def shown_key(key: str) -> str:
+    """Return a stored key as its caller gave it."""
+    return key.removeprefix("key:")
+
+
+def lines_text(rating: Rating) -> str:
+    """Return the lines of a rating as JSON, with exact rates and quantities."""
+    return msgspec.json.encode(rating.lines, enc_hook=_encode_exactly).decode()
+
+
+def _encode_exactly(value: object) -> object:
+    if isinstance(value, Fraction):
+        return quantity_text(value)
+    raise NotImplementedError(type(value))
+
+
+def _bounds_of(workflow: Workflow) -> tuple[Credits, Credits]:
+    assert workflow.low is not None, workflow
+    assert workflow.high is not None, workflow
+    return workflow.low, workflow.high
+
+
+def _usage_text(usage: Mapping[str, Quantity]) -> str:
+    return _json({meter: quantity_text(quantity) for meter, quantity in usage.items()})
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _fingerprint(*facts: object) -> int:
+    return digest_of(json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode())

@@ -1,0 +1,123 @@
+"""What both façades have in common: how one is opened, and everything that neither reads nor writes the ledger."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from callfare.capture.clients import wrap_client
+from callfare.checks import check_user
+from callfare.clock import Clock
+from callfare.context import current_user
+from callfare.engine.engine import Engine
+from callfare.engine.metering import Metering
+from callfare.engine.requests import Amount
+from callfare.estimate.workflows import Part, Workflow
+from callfare.money import Credits
+from callfare.pricing.book import PriceBook
+from callfare.pricing.load import load_layer, seed_book
+from callfare.settings import Settings, check_markups
+from callfare.store.open import open_store
+from callfare.usage.quantities import check_attributes, check_usage
+
+Client = TypeVar("Client")
+Source = Literal["purchase", "promo", "plan", "adjustment"]
+Outcome = Literal["completed", "failed", "cancelled"]
+Period = Literal["day", "week", "month", "all"]
+Markup = int | Decimal | str | dict[datetime, int | Decimal | str]
+
+DEFAULT_URL = "sqlite:///callfare.db"
+
+
+def open_engine(
+    url: str | None, books: Iterable[str | Path], *, seed_prices: bool, markup: Markup, require_user: bool,
+    clock: Clock | None,
+) -> Engine:  # fmt: skip
+    """Return the engine that a façade stands on. Opens no file yet."""
+    layers = [load_layer(Path(book)) for book in books]
+    if seed_prices:
+        layers.extend(seed_book().layers)
+    settings = Settings(book=PriceBook(layers), markups=check_markups(markup), require_user=require_user)
+    address = url or os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL
+    return Engine(open_store(address, clock), settings, clock)
+
+
+def part_of(part: Mapping[str, Any], book: PriceBook) -> Part:
+    """Return a workflow's part from a mapping of model, usage, attributes, at_least and at_most."""
+    return Part(
+        model=part["model"],
+        usage=check_usage(part["usage"]),
+        attributes=check_attributes(part.get("attributes") or {}, also=book.attribute_names),
+        at_least=part.get("at_least", 1),
+        at_most=part.get("at_most", part.get("at_least", 1)),
+    )
+
+
+class Facade:
+    """The common part of Callfare and AsyncCallfare."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        books: Iterable[str | Path] = (),
+        seed_prices: bool = True,
+        markup: Markup = 1,
+        require_user: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self._engine = open_engine(
+            url, books, seed_prices=seed_prices, markup=markup, require_user=require_user, clock=clock
+        )
+
+    @contextmanager
+    def user(self, user: str) -> Iterator[None]:
+        """Make a user the one who pays for calls inside that are in no run.
+
+        Raises InvalidUser.
+        """
+        token = current_user.set(check_user(user))
+        try:
+            yield
+        finally:
+            current_user.reset(token)
+
+    def wrap(self, client: Client, user: str | None = None) -> Client:
+        """Return a client of the same kind, every call through which is metered. The given one stays as it was.
+
+        user: who pays where no run and no `fare.user(…)` says otherwise.
+
+        Calls raise InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable before they are made.
+        """
+        return wrap_client(client, Metering(self._engine), user=None if user is None else check_user(user))
+
+    def workflow(
+        self,
+        name: str,
+        *,
+        low: Amount | None = None,
+        high: Amount | None = None,
+        parts: Iterable[Mapping[str, Any]] = (),
+        on_failure: Literal["charge", "waive"] = "charge",
+    ) -> None:
+        """Declare a kind of run: its range in credits, or the parts that it follows from at present prices.
+
+        parts: mappings of model, usage, attributes, at_least and at_most calls.
+
+        Raises InvalidAmount, InvalidInput.
+        """
+        book = self._engine.settings.book
+        self._engine.workflows.declare(
+            Workflow(
+                name=name,
+                low=None if low is None else Credits(low),
+                high=None if high is None else Credits(high),
+                parts=tuple(part_of(part, book) for part in parts),
+                on_failure=on_failure,
+            )
+        )

@@ -1,0 +1,154 @@
+"""What the sync and the async run handle share: the request that opens a run, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import Token
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from callfare.answers import Charge
+from callfare.context import current_run, current_step
+from callfare.engine import shapes
+from callfare.engine.engine import Engine
+from callfare.engine.requests import Call, Subject
+from callfare.errors import RunNotFound
+from callfare.ledger.commands import OpenRun
+from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, OpenReceipt
+from callfare.local_run import LocalRun
+from callfare.money import Credits
+
+
+class RunHandle:
+    """A run as its caller holds it. `id` is known before it is opened."""
+
+    def __init__(self, engine: Engine, command: OpenRun) -> None:
+        self._engine = engine
+        self._command = command
+        self._local: LocalRun | None = None
+        self._token: Token[LocalRun | None] | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's id, which is also its idempotency key."""
+        return self._command.run_id
+
+    @property
+    def user(self) -> str:
+        """The user who pays."""
+        return self._command.user
+
+    @property
+    def workflow(self) -> str:
+        """The kind of run."""
+        return self._command.workflow
+
+    @property
+    def left(self) -> Credits:
+        """What the hold has left for further calls, as far as this process knows."""
+        return Credits.of_units(self._opened().left_nanocredits)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Name the calls made inside, so that a retried step charges once."""
+        token = current_step.set(name)
+        try:
+            yield
+        finally:
+            current_step.reset(token)
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the run of all wrapped calls made inside, without opening or closing it."""
+        token = current_run.set(self._opened())
+        try:
+            yield
+        finally:
+            current_run.reset(token)
+
+    def _opened(self) -> LocalRun:
+        if self._local is None:
+            raise RunNotFound(self.id)
+        return self._local
+
+    def _take_open(self, receipt: OpenReceipt) -> None:
+        self._local = LocalRun(
+            store=self._engine.store,
+            account_id=receipt.account_id,
+            run_id=receipt.run_id,
+            user=self.user,
+            workflow=self.workflow,
+            held_nanocredits=receipt.held_nanocredits,
+            used_nanocredits=receipt.used_nanocredits,
+        )
+
+    def _take_hold(self, receipt: ExtendReceipt) -> None:
+        self._opened().learn(
+            held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits
+        )
+
+    def _take_charge(self, receipt: ChargeReceipt, model: str) -> Charge:
+        if receipt.run_id == self.id:
+            self._opened().learn(
+                held_nanocredits=receipt.held_after_nanocredits, used_nanocredits=receipt.used_after_nanocredits
+            )
+        return shapes.charge(receipt, model)
+
+    def _subject(self) -> Subject:
+        return Subject(account_id=self._opened().account_id, run_id=self.id)
+
+    def _numbered(self, call: Call) -> Call:
+        """Return a call with its step and its number in that step, where it has one."""
+        step = call.step if call.step is not None else current_step.get()
+        if step is None or call.key is not None:
+            return call
+        return replace(call, step=step, ordinal=self._opened().next_ordinal(step))
+
+    def _enter(self) -> None:
+        self._token = current_run.set(self._opened())
+
+    def _leave(self) -> None:
+        if self._token is not None:
+            token, self._token = self._token, None
+            try:
+                current_run.reset(token)
+            except ValueError:
+                # Closed from another task than it was opened in: there the run was never in force.
+                return
+
+
+def call_of(
+    model: str,
+    usage: Mapping[str, object],
+    *,
+    operation: str | None,
+    attributes: Mapping[str, str] | None,
+    step: str | None,
+    response_id: str | None,
+    metadata: Mapping[str, Any] | None,
+    at: datetime | None,
+    key: str | None,
+    provider: str | None,
+) -> Call:
+    """Return a call from the arguments of `record`."""
+    return Call(
+        model=model,
+        usage=usage,
+        operation=operation or "",
+        attributes=attributes,
+        step=step,
+        response_id=response_id,
+        metadata=metadata,
+        at=at,
+        key=key,
+        provider=provider or "",
+    )
+
+
+def outcome_of(error_type: type[BaseException] | None, cancellations: tuple[type[BaseException], ...]) -> str:
+    """Return how a run ends whose block was left by an error of this type, or by none."""
+    if error_type is None:
+        return "completed"
+    return "cancelled" if issubclass(error_type, cancellations) else "failed"
