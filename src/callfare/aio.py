@@ -95,14 +95,14 @@ class AsyncCallfare(Facade):
         ttl_s: int = 3600,
         input: Mapping[str, Any] | None = None,
     ) -> AsyncRun:
-        """Return a run for `async with`: opened under a hold on entry, closed as completed, failed or cancelled on exit.
+        """Return a run for `async with`: opened under a hold on entry, closed as completed, failed or cancelled after.
 
         hold: "low" or "high" of the workflow's estimate, or an amount. ttl_s: an hour without a call ends the run.
         run_id: made when None; the same id with the same arguments is the same run.
 
         Entering raises InsufficientCredit, KeyConflict, UnknownWorkflow, LedgerUnavailable.
         """
-        bounds = self._engine.reports.bounds_of(workflow) if isinstance(workflow, str) else None
+        bounds = self._engine.reports.bounds_of(workflow)
         command = self._engine.requests.open_run(
             workflow, user=user, run_id=run_id, hold=hold, ttl_s=ttl_s, input=input, bounds=bounds
         )
@@ -162,9 +162,17 @@ class AsyncCallfare(Facade):
         Raises InvalidInput, KeyConflict, UserRequired, LedgerNotFound, LedgerUnavailable.
         """
         call = call_of(
-            model, usage, operation=operation, attributes=attributes, step=None, response_id=response_id,
-            metadata=metadata, at=at, key=key, provider=provider,
-        )  # fmt: skip
+            model,
+            usage,
+            operation=operation,
+            attributes=attributes,
+            step=None,
+            response_id=response_id,
+            metadata=metadata,
+            at=at,
+            key=key,
+            provider=provider,
+        )
         subject = self._engine.subject_of(check_user(user) if user is not None else current_user.get())
         command = self._engine.requests.usage(subject, call)
         return shapes.charge(await self._engine.commit_async(command, ChargeReceipt), model)
@@ -300,9 +308,17 @@ class AsyncRun(RunHandle):
         Raises InvalidInput, KeyConflict, RunNotFound, LedgerUnavailable.
         """
         call = call_of(
-            model, usage, operation=operation, attributes=attributes, step=step, response_id=response_id,
-            metadata=metadata, at=at, key=key, provider=provider,
-        )  # fmt: skip
+            model,
+            usage,
+            operation=operation,
+            attributes=attributes,
+            step=step,
+            response_id=response_id,
+            metadata=metadata,
+            at=at,
+            key=key,
+            provider=provider,
+        )
         command = self._engine.requests.usage(self._subject(), self._numbered(call))
         return self._take_charge(await self._engine.commit_async(command, ChargeReceipt), model)
 
@@ -344,7 +360,10 @@ class AsyncRun(RunHandle):
     ) -> None:
         self._leave()
         command = self._engine.requests.close(
-            self.id, self._opened().account_id, outcome_of(error_type, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)), None
+            self.id,
+            self._opened().account_id,
+            outcome_of(error_type, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)),
+            None,
         )
         try:
             await self._engine.commit_async(command, CloseReceipt)

@@ -276,7 +276,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """Everything behind a charge: the provider's own counts, the arithmetic, the run, and where the credit came from."""
+    """Everything behind a charge: what the provider counted, the arithmetic, the run, and the credit that paid."""
 
     call: Call
     arithmetic: tuple[str, ...]
@@ -296,7 +296,7 @@ class Repriced:
     credits: Credits
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON is what it is
     """Return any answer as JSON values: amounts and quantities as exact decimal strings, times in RFC 3339."""
     if isinstance(value, Credits | Usd):
         return str(value)

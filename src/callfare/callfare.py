@@ -97,7 +97,7 @@ class Callfare(Facade):
 
         Entering raises InsufficientCredit, KeyConflict, UnknownWorkflow, LedgerUnavailable.
         """
-        bounds = self._engine.reports.bounds_of(workflow) if isinstance(workflow, str) else None
+        bounds = self._engine.reports.bounds_of(workflow)
         command = self._engine.requests.open_run(
             workflow, user=user, run_id=run_id, hold=hold, ttl_s=ttl_s, input=input, bounds=bounds
         )
@@ -157,9 +157,17 @@ class Callfare(Facade):
         Raises InvalidInput, KeyConflict, UserRequired, LedgerNotFound, LedgerUnavailable.
         """
         call = call_of(
-            model, usage, operation=operation, attributes=attributes, step=None, response_id=response_id,
-            metadata=metadata, at=at, key=key, provider=provider,
-        )  # fmt: skip
+            model,
+            usage,
+            operation=operation,
+            attributes=attributes,
+            step=None,
+            response_id=response_id,
+            metadata=metadata,
+            at=at,
+            key=key,
+            provider=provider,
+        )
         subject = self._engine.subject_of(check_user(user) if user is not None else current_user.get())
         command = self._engine.requests.usage(subject, call)
         return shapes.charge(self._engine.commit(command, ChargeReceipt), model)
@@ -288,9 +296,17 @@ class Run(RunHandle):
         Raises InvalidInput, KeyConflict, RunNotFound, LedgerUnavailable.
         """
         call = call_of(
-            model, usage, operation=operation, attributes=attributes, step=step, response_id=response_id,
-            metadata=metadata, at=at, key=key, provider=provider,
-        )  # fmt: skip
+            model,
+            usage,
+            operation=operation,
+            attributes=attributes,
+            step=step,
+            response_id=response_id,
+            metadata=metadata,
+            at=at,
+            key=key,
+            provider=provider,
+        )
         command = self._engine.requests.usage(self._subject(), self._numbered(call))
         return self._take_charge(self._engine.commit(command, ChargeReceipt), model)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping
-from typing import Any
 
 from callfare.errors import InvalidInput, InvalidMetadata, InvalidUser
 
@@ -75,7 +74,7 @@ def json_text(value: object, what: str) -> str | None:
     return text
 
 
-def _check_plain(value: Any, what: str, depth: int) -> None:
+def _check_plain(value: object, what: str, depth: int) -> None:
     if depth == 0:
         raise InvalidMetadata(f"{what} nests deeper than {_DEPTH_MAX} levels", param=what)
     if isinstance(value, Mapping):

@@ -192,7 +192,7 @@ class Committer:
         except CallfareError as error:
             if len(batch) == 1 or isinstance(error, LedgerUnavailable):
                 return [error for _ in batch]
-        except Exception as fault:  # a fault of ours must reach the caller whose command showed it, and no other
+        except Exception as fault:  # noqa: BLE001 - a fault of ours must reach the caller whose command showed it
             if len(batch) == 1:
                 return [fault]
         return [answer for command in batch for answer in self._apply([command])]

@@ -35,9 +35,14 @@ DEFAULT_URL = "sqlite:///callfare.db"
 
 
 def open_engine(
-    url: str | None, books: Iterable[str | Path], *, seed_prices: bool, markup: Markup, require_user: bool,
+    url: str | None,
+    books: Iterable[str | Path],
+    *,
+    seed_prices: bool,
+    markup: Markup,
+    require_user: bool,
     clock: Clock | None,
-) -> Engine:  # fmt: skip
+) -> Engine:
     """Return the engine that a façade stands on. Opens no file yet."""
     layers = [load_layer(Path(book)) for book in books]
     if seed_prices:

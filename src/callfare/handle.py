@@ -85,9 +85,7 @@ class RunHandle:
         )
 
     def _take_hold(self, receipt: ExtendReceipt) -> None:
-        self._opened().learn(
-            held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits
-        )
+        self._opened().learn(held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits)
 
     def _take_charge(self, receipt: ChargeReceipt, model: str) -> Charge:
         if receipt.run_id == self.id:

@@ -14,7 +14,15 @@ class LocalRun:
     """What a handle knows of its run. Safe to share between threads and tasks."""
 
     def __init__(
-        self, *, store: object, account_id: int, run_id: str, user: str, workflow: str, held_nanocredits: int, used_nanocredits: int
+        self,
+        *,
+        store: object,
+        account_id: int,
+        run_id: str,
+        user: str,
+        workflow: str,
+        held_nanocredits: int,
+        used_nanocredits: int,
     ) -> None:
         self.store = store
         self.account_id = account_id

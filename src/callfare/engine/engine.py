@@ -124,9 +124,7 @@ class Engine:
     def _unpriced(self) -> Iterator[Event]:
         account_id, key = -1, ""
         while True:
-            page = self.store.select(
-                UnpricedEvents(after_account_id=account_id, after_key=key, limit=_REPRICE_PAGE)
-            )
+            page = self.store.select(UnpricedEvents(after_account_id=account_id, after_key=key, limit=_REPRICE_PAGE))
             for row in page:
                 assert isinstance(row, Event), row
                 yield row

@@ -14,9 +14,9 @@ from callfare.engine.engine import Engine
 from callfare.engine.requests import Call, Subject
 from callfare.errors import CallfareError, InsufficientCredit, NotFound, UnpricedModel
 from callfare.ids import new_id
+from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import AdjustUsage, ExtendRun, PendJob, RecordUsage, SettleJob
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
-from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.pricing.ceiling import ceiling
@@ -45,7 +45,7 @@ class Ticket:
         try:
             command = self._command(reading, estimated=estimated)
             self._settled(self._meter.engine.commit(command, ChargeReceipt), estimated=estimated)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
             self.release()
@@ -55,7 +55,7 @@ class Ticket:
         try:
             command = self._command(reading, estimated=estimated)
             self._settled(await self._meter.engine.commit_async(command, ChargeReceipt), estimated=estimated)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
             self.release()
@@ -64,7 +64,7 @@ class Ticket:
         """Hold what a long job will cost. Never raises."""
         try:
             self._meter.engine.commit(self._job(job_id, reading), JobReceipt)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
             self.release()
@@ -73,7 +73,7 @@ class Ticket:
         """Hold what a long job will cost, as `pend` does."""
         try:
             await self._meter.engine.commit_async(self._job(job_id, reading), JobReceipt)
-        except Exception:
+        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
             self.release()
@@ -131,7 +131,7 @@ class Metering:
         if extension is not None:
             try:
                 self._extended(run, self.engine.commit(extension, ExtendReceipt))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - whatever ends the wait, the call is not made
                 run.end(needed)
                 raise _for_user(error, run) from None
         return Ticket(self, intent, subject, run, needed)
@@ -147,7 +147,7 @@ class Metering:
         if extension is not None:
             try:
                 self._extended(run, await self.engine.commit_async(extension, ExtendReceipt))
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - whatever ends the wait, the call is not made
                 run.end(needed)
                 raise _for_user(error, run) from None
         return Ticket(self, intent, subject, run, needed)
@@ -188,9 +188,7 @@ class Metering:
         shortfall = run.begin(needed)
         if not shortfall:
             return None
-        return ExtendRun(
-            run_id=run.run_id, account_id=run.account_id, key=new_id("ext"), by_nanocredits=shortfall
-        )
+        return ExtendRun(run_id=run.run_id, account_id=run.account_id, key=new_id("ext"), by_nanocredits=shortfall)
 
     @staticmethod
     def _extended(run: LocalRun, receipt: ExtendReceipt) -> None:
@@ -228,15 +226,13 @@ class Metering:
 
     # Jobs, and what providers say again
 
-    def settle_job(
-        self, *, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None
-    ) -> None:
+    def settle_job(self, *, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None) -> None:
         """End a long job, whoever began it. A repeat is harmless, an unknown job is ignored. Never raises."""
         try:
             self.engine.commit(self._end(provider, base_url, job_id, outcome, reading), JobReceipt)
         except NotFound:
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
             _log.exception("the end of job %s could not be recorded", job_id)
 
     async def settle_job_async(
@@ -247,19 +243,21 @@ class Metering:
             await self.engine.commit_async(self._end(provider, base_url, job_id, outcome, reading), JobReceipt)
         except NotFound:
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
             _log.exception("the end of job %s could not be recorded", job_id)
 
-    def _end(
-        self, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None
-    ) -> SettleJob:
+    def _end(self, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None) -> SettleJob:
         key = job_key(provider, base_url, job_id)
         charge = None
         if reading is not None and reading.usage and outcome == "completed":
             intent = Intent(
-                provider=provider, base_url=base_url, operation="video", model=reading.model,
-                usage={}, attributes={},
-            )  # fmt: skip
+                provider=provider,
+                base_url=base_url,
+                operation="video",
+                model=reading.model,
+                usage={},
+                attributes={},
+            )
             call = replace(self.call_of(intent, reading, is_estimated=False), response_id=None)
             charge = _with_key(self.engine.requests.usage(Subject(), call), key, job_id)
         return SettleJob(job_id=key, outcome=outcome, charge=charge)

@@ -43,6 +43,7 @@ R = TypeVar("R", bound=Row)
 PAGE_MAX = 200
 _LATEST_US = 2**62
 _PAST_RUNS_MAX = 200
+_CHARGE_ID_LENGTH_MAX = 1200
 
 
 class Reports:
@@ -70,15 +71,11 @@ class Reports:
         view = balance_of(snapshot.state, snapshot.account_id, snapshot.spent_nanocredits, snapshot.now_us)
         return shapes.balance(user, view)
 
-    def usage(
-        self, user: str, period: str, *, since: datetime | None, until: datetime | None, tz: str
-    ) -> UsageReport:
+    def usage(self, user: str, period: str, *, since: datetime | None, until: datetime | None, tz: str) -> UsageReport:
         """Return the usage of a user in a period or a window."""
         since_us, until_us = window_of(period, since, until, self._clock.now_us())
         account_id = self.account_of(user)
-        return usage_report(
-            self._store, user=user, account_id=account_id, since_us=since_us, until_us=until_us, tz=tz
-        )
+        return usage_report(self._store, user=user, account_id=account_id, since_us=since_us, until_us=until_us, tz=tz)
 
     def history(self, user: str, limit: int, cursor: str | None) -> Page[RunSummary]:
         """Return a page of a user's runs, newest first."""
@@ -87,9 +84,7 @@ class Reports:
         account_id = self.account_of(user)
         if account_id is None:
             return Page(items=(), next_cursor=None)
-        query = ask.RunsOf(
-            account_id=account_id, before_us=before_us, before_run_id=before_run_id, limit=limit + 1
-        )
+        query = ask.RunsOf(account_id=account_id, before_us=before_us, before_run_id=before_run_id, limit=limit + 1)
         rows = self._select(query, Run)
         now_us = self._clock.now_us()
         last = rows[limit - 1] if len(rows) > limit else None
@@ -196,7 +191,7 @@ class Reports:
 
     def bounds_of(self, name: str) -> tuple[Credits, Credits] | None:
         """Return the range of a workflow in credits, or None when it is not known."""
-        workflow = self._workflows.find(name)
+        workflow = self._workflows.find(check_text(name, "workflow"))
         return None if workflow is None else _bounds(workflow, self.parts_of(workflow))
 
     def estimate(self, name: str, user: str | None) -> Estimate:
@@ -233,7 +228,7 @@ class Reports:
 
         Raises ChargeNotFound.
         """
-        parsed = parse_charge_id(charge) if isinstance(charge, str) else None
+        parsed = parse_charge_id(check_text(charge, "charge", length_max=_CHARGE_ID_LENGTH_MAX))
         rows = self._select(ask.EventNamed(account_id=parsed[0], key=parsed[1]), Event) if parsed else []
         if not rows:
             raise ChargeNotFound(f"there is no charge {charge!r}; `callfare calls RUN` lists them", param="charge")

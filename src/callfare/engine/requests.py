@@ -72,9 +72,16 @@ class Requests:
         self._clock = clock
 
     def grant(
-        self, user: str, credits: Amount, *, key: str, source: str, expires_at: datetime | None,
-        paid: Usd | None = None, reference: str | None = None,
-    ) -> GrantCredit:  # fmt: skip
+        self,
+        user: str,
+        credits: Amount,
+        *,
+        key: str,
+        source: str,
+        expires_at: datetime | None,
+        paid: Usd | None = None,
+        reference: str | None = None,
+    ) -> GrantCredit:
         """Return the command that gives a user a lot of credit."""
         amount = Credits(credits)
         if amount.nanocredits <= 0:
@@ -98,14 +105,21 @@ class Requests:
         )
 
     def open_run(
-        self, workflow: str, *, user: str, run_id: str | None, hold: Amount, ttl_s: int, input: Mapping[str, Any] | None,
+        self,
+        workflow: str,
+        *,
+        user: str,
+        run_id: str | None,
+        hold: Amount,
+        ttl_s: int,
+        input: Mapping[str, Any] | None,
         bounds: tuple[Credits, Credits] | None,
-    ) -> OpenRun:  # fmt: skip
+    ) -> OpenRun:
         """Return the command that starts a run. `bounds` is the workflow's estimate, None when it is not known."""
         check_user(user)
         check_text(workflow, "workflow")
         known = self._workflows.find(workflow)
-        if hold in {"low", "high"} and not isinstance(hold, Credits):
+        if isinstance(hold, str) and hold in {"low", "high"}:
             low, high = bounds or _bounds_of(self._workflows.get(workflow))
             amount = low if hold == "low" else high
         else:
@@ -165,10 +179,16 @@ class Requests:
                 check_text(text, what)
         rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
         facts = {
-            "provider": call.provider, "base_url": call.base_url, "model": call.model, "operation": call.operation,
-            "usage": _usage_text(usage), "attributes": _json(attributes), "response_id": call.response_id or "",
-            "metadata": json_text(call.metadata, "metadata"), "step": call.step,
-        }  # fmt: skip
+            "provider": call.provider,
+            "base_url": call.base_url,
+            "model": call.model,
+            "operation": call.operation,
+            "usage": _usage_text(usage),
+            "attributes": _json(attributes),
+            "response_id": call.response_id or "",
+            "metadata": json_text(call.metadata, "metadata"),
+            "step": call.step,
+        }
         fingerprint = _fingerprint(*facts.values(), None if call.at is None else at_us)
         key, repeat, response_key = self._identity(subject, call)
         other = call.response_id or format(fingerprint & (2**64 - 1), "016x")
@@ -212,10 +232,18 @@ class Requests:
         return new_id("call"), "conflict", None
 
     def adjustment(
-        self, account_id: int, key: str, kind: str, *, model: str, provider: str,
-        usage: Mapping[str, Quantity], attributes: Mapping[str, str], at_us: int,
+        self,
+        account_id: int,
+        key: str,
+        kind: str,
+        *,
+        model: str,
+        provider: str,
+        usage: Mapping[str, Quantity],
+        attributes: Mapping[str, str],
+        at_us: int,
         raw: Mapping[str, object] | None = None,
-    ) -> AdjustUsage:  # fmt: skip
+    ) -> AdjustUsage:
         """Return the command that puts another rating in place of a recorded one."""
         rating = self.rate_finished(model, usage, attributes, at_us, provider)
         return AdjustUsage(

@@ -245,6 +245,7 @@ def arithmetic(event: Event) -> tuple[str, ...]:
         of = "" if line.rate_meter == line.meter else f" (the rate of {line.rate_meter})"
         times = "" if event.markup == "1" else f" × {event.markup}"
         shown.append(
-            f"{line.meter}: {line.quantity} × ${line.rate} / {line.per}{of} = ${line.cost}{times} = {line.credits} credits"
+            f"{line.meter}: {line.quantity} × ${line.rate} / {line.per}{of} = ${line.cost}{times}"
+            f" = {line.credits} credits"
         )
     return tuple(shown)

@@ -46,9 +46,7 @@ class Workflows:
     """The workflows a façade knows."""
 
     def __init__(self) -> None:
-        self._known = {
-            name: Workflow(name=name, low=Credits(low), high=Credits(high)) for name, low, high in _SEED
-        }
+        self._known = {name: Workflow(name=name, low=Credits(low), high=Credits(high)) for name, low, high in _SEED}
 
     def names(self) -> list[str]:
         """Return the names of all known workflows."""
@@ -57,7 +55,7 @@ class Workflows:
     def declare(self, workflow: Workflow) -> None:
         """Make a workflow known, in place of an earlier one of its name.
 
-        Raises InvalidAmount when its range is negative or upside down, InvalidInput when it has neither range nor parts.
+        Raises InvalidAmount when its range is negative or upside down, InvalidInput without range and parts.
         """
         check_text(workflow.name, "workflow")
         if workflow.on_failure not in ON_FAILURE:

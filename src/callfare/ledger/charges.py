@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from callfare.ledger.commands import AdjustUsage, RecordUsage
     from callfare.ledger.rows import Run
     from callfare.ledger.state import Draft
+    from callfare.ledger.transfers import Leg
 
 LATE = "late"
 ESTIMATED = "estimated"
@@ -63,7 +64,7 @@ def draw(draft: Draft, run: Run, nanocredits: int, now_us: int) -> tuple[Run, in
         run = replace(run, held_nanocredits=run.held_nanocredits + extension)
         debt = shortfall - extension
         if debt:
-            legs = [(RECEIVABLE, None, -debt), (REVENUE, None, debt)]
+            legs: list[Leg] = [(RECEIVABLE, None, -debt), (REVENUE, None, debt)]
             post(draft, run.account_id, "debt", legs, now_us=now_us, run_id=run.run_id)
     return replace(
         run,
@@ -74,20 +75,28 @@ def draw(draft: Draft, run: Run, nanocredits: int, now_us: int) -> tuple[Run, in
 
 
 def take(
-    draft: Draft, account_id: int, nanocredits: int, now_us: int, *, run: Run | None, key: str,
-) -> tuple[int, int | None]:  # fmt: skip
+    draft: Draft,
+    account_id: int,
+    nanocredits: int,
+    now_us: int,
+    *,
+    run: Run | None,
+    key: str,
+) -> tuple[int, int | None]:
     """Take a charge from available credit, and return the debt and the number of the transfer."""
     if not nanocredits:
         return 0, None
     run_id = run.run_id if run else None
     if run and run.status == "failed" and run.on_failure == "waive":
-        legs = [(PROMO, None, -nanocredits), (REVENUE, None, nanocredits)]
-        return 0, post(draft, account_id, "waive", legs, now_us=now_us, run_id=run_id, reference=key)
+        waived: list[Leg] = [(PROMO, None, -nanocredits), (REVENUE, None, nanocredits)]
+        return 0, post(draft, account_id, "waive", waived, now_us=now_us, run_id=run_id, reference=key)
     covered = min(nanocredits, draft.account(account_id).available_nanocredits)
     debt = nanocredits - covered
-    legs = [
-        *holds.available_legs(draft, account_id, covered), (RECEIVABLE, None, -debt), (REVENUE, None, nanocredits),
-    ]  # fmt: skip
+    legs: list[Leg] = [
+        *holds.available_legs(draft, account_id, covered),
+        (RECEIVABLE, None, -debt),
+        (REVENUE, None, nanocredits),
+    ]
     return debt, post(draft, account_id, "charge", legs, now_us=now_us, run_id=run_id, reference=key)
 
 
@@ -103,21 +112,29 @@ def charge(draft: Draft, account_id: int, run: Run | None, command: RecordUsage,
     if run:
         run = count_call(run, command.nanocredits, command.picousd, is_unpriced=command.status == "unpriced")
         draft.put(run)
-    event = event_of(account_id, run, command, command.key, flags, now_us, debt=debt, seq=seq)
+    event = event_of(account_id, run, command, key=command.key, flags=flags, now_us=now_us, debt=debt, seq=seq)
     write_event(draft, event, command)
     return receipt_of(event)
 
 
 def keep_uncharged(
-    draft: Draft, account_id: int, run: Run | None, command: RecordUsage, flag: str, now_us: int,
-) -> ChargeReceipt:  # fmt: skip
+    draft: Draft,
+    account_id: int,
+    run: Run | None,
+    command: RecordUsage,
+    *,
+    flag: str,
+    now_us: int,
+) -> ChargeReceipt:
     """Write a call that cost the operator but is not charged again, flagged as what it is."""
     free = replace(command, nanocredits=0)
     if run:
         run = count_call(run, 0, command.picousd, is_unpriced=command.status == "unpriced")
         draft.put(run)
-    event = event_of(account_id, run, free, command.other_key, [flag], now_us, debt=0, seq=None)
-    write_event(draft, event, replace(command, response_key=None))
+    event = event_of(account_id, run, free, key=command.other_key, flags=[flag], now_us=now_us, debt=0, seq=None)
+    named = command.response_key
+    is_new = named is not None and draft.key(account_id, named) is None and draft.event(account_id, named) is None
+    write_event(draft, event, command if is_new else replace(command, response_key=None))
     return receipt_of(event)
 
 
@@ -136,9 +153,16 @@ def count_call(run: Run, nanocredits: int, picousd: int, *, is_unpriced: bool) -
 
 
 def event_of(
-    account_id: int, run: Run | None, command: RecordUsage, key: str, flags: list[str], now_us: int,
-    *, debt: int, seq: int | None,
-) -> Event:  # fmt: skip
+    account_id: int,
+    run: Run | None,
+    command: RecordUsage,
+    *,
+    key: str,
+    flags: list[str],
+    now_us: int,
+    debt: int,
+    seq: int | None,
+) -> Event:
     """Return the event that stands for a recorded call."""
     return Event(
         account_id=account_id,
@@ -238,8 +262,12 @@ def adjust(draft: Draft, command: AdjustUsage, now_us: int) -> ChargeReceipt:
 
 
 def _place_difference(
-    draft: Draft, event: Event, run: Run | None, delta: int, now_us: int,
-) -> tuple[Run | None, int, int | None]:  # fmt: skip
+    draft: Draft,
+    event: Event,
+    run: Run | None,
+    delta: int,
+    now_us: int,
+) -> tuple[Run | None, int, int | None]:
     if delta >= 0 and run and run.status == "open":
         run, debt = draw(draft, run, delta, now_us)
         return run, debt, None
@@ -254,9 +282,15 @@ def _place_difference(
     seq = None
     if given_back:
         seq = grants.add_lot(
-            draft, event.account_id, given_back,
-            kind="correction", source="adjustment", house=REVENUE, now_us=now_us, reference=event.key,
-        )  # fmt: skip
+            draft,
+            event.account_id,
+            given_back,
+            kind="correction",
+            source="adjustment",
+            house=REVENUE,
+            now_us=now_us,
+            reference=event.key,
+        )
         grants.repay(draft, event.account_id, now_us)
     return run, 0, seq
 

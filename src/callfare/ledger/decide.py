@@ -128,7 +128,7 @@ def _record(draft: Draft, command: RecordUsage, now_us: int) -> ChargeReceipt:
         expire_due(draft, account_id, now_us)
         run = draft.run(account_id, run.run_id) if run else None
     if flag is not None:
-        return charges.keep_uncharged(draft, account_id, run, command, flag, now_us)
+        return charges.keep_uncharged(draft, account_id, run, command, flag=flag, now_us=now_us)
     return charges.charge(draft, account_id, run, command, now_us)
 
 
@@ -159,7 +159,7 @@ def _steer(draft: Draft, command: CloseRun | ExtendRun | TouchRun, now_us: int) 
 def _grant(draft: Draft, command: GrantCredit, now_us: int) -> GrantReceipt:
     user = draft.user(command.user)
     if user is not None:
-        first = recall(draft, user.account_id, command.key, "grant", command.fingerprint, GrantReceipt)
+        first = recall(draft, user.account_id, command.key, GrantReceipt, kind="grant", fingerprint=command.fingerprint)
         if first is not None:
             return first
         expire_due(draft, user.account_id, now_us)
@@ -169,7 +169,9 @@ def _grant(draft: Draft, command: GrantCredit, now_us: int) -> GrantReceipt:
 def _refund(draft: Draft, command: RefundGrant, now_us: int) -> RefundReceipt:
     user = draft.user(command.user)
     if user is not None:
-        first = recall(draft, user.account_id, command.key, "refund", command.fingerprint, RefundReceipt)
+        first = recall(
+            draft, user.account_id, command.key, RefundReceipt, kind="refund", fingerprint=command.fingerprint
+        )
         if first is not None:
             return first
         expire_due(draft, user.account_id, now_us)

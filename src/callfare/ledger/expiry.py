@@ -20,23 +20,21 @@ EXPIRED = "expired"
 
 def expire_due(draft: Draft, account_id: int, now_us: int) -> None:
     """Settle everything of the account that is past its time, in the order in which the times came."""
-    due = [
-        *((run.expires_at_us, 0, run.run_id, run) for run in draft.open_runs(account_id)),
-        *((job.expires_at_us, 1, job.job_id, job) for job in draft.pending_jobs(account_id)),
-        *((grant.expires_at_us or 0, 2, str(grant.grant_id), grant)
-          for grant in draft.grants(account_id) if grant.expires_at_us is not None),
-    ]  # fmt: skip
-    for expires_at_us, order, name, row in sorted(due, key=lambda item: item[:3]):
-        if expires_at_us > now_us:
-            break
-        if order == 0:
-            run = draft.run(account_id, name)
-            assert run is not None, name
-            settle_run(draft, run, EXPIRED, expires_at_us)
-        elif order == 1:
-            job = draft.job(account_id, name)
-            assert job is not None, name
-            expire_job(draft, job, expires_at_us)
+    runs = {run.run_id: run.expires_at_us for run in draft.open_runs(account_id)}
+    jobs = {job.job_id: job.expires_at_us for job in draft.pending_jobs(account_id)}
+    lots = {lot.grant_id: lot.expires_at_us for lot in draft.grants(account_id) if lot.expires_at_us is not None}
+    due: list[tuple[int, int, str, int]] = [
+        *((at_us, 0, run_id, 0) for run_id, at_us in runs.items() if at_us <= now_us),
+        *((at_us, 1, job_id, 0) for job_id, at_us in jobs.items() if at_us <= now_us),
+        *((at_us, 2, "", grant_id) for grant_id, at_us in lots.items() if at_us <= now_us),
+    ]
+    for at_us, order, name, grant_id in sorted(due):
+        run = draft.run(account_id, name) if order == 0 else None
+        job = draft.job(account_id, name) if order == 1 else None
+        if run is not None:
+            settle_run(draft, run, EXPIRED, at_us)
+        elif job is not None:
+            expire_job(draft, job, at_us)
         else:
-            grants.expire_lot(draft, draft.grant(account_id, row.grant_id), expires_at_us)  # type: ignore[union-attr]  # order 2 is a grant
+            grants.expire_lot(draft, draft.grant(account_id, grant_id), at_us)
     grants.repay(draft, account_id, now_us)

@@ -50,8 +50,17 @@ def add_lot(
     grant_id = draft.account(account_id).last_seq + 1
     draft.put(
         Grant(
-            account_id, grant_id, source, nanocredits, nanocredits, 0, paid_picousd, reference, now_us, expires_at_us,
-        ),  # fmt: skip
+            account_id,
+            grant_id,
+            source,
+            nanocredits,
+            nanocredits,
+            0,
+            paid_picousd,
+            reference,
+            now_us,
+            expires_at_us,
+        ),
     )
     legs: list[Leg] = [(house, None, -nanocredits), (CUSTOMER, grant_id, nanocredits)]
     return post(draft, account_id, kind, legs, now_us=now_us, reference=reference)
@@ -65,11 +74,17 @@ def grant_credit(draft: Draft, command: GrantCredit, now_us: int) -> GrantReceip
     account = ensure_account(draft, command.user, command.new_account_id, now_us)
     account_id = account.account_id
     grant_id = add_lot(
-        draft, account_id, command.nanocredits,
-        kind="grant", source=command.source, house=_HOUSE_OF[command.source], now_us=now_us,
-        paid_picousd=command.paid_picousd, reference=command.reference or command.key,
+        draft,
+        account_id,
+        command.nanocredits,
+        kind="grant",
+        source=command.source,
+        house=_HOUSE_OF[command.source],
+        now_us=now_us,
+        paid_picousd=command.paid_picousd,
+        reference=command.reference or command.key,
         expires_at_us=command.expires_at_us,
-    )  # fmt: skip
+    )
     repaid = repay(draft, account_id, now_us)
     receipt = GrantReceipt(
         account_id=account_id,
@@ -80,7 +95,7 @@ def grant_credit(draft: Draft, command: GrantCredit, now_us: int) -> GrantReceip
         available_nanocredits=draft.account(account_id).available_nanocredits,
         expires_at_us=command.expires_at_us,
     )
-    remember(draft, account_id, command.key, "grant", command.fingerprint, receipt, now_us)
+    remember(draft, account_id, command.key, receipt, kind="grant", fingerprint=command.fingerprint, now_us=now_us)
     return receipt
 
 
@@ -117,10 +132,12 @@ def refund_grant(draft: Draft, command: RefundGrant, now_us: int) -> RefundRecei
     taken = min(command.nanocredits, live.unheld_nanocredits if live else 0)
     debt = command.nanocredits - taken
     legs: list[Leg] = [
-        (CUSTOMER, lot.grant_id, -taken), (RECEIVABLE, None, -debt), (SALES, None, command.nanocredits),
-    ]  # fmt: skip
+        (CUSTOMER, lot.grant_id, -taken),
+        (RECEIVABLE, None, -debt),
+        (SALES, None, command.nanocredits),
+    ]
     post(draft, account_id, "refund", legs, now_us=now_us, reference=command.grant_key)
     repay(draft, account_id, now_us)
     receipt = RefundReceipt(account_id=account_id, key=command.key, taken_nanocredits=taken, debt_nanocredits=debt)
-    remember(draft, account_id, command.key, "refund", command.fingerprint, receipt, now_us)
+    remember(draft, account_id, command.key, receipt, kind="refund", fingerprint=command.fingerprint, now_us=now_us)
     return receipt

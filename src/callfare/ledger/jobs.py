@@ -103,7 +103,9 @@ def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int)
             run = charges.count_call(run, charge.nanocredits, charge.picousd, is_unpriced=charge.status == "unpriced")
             draft.put(run)
         flags = [charges.ESTIMATED] if charge.is_estimated else []
-        event = charges.event_of(account_id, run, charge, job.job_id, flags, now_us, debt=debt, seq=seq)
+        event = charges.event_of(
+            account_id, run, charge, key=job.job_id, flags=flags, now_us=now_us, debt=debt, seq=seq
+        )
         charges.write_event(draft, event, charge)
     grants.expire_lots(draft, account_id, now_us)
     grants.repay(draft, account_id, now_us)
@@ -129,8 +131,14 @@ def _capture(draft: Draft, job: Job, run: Run | None, nanocredits: int, now_us: 
     seq = None
     if nanocredits:
         seq = post(
-            draft, account_id, "capture", legs, now_us=now_us, run_id=job.run_id, reference=job.job_id,
-        )  # fmt: skip
+            draft,
+            account_id,
+            "capture",
+            legs,
+            now_us=now_us,
+            run_id=job.run_id,
+            reference=job.job_id,
+        )
     holds.void(draft, account_id, hold_id(job.job_id))
     return seq, debt
 

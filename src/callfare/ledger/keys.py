@@ -18,14 +18,14 @@ R = TypeVar("R", bound=Receipt)
 
 
 def remember(
-    draft: Draft, account_id: int, key: str, kind: str, fingerprint: int, receipt: Receipt, now_us: int,
-) -> None:  # fmt: skip
+    draft: Draft, account_id: int, key: str, receipt: Receipt, *, kind: str, fingerprint: int, now_us: int
+) -> None:
     """Keep the first answer under its key, in the same transaction as its effect."""
     text = msgspec.json.encode(receipt).decode()
     draft.put(Key(account_id, key, kind, fingerprint, text, now_us))
 
 
-def recall(draft: Draft, account_id: int, key: str, kind: str, fingerprint: int, answer: type[R]) -> R | None:
+def recall(draft: Draft, account_id: int, key: str, answer: type[R], *, kind: str, fingerprint: int) -> R | None:
     """Return the first answer to a repeated request, or None when the key is new.
 
     Raises KeyConflict when the key stands for another request.

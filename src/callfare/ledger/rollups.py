@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from callfare.ledger.counted import add_units
 from callfare.ledger.rows import Event, Rollup
 
@@ -56,11 +58,11 @@ def fold(events: Iterable[Event]) -> dict[Pk, Rollup]:
 
 def plus(one: Rollup, other: Rollup) -> Rollup:
     """Return the sum of two roll-ups with the same key."""
-    return Rollup(
-        *one.pk[1:],  # type: ignore[arg-type]  # the primary key is the row's first columns
-        one.calls + other.calls,
-        one.unpriced_calls + other.unpriced_calls,
-        one.nanocredits + other.nanocredits,
-        str(int(one.picousd) + int(other.picousd)),
-        add_units(one.units, other.units),
+    return replace(
+        one,
+        calls=one.calls + other.calls,
+        unpriced_calls=one.unpriced_calls + other.unpriced_calls,
+        nanocredits=one.nanocredits + other.nanocredits,
+        picousd=str(int(one.picousd) + int(other.picousd)),
+        units=add_units(one.units, other.units),
     )

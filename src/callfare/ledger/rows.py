@@ -251,8 +251,19 @@ class Rollup(Row, frozen=True, gc=False, array_like=True):
 
 
 TABLES: tuple[type[Row], ...] = (
-    User, Account, Grant, Run, Hold, Job, Transfer, Entry, Event, RawUsage, Key, Rollup,
-)  # fmt: skip
+    User,
+    Account,
+    Grant,
+    Run,
+    Hold,
+    Job,
+    Transfer,
+    Entry,
+    Event,
+    RawUsage,
+    Key,
+    Rollup,
+)
 
 _encode = msgspec.json.Encoder().encode
 

@@ -1,4 +1,4 @@
-"""The invariants of an account, checked on every batch before it is written. A breach is our fault, never the user's."""
+"""The invariants of an account, checked on every batch before it is written. A breach is a fault of ours."""
 
 from __future__ import annotations
 

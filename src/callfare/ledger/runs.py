@@ -79,7 +79,7 @@ def open_run(draft: Draft, account: Account, command: OpenRun, now_us: int) -> O
 def extended_before(draft: Draft, run: Run, command: ExtendRun) -> ExtendReceipt | None:
     """Return the first answer to a repeated extension, or None when it is new."""
     fingerprint = _extension_fingerprint(command)
-    return recall(draft, run.account_id, command.key, "extend", fingerprint, ExtendReceipt)
+    return recall(draft, run.account_id, command.key, ExtendReceipt, kind="extend", fingerprint=fingerprint)
 
 
 def extend_run(draft: Draft, run: Run, user: str, command: ExtendRun, now_us: int) -> ExtendReceipt:
@@ -96,7 +96,8 @@ def extend_run(draft: Draft, run: Run, user: str, command: ExtendRun, now_us: in
     run = _renewed(replace(run, held_nanocredits=run.held_nanocredits + command.by_nanocredits), now_us)
     draft.put(run)
     receipt = _extend_receipt(run)
-    remember(draft, run.account_id, command.key, "extend", _extension_fingerprint(command), receipt, now_us)
+    fingerprint = _extension_fingerprint(command)
+    remember(draft, run.account_id, command.key, receipt, kind="extend", fingerprint=fingerprint, now_us=now_us)
     return receipt
 
 
@@ -118,7 +119,7 @@ def close_run(draft: Draft, run: Run, command: CloseRun, now_us: int) -> CloseRe
     """
     fingerprint = digest_of(f"{run.run_id}\x1f{command.outcome}".encode())
     if command.key:
-        first = recall(draft, run.account_id, command.key, "close", fingerprint, CloseReceipt)
+        first = recall(draft, run.account_id, command.key, CloseReceipt, kind="close", fingerprint=fingerprint)
         if first:
             return first
     if run.status == "open":
@@ -129,7 +130,7 @@ def close_run(draft: Draft, run: Run, command: CloseRun, now_us: int) -> CloseRe
     else:
         raise RunClosed(run.run_id, outcome=run.status)
     if command.key:
-        remember(draft, run.account_id, command.key, "close", fingerprint, receipt, now_us)
+        remember(draft, run.account_id, command.key, receipt, kind="close", fingerprint=fingerprint, now_us=now_us)
     return receipt
 
 

@@ -85,9 +85,15 @@ def _waive(draft: Draft, run: Run, now_us: int) -> int | None:
     paid = charged - used - struck
     if paid:
         grants.add_lot(
-            draft, account_id, paid,
-            kind="waive", source="adjustment", house=PROMO, now_us=now_us, reference=run.run_id,
-        )  # fmt: skip
+            draft,
+            account_id,
+            paid,
+            kind="waive",
+            source="adjustment",
+            house=PROMO,
+            now_us=now_us,
+            reference=run.run_id,
+        )
     draft.put(_waiver(run, charged, seq, now_us))
     return seq
 
@@ -95,6 +101,37 @@ def _waive(draft: Draft, run: Run, now_us: int) -> int | None:
 def _waiver(run: Run, charged: int, seq: int, now_us: int) -> Event:
     """Return the event that takes a waived run out of the customer's spending."""
     return Event(
-        run.account_id, f"{run.run_id}#waiver", WAIVER, None, run.run_id, run.workflow, run.calls + 1, None, "", "", "", WAIVER, "",
-        "priced", "", None, -charged, 0, 0, seq, "", "1", "{}", None, "{}", "[]", None, None, now_us, now_us, 0, 0, 0,
-    )  # fmt: skip
+        run.account_id,
+        f"{run.run_id}#waiver",
+        WAIVER,
+        None,
+        run.run_id,
+        run.workflow,
+        run.calls + 1,
+        None,
+        "",
+        "",
+        "",
+        WAIVER,
+        "",
+        "priced",
+        "",
+        None,
+        -charged,
+        0,
+        0,
+        seq,
+        "",
+        "1",
+        "{}",
+        None,
+        "{}",
+        "[]",
+        None,
+        None,
+        now_us,
+        now_us,
+        0,
+        0,
+        0,
+    )

@@ -19,7 +19,7 @@ _SEED = (
 
 def seed_packages() -> tuple[Package, ...]:
     """Return the four packages of the specification."""
-    return tuple(_package(package_id, name, credits, price) for package_id, name, credits, price in _SEED)
+    return tuple(_package(package_id, name, amount, price) for package_id, name, amount, price in _SEED)
 
 
 def _package(package_id: str, name: str, credits: int, price: str) -> Package:
@@ -35,8 +35,7 @@ def _package(package_id: str, name: str, credits: int, price: str) -> Package:
 
 def cost_of(package: Package, markup: Fraction) -> Usd:
     """Return the list cost of the calls that a package's credits pay for at a markup."""
-    credits = Fraction(package.credits.decimal)
-    return Usd.of_units(picousd_of(credits / CREDITS_PER_USD / markup))
+    return Usd.of_units(picousd_of(Fraction(package.credits.decimal) / CREDITS_PER_USD / markup))
 
 
 def below_cost(packages: Iterable[Package], markup: Fraction) -> tuple[Package, ...]:

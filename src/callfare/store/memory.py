@@ -1,4 +1,4 @@
-"""The memory store: the oracle that every other store must agree with. Keeps all rows in one State; loses them at exit."""
+"""The memory store: the oracle that every other store must agree with. Loses everything at exit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,22 @@ from callfare.clock import SystemClock
 from callfare.errors import CallfareError
 from callfare.ledger import rollups, rules
 from callfare.ledger.decide import decide
-from callfare.ledger.rows import TABLES, Event, Hold, Row, Run, User, seal_of
+from callfare.ledger.rows import (
+    TABLES,
+    Entry,
+    Event,
+    Grant,
+    Hold,
+    Job,
+    Key,
+    RawUsage,
+    Rollup,
+    Row,
+    Run,
+    Transfer,
+    User,
+    seal_of,
+)
 from callfare.ledger.state import State
 from callfare.store import protocol as ask
 from callfare.store.protocol import Snapshot, StoreFacts
@@ -73,7 +88,7 @@ class MemoryStore:
             state.merge(self._rows(Hold))
             return Snapshot(account_id=row.account_id, state=state, spent_nanocredits=spent, now_us=now_us)
 
-    def _rows(self, table: type[ask.R]) -> list[ask.R]:
+    def _rows(self, table: type[R]) -> list[R]:
         if table is Hold:
             holds = [hold for lots in self._state.holds.values() for hold in lots.values()]
             return [hold for hold in holds if hold.amount_nanocredits]  # type: ignore[misc]  # the table asked for is Hold
@@ -103,9 +118,7 @@ class MemoryStore:
         """Keep everything: another façade may share this store."""
 
 
-def _plan(
-    query: Query, state: State
-) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
+def _plan(query: Query, state: State) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
     """Return the table a query reads, which rows it wants, in which order, and how many."""
     match query:
         case ask.UserNamed(user=user):
@@ -115,19 +128,20 @@ def _plan(
         case ask.RunsNamed(run_id=name):
             return Run, lambda row: row.run_id == name, _by_pk, None
         case ask.JobsNamed(job_id=name):
-            return ask.Job, lambda row: row.job_id == name, _by_pk, None
+            return Job, lambda row: row.job_id == name, _by_pk, None
         case ask.RunsOf(account_id=account, before_us=before_us, before_run_id=name, limit=limit):
             return (
                 Run,
                 lambda row: row.account_id == account and (row.opened_at_us, row.run_id) < (before_us, name),
-                lambda row: (-row.opened_at_us, tuple(-ord(letter) for letter in row.run_id) + (1,)),
+                lambda row: (-row.opened_at_us, (*(-ord(letter) for letter in row.run_id), 1)),
                 limit,
             )
         case ask.EventsOfRun(account_id=account, run_id=name, after_number=number, after_key=key, limit=limit):
             return (
                 Event,
-                lambda row: (row.account_id, row.run_id) == (account, name)
-                and (row.call_number, row.key) > (number, key),
+                lambda row: (
+                    (row.account_id, row.run_id) == (account, name) and (row.call_number, row.key) > (number, key)
+                ),
                 lambda row: (row.call_number, row.key),
                 limit,
             )
@@ -141,19 +155,25 @@ def _plan(
         case ask.UnpricedEvents(after_account_id=account, after_key=key, limit=limit):
             return (
                 Event,
-                lambda row: row.status == "unpriced"
-                and row.kind == "usage"
-                and (row.account_id, row.key) > (account, key)
-                and ("events", row.account_id, f"{row.key}#reprice") not in state.rows,
+                lambda row: (
+                    row.status == "unpriced"
+                    and row.kind == "usage"
+                    and (row.account_id, row.key) > (account, key)
+                    and ("events", row.account_id, f"{row.key}#reprice") not in state.rows
+                ),
                 _by_pk,
                 limit,
             )
         case ask.TransfersOf(account_id=account, before_seq=seq, limit=limit):
-            wanted = lambda row: row.account_id == account and row.seq < seq  # noqa: E731 - one of a table of predicates
-            return ask.Transfer, wanted, lambda row: -row.seq, limit
+            return (
+                Transfer,
+                lambda row: row.account_id == account and row.seq < seq,
+                lambda row: -row.seq,
+                limit,
+            )
         case ask.RollupsOf(account_id=account, grain=grain, since_us=since_us, until_us=until_us):
             return (
-                ask.Rollup,
+                Rollup,
                 lambda row: (row.account_id, row.grain) == (account, grain) and since_us <= row.start_us < until_us,
                 _by_pk,
                 None,
@@ -166,14 +186,14 @@ def _named(query: Query) -> tuple[type[Row], Callable[[Any], bool], Callable[[An
     """Return the plan of a query that names its rows by the first columns of their key."""
     tables: dict[type[Query], type[Row]] = {
         ask.EventNamed: Event,
-        ask.RawOf: ask.RawUsage,
-        ask.EntriesOf: ask.Entry,
-        ask.GrantNumbered: ask.Grant,
-        ask.KeyNamed: ask.Key,
+        ask.RawOf: RawUsage,
+        ask.EntriesOf: Entry,
+        ask.GrantNumbered: Grant,
+        ask.KeyNamed: Key,
     }
     names = tuple(getattr(query, field) for field in query.__struct_fields__)
     return tables[type(query)], lambda row: row.pk[1 : 1 + len(names)] == names, _by_pk, None
 
 
-def _by_pk(row: Row) -> Any:
+def _by_pk(row: Row) -> Pk:
     return row.pk

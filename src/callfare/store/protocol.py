@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
-from callfare.ledger.rows import Event, Grant, Key, RawUsage, Rollup, Row, Run, Transfer
-from callfare.ledger.rows import Entry, Job, User
+from callfare.ledger.rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -191,10 +190,3 @@ class Store(Protocol):
     def close(self) -> None:
         """Give back files and connections. Closing twice is harmless."""
         ...
-
-
-__all__ = [
-    "Entry", "EntriesOf", "Event", "EventNamed", "EventsBetween", "EventsOfRun", "Grant", "GrantNumbered", "Job",
-    "JobsNamed", "Key", "KeyNamed", "Query", "RawOf", "RawUsage", "Rollup", "RollupsOf", "Run", "RunsNamed", "RunsOf",
-    "Snapshot", "Store", "StoreFacts", "Transfer", "TransfersOf", "UnpricedEvents", "User", "UserNamed", "UserOf",
-]  # fmt: skip

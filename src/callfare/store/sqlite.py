@@ -9,7 +9,7 @@ import os
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import apsw
 from msgspec.structs import astuple
@@ -21,7 +21,23 @@ from callfare.ledger.commands import AdjustUsage, SettleJob
 from callfare.ledger.decide import decide
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, subject_of
-from callfare.ledger.rows import TABLES, Account, Event, Grant, Hold, Job, Key, Rollup, Row, Run, User, seal_of
+from callfare.ledger.rows import (
+    TABLES,
+    Account,
+    Entry,
+    Event,
+    Grant,
+    Hold,
+    Job,
+    Key,
+    RawUsage,
+    Rollup,
+    Row,
+    Run,
+    Transfer,
+    User,
+    seal_of,
+)
 from callfare.ledger.state import State
 from callfare.store import protocol as ask
 from callfare.store.protocol import Snapshot, StoreFacts
@@ -47,9 +63,9 @@ _ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.EventsBetween: ("events_between", Event),
     ask.EventNamed: ("event_named", Event),
     ask.UnpricedEvents: ("unpriced_events", Event),
-    ask.RawOf: ("raw_of", ask.RawUsage),
-    ask.TransfersOf: ("transfers_of", ask.Transfer),
-    ask.EntriesOf: ("entries_of", ask.Entry),
+    ask.RawOf: ("raw_of", RawUsage),
+    ask.TransfersOf: ("transfers_of", Transfer),
+    ask.EntriesOf: ("entries_of", Entry),
     ask.GrantNumbered: ("grant_numbered", Grant),
     ask.KeyNamed: ("key_named", Key),
     ask.RollupsOf: ("rollups_of", Rollup),
@@ -196,8 +212,8 @@ class SqliteStore:
                 page = connection.execute(self._sql[f"{name}_{table.table}"], key).fetchall()
             if not page:
                 return
-            for values in page:
-                yield table(*values[:-1]), values[-1]
+            for *values, seal in page:
+                yield table(*values), cast("int", seal)
             after = table(*page[-1][:-1]).pk
 
     def facts(self) -> StoreFacts:

@@ -130,8 +130,7 @@ def migrate(connection: apsw.Connection) -> int:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = connection.pragma("user_version")
-        if not version and connection.pragma("schema_version"):
-            raise Misconfigured(f"{connection.filename} is a database of another program")
+        _refuse_foreign(connection, version)
         for step in steps:
             if step.number > version:
                 connection.execute(step.sql)
@@ -143,6 +142,11 @@ def migrate(connection: apsw.Connection) -> int:
             connection.execute("ROLLBACK")
         raise
     return steps[-1].number
+
+
+def _refuse_foreign(connection: apsw.Connection, version: int) -> None:
+    if not version and connection.pragma("schema_version"):
+        raise Misconfigured(f"{connection.filename} is a database of another program")
 
 
 def keep_inherited(*connections: object) -> None:
