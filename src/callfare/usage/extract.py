@@ -68,10 +68,10 @@ def read(
         counted = _READERS.get(operation, _read_nothing)(reply, usage)
         sound, is_damaged = _sound(counted.usage)
         return Reading(
-            model=_label_of(_field(reply, "model")) or model,
+            model=_label_of(field_of(reply, "model")) or model,
             usage={name: usage[name] for name in counted.needed if is_damaged and name in usage} | sound,
             attributes=_attributes_of(reply, attributes),
-            response_id=_label_of(_field(reply, "id")),
+            response_id=_label_of(field_of(reply, "id")),
             raw=_raw_of(reply),
             incomplete=is_damaged or not all(name in counted.usage for name in counted.needed),
         )
@@ -94,17 +94,17 @@ class _Counted:
 
 def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> _Counted:
     """Chat completions and Responses: tokens. What was cached or thought is a part of the totals."""
-    return _Counted(_tokens_in(_field(reply, "usage")), ("input_tokens", "output_tokens"))
+    return _Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens", "output_tokens"))
 
 
 def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> _Counted:
     """Embeddings: input tokens alone."""
-    return _Counted(_tokens_in(_field(reply, "usage")), ("input_tokens",))
+    return _Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens",))
 
 
 def _read_speech(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
     """Speech: the characters of the request, and the tokens that the last event of a stream reports beside them."""
-    tokens = _tokens_in(_field(reply, "usage"))
+    tokens = _tokens_in(field_of(reply, "usage"))
     if "output_tokens" in tokens:
         tokens.setdefault("output_audio_tokens", tokens["output_tokens"])
     return _Counted(tokens | dict(fixed), ("characters",))
@@ -112,9 +112,9 @@ def _read_speech(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
 
 def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
     """Transcripts: seconds or tokens. Text forms carry neither; then the duration measured in the upload stands."""
-    used = _field(reply, "usage")
+    used = field_of(reply, "usage")
     counted = _tokens_in(used)
-    for seconds in (_field(used, "seconds"), _field(reply, "duration")):
+    for seconds in (field_of(used, "seconds"), field_of(reply, "duration")):
         if seconds is not None:
             counted.setdefault("audio_seconds", seconds)
     if not counted:
@@ -124,11 +124,11 @@ def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> _Counte
 
 def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
     """Images: how many were made, and the tokens beside them. Output that is not told apart is image tokens."""
-    used = _field(reply, "usage")
+    used = field_of(reply, "usage")
     counted = _tokens_in(used)
-    if "output_tokens" in counted and _field(used, "output_tokens_details") is None:
+    if "output_tokens" in counted and field_of(used, "output_tokens_details") is None:
         counted["output_image_tokens"] = counted["output_tokens"]
-    made = _field(reply, "data")
+    made = field_of(reply, "data")
     if isinstance(made, Sequence) and not isinstance(made, str):
         counted["images"] = len(made)
     return _Counted(dict(fixed) | counted, ("images",))
@@ -136,7 +136,7 @@ def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
 
 def _read_video(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
     """Video jobs: their seconds, which the API writes as text."""
-    seconds = _field(reply, "seconds")
+    seconds = field_of(reply, "seconds")
     return _Counted(dict(fixed) if seconds is None else {"video_seconds": seconds}, ("video_seconds",))
 
 
@@ -161,19 +161,19 @@ def _tokens_in(used: object) -> dict[str, object]:
     """Return the token counts of a usage object under our meters, under whichever names it has them."""
     into = _first(used, "prompt_tokens_details", "input_tokens_details", "input_token_details")
     out_of = _first(used, "completion_tokens_details", "output_tokens_details", "output_token_details")
-    of_cached = _field(into, "cached_tokens_details")
+    of_cached = field_of(into, "cached_tokens_details")
     named = {
         "input_tokens": _first(used, "prompt_tokens", "input_tokens"),
-        "cached_input_tokens": _field(into, "cached_tokens"),
-        "cache_write_input_tokens": _field(into, "cache_write_tokens"),
-        "input_audio_tokens": _field(into, "audio_tokens"),
-        "cached_input_audio_tokens": _field(of_cached, "audio_tokens"),
-        "input_image_tokens": _field(into, "image_tokens"),
-        "cached_input_image_tokens": _field(of_cached, "image_tokens"),
+        "cached_input_tokens": field_of(into, "cached_tokens"),
+        "cache_write_input_tokens": field_of(into, "cache_write_tokens"),
+        "input_audio_tokens": field_of(into, "audio_tokens"),
+        "cached_input_audio_tokens": field_of(of_cached, "audio_tokens"),
+        "input_image_tokens": field_of(into, "image_tokens"),
+        "cached_input_image_tokens": field_of(of_cached, "image_tokens"),
         "output_tokens": _first(used, "completion_tokens", "output_tokens"),
-        "reasoning_tokens": _field(out_of, "reasoning_tokens"),
-        "output_audio_tokens": _field(out_of, "audio_tokens"),
-        "output_image_tokens": _field(out_of, "image_tokens"),
+        "reasoning_tokens": field_of(out_of, "reasoning_tokens"),
+        "output_audio_tokens": field_of(out_of, "audio_tokens"),
+        "output_image_tokens": field_of(out_of, "image_tokens"),
     }
     return {name: count for name, count in named.items() if count is not None}
 
@@ -237,7 +237,7 @@ def _attributes_of(reply: object, asked: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes as served where the reply tells them, as asked for otherwise."""
     attributes = dict(asked)
     for name in ("service_tier", "size", "quality", "background", "output_format"):
-        value = _field(reply, name)
+        value = field_of(reply, name)
         if isinstance(value, str) and value not in ("", "auto"):
             try:
                 attributes |= check_attributes({name: value})
@@ -248,11 +248,11 @@ def _attributes_of(reply: object, asked: Mapping[str, str]) -> dict[str, str]:
 
 def _raw_of(reply: object) -> dict[str, object]:
     """Return what the reply says of itself and of its usage, reduced to counts and labels."""
-    raw = {name: plain for name in _IDENTITY if (plain := _plain(_field(reply, name), 0)) is not None}
-    used = _plain(_field(reply, "usage"), 0)
+    raw = {name: plain for name in _IDENTITY if (plain := _plain(field_of(reply, name), 0)) is not None}
+    used = _plain(field_of(reply, "usage"), 0)
     if used is not None:
         raw["usage"] = used
-    calls = Counter(_tool_calls_in(_field(reply, "output")))
+    calls = Counter(_tool_calls_in(field_of(reply, "output")))
     if calls:
         raw["tool_calls"] = dict(calls)
     return raw
@@ -263,7 +263,7 @@ def _tool_calls_in(output: object) -> Iterable[str]:
     if not isinstance(output, list):
         return
     for item in output:
-        kind = _label_of(_field(item, "type"))
+        kind = _label_of(field_of(item, "type"))
         if kind.endswith("_call") and kind not in ("function_call", "custom_tool_call"):
             yield kind
 
@@ -305,12 +305,13 @@ def _members_of(value: object) -> Mapping[object, object]:
 
 def _unwrapped(reply: object) -> object:
     """Return the response that an event carries, such as response.completed, or what was given."""
-    if str(_field(reply, "type") or "").startswith("response."):
-        return _field(reply, "response") or reply
+    if str(field_of(reply, "type") or "").startswith("response."):
+        return field_of(reply, "response") or reply
     return reply
 
 
-def _field(source: object, name: str) -> object:
+def field_of(source: object, name: str) -> object:
+    """Return a field of a mapping or an attribute of an object, or None when it is not there."""
     if source is None or isinstance(source, str):
         return None
     return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
@@ -318,7 +319,7 @@ def _field(source: object, name: str) -> object:
 
 def _first(source: object, *names: str) -> object:
     """Return the first of these fields that is there."""
-    return next((value for name in names if (value := _field(source, name)) is not None), None)
+    return next((value for name in names if (value := field_of(source, name)) is not None), None)
 
 
 def _label_of(value: object) -> str:

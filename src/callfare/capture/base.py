@@ -1,0 +1,162 @@
+"""The seam between capture and the engine: what a wrapper tells before and after a provider's call.
+
+A wrapper asks a `Meter` to admit a call before it is made, which may refuse it, and settles the `Ticket` it got once
+the provider has answered. Refuses to let anything of ours reach the caller after that answer: faults are logged, and
+the answer is handed on. Knows no provider, no store and no price.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Protocol
+
+from callfare.usage.extract import Reading
+from callfare.usage.quantities import Quantity
+
+LOGGER = logging.getLogger("callfare")
+
+JobOutcome = Literal["completed", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What a request fixes before it is sent.
+
+    operation: chat, responses, embedding, speech, transcription, image or video.
+    usage: the quantities that are known, and the most that the others can be; a meter nobody can bound is left out.
+    attributes: what selects among rates, as asked for; what is left to the provider is left out.
+    """
+
+    provider: str
+    base_url: str
+    operation: str
+    model: str
+    usage: Mapping[str, Quantity]
+    attributes: Mapping[str, str]
+
+
+class Ticket(Protocol):
+    """One admitted call. Its user, run and step were captured when it was admitted.
+
+    An async settlement is handed over before it first suspends: cancelling the wait does not undo it.
+    """
+
+    def settle(self, reading: Reading, *, estimated: bool = False) -> None:
+        """Charge what the call used. Never raises. A second settlement after an estimated one corrects it."""
+        ...
+
+    async def settle_async(self, reading: Reading, *, estimated: bool = False) -> None:
+        """As `settle`, without blocking the event loop."""
+        ...
+
+    def pend(self, job_id: str, reading: Reading) -> None:
+        """Hold what a long job will cost: the provider has accepted it under this id."""
+        ...
+
+    async def pend_async(self, job_id: str, reading: Reading) -> None:
+        """As `pend`, without blocking the event loop."""
+        ...
+
+    def release(self) -> None:
+        """Let the call go: it failed before it used anything. Does no I/O."""
+        ...
+
+
+class Meter(Protocol):
+    """Admits calls before they are made, and hears of those made elsewhere."""
+
+    def admit(self, intent: Intent, *, user: str | None = None) -> Ticket:
+        """Return a ticket for a call that may be made now. user: None for the one of the context.
+
+        Raises Refused, before any request: insufficient credit, unpriced model, ledger unavailable, no user.
+        """
+        ...
+
+    async def admit_async(self, intent: Intent, *, user: str | None = None) -> Ticket:
+        """As `admit`, without blocking the event loop."""
+        ...
+
+    def settle_job(
+        self, *, provider: str, base_url: str, job_id: str, outcome: JobOutcome, reading: Reading | None
+    ) -> None:
+        """Charge a long job that completed, or give back what was held for one that failed.
+
+        reading: None when the quantity was known at its creation. Repeats are harmless; an unknown job is ignored.
+        """
+        ...
+
+    async def settle_job_async(
+        self, *, provider: str, base_url: str, job_id: str, outcome: JobOutcome, reading: Reading | None
+    ) -> None:
+        """As `settle_job`, without blocking the event loop."""
+        ...
+
+    def observe(self, *, provider: str, base_url: str, reading: Reading) -> None:
+        """Correct an estimate: the provider told again about a reply that was charged. Otherwise nothing happens."""
+        ...
+
+    async def observe_async(self, *, provider: str, base_url: str, reading: Reading) -> None:
+        """As `observe`, without blocking the event loop."""
+        ...
+
+
+@dataclass(slots=True)
+class _Cover:
+    """A call that some layer is metering now. Tasks started within it inherit it, but not beyond its end."""
+
+    is_active: bool = True
+
+
+_COVER: ContextVar[_Cover | None] = ContextVar("callfare_metered_call", default=None)
+
+
+def is_metered() -> bool:
+    """Whether an outer layer is metering the call being made in this context; an inner one must not count it again."""
+    cover = _COVER.get()
+    return cover is not None and cover.is_active
+
+
+class Metered:
+    """Marks the calls made within as already metered. Holds no context token, so it may end in another context."""
+
+    __slots__ = ("_cover",)
+
+    def __enter__(self) -> None:
+        self._cover = _Cover()
+        _COVER.set(self._cover)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._cover.is_active = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unharmed:
+    """Logs and swallows our own faults within, so that a caller never loses a provider's answer to them."""
+
+    what: str
+    logger: logging.Logger = field(default=LOGGER)
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.logger.error(
+            "callfare could not %s; the call itself is unharmed", self.what, exc_info=(type(error), error, trace)
+        )
+        return True

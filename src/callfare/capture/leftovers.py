@@ -1,0 +1,68 @@
+"""Settlements of streams that nobody finished, made in a thread of their own.
+
+A stream may be collected at any moment and in any thread, even in one that holds the ledger's own mutex. What is left
+to do then is only put into a queue, which is safe there, and done by this thread. Refuses to wait for long: the one who
+left a stream goes on after a moment, settled or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+from callfare.capture.base import Unharmed
+
+WAIT_MS_MAX = 250
+
+
+class Leftovers:
+    """A queue and the thread that works it off. The thread is a daemon, started with the first stream."""
+
+    def __init__(self) -> None:
+        self._renew()
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        """Begin without a thread: a forked child has none, and what its parent left is the parent's to do."""
+        self._start = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._waiting: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
+
+    def make_ready(self) -> None:
+        """Have the thread running. Called when a stream begins: while one is collected, no thread can be started."""
+        if self._thread is None:
+            with self._start:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._work, name="callfare-leftovers", daemon=True)
+                    self._thread.start()
+
+    def leave(self, settle: Callable[[], None]) -> None:
+        """Have a settlement made soon. Waits a moment for it, except in an event loop, which must not be held up."""
+        done = threading.Event()
+        self._waiting.put((settle, done))
+        if not _is_in_event_loop():
+            done.wait(WAIT_MS_MAX / 1000)
+
+    def _work(self) -> None:
+        while True:
+            settle, done = self._waiting.get()
+            with Unharmed("settle a stream that was left"):
+                settle()
+            done.set()
+            # Nothing may stay referenced while waiting for the next.
+            del settle, done
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+LEFTOVERS = Leftovers()
+"""The one of this process: streams are collected without anything at hand that could carry it."""

@@ -1,0 +1,253 @@
+"""One metered client of OpenAI's: admit, send, settle, for each request that passes its `post` and `get`.
+
+The sync and the async half do the same in the same order. Before the request, a refusal is raised. From then on the
+caller gets what the SDK gave, answer or exception, unchanged; what goes wrong with the metering is logged.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from callfare.capture.base import Meter, Metered, Unharmed, is_metered
+from callfare.capture.openai_raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
+from callfare.capture.openai_replies import Ending, Retold, Settlement, Ticketed, released, settlement_of
+from callfare.capture.openai_requests import (
+    PROVIDER,
+    JobAsked,
+    Request,
+    job_of,
+    operation_of,
+    request_for_job,
+    request_of,
+    unread_request,
+)
+from callfare.capture.openai_streams import AsyncMeteredStream, MeteredStream, Watch
+from callfare.capture.openai_tallies import event_in, tally_of
+from callfare.usage.extract import field_of
+
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+_ANSWERED = range(200, 300)
+_BAD_REQUEST = (400, 422)
+_SETTLING = Unharmed("settle a call")
+
+
+@dataclass(slots=True)
+class _Parsed:
+    """The reply that the SDK was about to parse into the caller's type. That may fail although the call was made."""
+
+    reply: object = None
+
+    def watching(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return options whose parser shows us the reply first."""
+        parser = options.get("post_parser")
+        if not callable(parser):
+            return options
+
+        def watched(reply: object) -> object:
+            self.reply = reply
+            return parser(reply)
+
+        return {**options, "post_parser": watched}
+
+
+@dataclass(slots=True, kw_only=True)
+class Calls:
+    """What both kinds of client share: the SDK's functions below ours, and for whom calls are metered.
+
+    below: what others had put on the client before us.
+    refuses_usage: the provider knows no count for streams; it is not asked for one again.
+    """
+
+    client: Any
+    their_post: Callable[..., Any]
+    their_get: Callable[..., Any]
+    meter: Meter
+    user: str | None
+    below: Mapping[str, Any]
+    refuses_usage: bool = field(default=False, init=False)
+
+    def _request(
+        self, operation: str, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]
+    ) -> Request:
+        base_url = str(self.client.base_url)
+        request = unread_request(operation, base_url=base_url, body=body, options=options)
+        with Unharmed("read a request"):
+            request = request_of(
+                path,
+                operation=operation,
+                base_url=base_url,
+                body=body,
+                options=options,
+                files=rest.get("files"),
+                is_stream=bool(rest.get("stream")),
+            )
+        return request.plain if request.plain and self.refuses_usage else request
+
+    def _retold(self, asked: JobAsked, rest: Mapping[str, Any]) -> tuple[Request, Ending]:
+        base_url = str(self.client.base_url).rstrip("/")
+        request = request_for_job(asked, base_url=base_url, is_stream=bool(rest.get("stream")))
+        return request, Retold(self.meter, PROVIDER, base_url, asked.job_id)
+
+    def _to_send_again(self, request: Request, error: BaseException) -> Request | None:
+        """Return the request to send instead, where the provider refused only that we asked for a count."""
+        is_bad_request = getattr(error, "status_code", 0) in _BAD_REQUEST
+        if request.plain is None or not is_bad_request or "stream_options" not in str(error):
+            return None
+        self.refuses_usage = True
+        return request.plain
+
+
+@dataclass(slots=True, kw_only=True)
+class SyncCalls(Calls):
+    """The calls of a sync client."""
+
+    def post(self, path: str, *, body: object = None, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
+        """Make a call as the SDK's client does, metered if it is one that costs."""
+        operation = operation_of(path)
+        asked = job_of(path) if operation is None else None
+        if is_metered() or (operation is None and asked is None):
+            return self.their_post(path, body=body, options=options, **rest)
+        if asked is not None:
+            reply = self.their_post(path, body=body, options=options, **rest)
+            return received(*self._retold(asked, rest), reply, _Parsed())
+        assert operation is not None
+        request = self._request(operation, path, body, options, rest)
+        ending = Ticketed(self.meter.admit(request.intent, user=self.user))
+        return self._sent(request, ending, partial(self.their_post, path, **rest))
+
+    def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
+        """Ask as the SDK's client does; the end of a job, and a reply told again, are noticed."""
+        reply = self.their_get(path, options=options, **rest)
+        asked = job_of(path)
+        return reply if asked is None else received(*self._retold(asked, rest), reply, _Parsed())
+
+    def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+        parsed = _Parsed()
+        try:
+            with Metered():
+                reply = send(body=request.body, options=parsed.watching(request.options))
+        except BaseException as error:
+            plain = self._to_send_again(request, error)
+            if plain is None:
+                with _SETTLING:
+                    ending.apply(_after_failure(request, parsed, error))
+                raise
+        else:
+            return received(request, ending, reply, parsed)
+        return self._sent(plain, ending, send)
+
+
+@dataclass(slots=True, kw_only=True)
+class AsyncCalls(Calls):
+    """The calls of an async client."""
+
+    async def post(
+        self,
+        path: str,
+        *,
+        body: object = None,
+        options: Mapping[str, Any] = _NO_OPTIONS,
+        **rest: Any,
+    ) -> Any:  # noqa: ANN401
+        """Make a call as the SDK's client does, metered if it is one that costs."""
+        operation = operation_of(path)
+        asked = job_of(path) if operation is None else None
+        if is_metered() or (operation is None and asked is None):
+            return await self.their_post(path, body=body, options=options, **rest)
+        if asked is not None:
+            reply = await self.their_post(path, body=body, options=options, **rest)
+            return await received_async(*self._retold(asked, rest), reply, _Parsed())
+        assert operation is not None
+        request = self._request(operation, path, body, options, rest)
+        ending = Ticketed(await self.meter.admit_async(request.intent, user=self.user))
+        return await self._sent(request, ending, partial(self.their_post, path, **rest))
+
+    async def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
+        """Ask as the SDK's client does; the end of a job, and a reply told again, are noticed."""
+        reply = await self.their_get(path, options=options, **rest)
+        asked = job_of(path)
+        return reply if asked is None else await received_async(*self._retold(asked, rest), reply, _Parsed())
+
+    async def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+        parsed = _Parsed()
+        try:
+            with Metered():
+                reply = await send(body=request.body, options=parsed.watching(request.options))
+        except BaseException as error:
+            plain = self._to_send_again(request, error)
+            if plain is None:
+                with _SETTLING:
+                    # A release does not wait, so this is safe for a call that is being cancelled or dropped.
+                    await ending.apply_async(_after_failure(request, parsed, error))
+                raise
+        else:
+            return await received_async(request, ending, reply, parsed)
+        return await self._sent(plain, ending, send)
+
+
+def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
+    """Return an answer of the SDK's sync client as the caller is to have it, settled now or as it is read."""
+    if _is_unread(request, reply):
+        watch = Watch(request, ending)
+        has_body = hasattr(reply, "read")
+        return MeteredRaw(reply, watch, request) if has_body else MeteredLegacyRaw(reply, watch, request, MeteredStream)
+    if request.is_stream and hasattr(reply, "__next__"):
+        return MeteredStream(reply, Watch(request, ending))
+    with _SETTLING:
+        ending.apply(_earned(request, _content_of(reply, parsed)))
+    return reply
+
+
+async def received_async(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
+    """Return an answer of the SDK's async client as the caller is to have it, settled now or as it is read."""
+    if _is_unread(request, reply):
+        watch = Watch(request, ending)
+        if hasattr(reply, "read"):
+            return AsyncMeteredRaw(reply, watch, request)
+        return MeteredLegacyRaw(reply, watch, request, AsyncMeteredStream)
+    if request.is_stream and hasattr(reply, "__anext__"):
+        return AsyncMeteredStream(reply, Watch(request, ending))
+    with _SETTLING:
+        await ending.apply_async(_earned(request, _content_of(reply, parsed)))
+    return reply
+
+
+def _is_unread(request: Request, reply: Any) -> bool:  # noqa: ANN401
+    """Whether a reply is a raw one whose body is still to be read, and will tell what was used: mere sound does not."""
+    is_silent = request.intent.operation == "speech" and not request.is_evented
+    return is_raw(reply) and not reply.is_closed and not is_silent
+
+
+def _content_of(reply: Any, parsed: _Parsed) -> object:  # noqa: ANN401
+    """Return what a reply says: its own content if it is a raw one, even where the caller's type does not fit it."""
+    if not is_raw(reply) or not reply.is_closed:
+        return reply
+    try:
+        return reply.parse()
+    except Exception:  # noqa: BLE001 - the caller will meet it too, by parsing; the call is charged all the same
+        return parsed.reply
+
+
+def _earned(request: Request, content: object) -> Settlement:
+    """Return what an answer that is here as a whole has earned."""
+    if not request.is_evented:
+        return settlement_of(request, content)
+    tally = tally_of(request)
+    body = field_of(content, "content")
+    for line in body.splitlines() if isinstance(body, bytes) else ():
+        tally.take(event_in(line))
+    return settlement_of(request, tally.reply)
+
+
+def _after_failure(request: Request, parsed: _Parsed, error: BaseException) -> Settlement:
+    """Return what a call has earned that raised: nothing, unless the provider had answered."""
+    if parsed.reply is not None:
+        return settlement_of(request, parsed.reply)
+    status = getattr(error, "status_code", 0)
+    was_answered = isinstance(error, json.JSONDecodeError) or status in _ANSWERED
+    return settlement_of(request, None) if was_answered else released(request)

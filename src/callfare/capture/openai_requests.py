@@ -1,0 +1,319 @@
+"""What a request to OpenAI fixes before it is sent: its kind, and the most it can use. Reads no more than headers.
+
+Requests are told apart by their path, as the SDK hands them to its HTTP client, so that every way to make a call is the
+same one. Refuses to guess: what the provider will decide, such as a size left at "auto", is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import wave
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, cast
+
+from callfare.capture.base import Intent
+from callfare.errors import InvalidInput
+from callfare.usage.quantities import Quantity, check_attributes, check_usage
+
+PROVIDER = "openai"
+BYTES_PER_TOKEN = 4
+"""How much text is taken for a token where the provider has not counted: a bound on input, an estimate of output."""
+
+_OPERATIONS = {
+    "/chat/completions": "chat",
+    "/completions": "chat",
+    "/responses": "responses",
+    "/responses/compact": "responses",
+    "/embeddings": "embedding",
+    "/audio/speech": "speech",
+    "/audio/transcriptions": "transcription",
+    "/audio/translations": "transcription",
+    "/images/generations": "image",
+    "/images/edits": "image",
+    "/images/variations": "image",
+    "/videos": "video",
+    "/videos/edits": "video",
+    "/videos/extensions": "video",
+}
+_REMIX = re.compile(r"/videos/[^/]+/remix")
+_JOB = re.compile(r"/(videos|responses)/([^/]+)(/cancel)?")
+_NOT_IDS = {"characters", "edits", "extensions", "input_tokens", "compact"}
+# Fields that hold no text for the model: labels, ids, and files in base64.
+_SILENT = {"type", "role", "id", "call_id", "status", "data", "file_data", "file_id", "file_url", "image_url", "url"}
+_TEXT_DEPTH_MAX = 20
+_DEFAULT_VIDEO: Mapping[str, object] = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
+_RIFF_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request that is to be metered.
+
+    intent: what it fixes.
+    body, options: what to hand to the SDK: what came, or what asks for the usage of a stream besides.
+    plain: the request as the caller made it, where it was changed to ask for usage; None where it was not.
+    choices: how many replies a chat asks for.
+    is_stream: the SDK gives the reply as a stream object.
+    is_evented: the reply comes in server-sent events, whatever the SDK makes of them.
+    keeps_quantity: the reply counts more than this request made, as an extended video does.
+    """
+
+    intent: Intent
+    body: object
+    options: Mapping[str, Any]
+    plain: Request | None = None
+    choices: int = 1
+    is_stream: bool = False
+    is_evented: bool = False
+    keeps_quantity: bool = False
+
+    @property
+    def hides_usage(self) -> bool:
+        """Whether the caller did not ask for the chunk with the usage, and must not see it."""
+        return self.plain is not None
+
+
+@dataclass(frozen=True, slots=True)
+class JobAsked:
+    """A request that asks again about a video or a response."""
+
+    operation: str
+    job_id: str
+
+
+def operation_of(path: str) -> str | None:
+    """Return which kind of call a POST to this path is, or None when it is not metered."""
+    bare = _bare(path)
+    return _OPERATIONS.get(bare) or ("video" if _REMIX.fullmatch(bare) else None)
+
+
+def job_of(path: str) -> JobAsked | None:
+    """Return which video or response is asked about, or None when it is another request."""
+    found = _JOB.fullmatch(_bare(path))
+    if found is None or found[2] in _NOT_IDS:
+        return None
+    return JobAsked("video" if found[1] == "videos" else "responses", found[2])
+
+
+def request_of(
+    path: str,
+    *,
+    operation: str,
+    base_url: str,
+    body: object,
+    options: Mapping[str, Any],
+    files: object = None,
+    is_stream: bool = False,
+) -> Request:
+    """Return a request with what it fixes, changed to ask for the usage of its stream where that must be asked for.
+
+    body, options, files: as the SDK gives them to its HTTP client. What cannot be read is left out, never refused: the
+    provider will say what is wrong with it.
+    """
+    fields = _fields_of(body, options)
+    kept = {**_DEFAULT_VIDEO, **fields} if _bare(path) == "/videos" else fields
+    intent = Intent(
+        provider=PROVIDER,
+        base_url=base_url.rstrip("/"),
+        operation=operation,
+        model=str(kept.get("model") or ""),
+        usage=_sound_usage(_fixed_by(operation, kept, files)),
+        attributes=_attributes_of(operation, kept),
+    )
+    request = Request(
+        intent=intent,
+        body=body,
+        options=options,
+        choices=_whole(fields.get("n")) or 1,
+        is_stream=is_stream,
+        is_evented=is_stream or (operation == "speech" and fields.get("stream_format") == "sse"),
+        keeps_quantity=_bare(path) == "/videos/extensions",
+    )
+    return _asking_for_usage(request, fields) if operation == "chat" and is_stream else request
+
+
+def request_for_job(asked: JobAsked, *, base_url: str, is_stream: bool) -> Request:
+    """Return the request that asks again about a call that was made earlier."""
+    intent = _bare_intent(asked.operation, base_url)
+    return Request(intent=intent, body=None, options={}, is_stream=is_stream, is_evented=is_stream)
+
+
+def unread_request(operation: str, *, base_url: str, body: object, options: Mapping[str, Any]) -> Request:
+    """Return a request of which nothing could be read but its kind."""
+    return Request(intent=_bare_intent(operation, base_url), body=body, options=options)
+
+
+def _bare_intent(operation: str, base_url: str) -> Intent:
+    return Intent(
+        provider=PROVIDER, base_url=base_url.rstrip("/"), operation=operation, model="", usage={}, attributes={}
+    )
+
+
+def text_bytes(text: object) -> int:
+    """Return the UTF-8 length of a text, and 0 for anything else."""
+    if not isinstance(text, str):
+        return 0
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def tokens_of_bytes(count: int) -> int:
+    """Return how many tokens so much text is taken for."""
+    return -(-count // BYTES_PER_TOKEN)
+
+
+def _bare(path: str) -> str:
+    return "/" + path.partition("?")[0].strip("/")
+
+
+def _fields_of(body: object, options: Mapping[str, Any]) -> dict[str, object]:
+    """Return the fields as they will be sent: those of extra_body win."""
+    extra = options.get("extra_json")
+    return {
+        **(body if isinstance(body, Mapping) else {}),
+        **(extra if isinstance(extra, Mapping) else {}),
+    }
+
+
+def _fixed_by(operation: str, fields: Mapping[str, object], files: object) -> dict[str, object]:
+    """Return the quantities a request fixes, or bounds, unchecked."""
+    match operation:
+        case "speech":
+            text = fields.get("input")
+            return {"characters": len(text)} if isinstance(text, str) else {}
+        case "image":
+            return {"images": 1 if fields.get("n") is None else fields["n"]}
+        case "video":
+            return {} if fields.get("seconds") is None else {"video_seconds": fields["seconds"]}
+        case "transcription":
+            seconds = wav_seconds(_uploads_in(files))
+            return {} if seconds is None else {"audio_seconds": seconds}
+        case _:
+            return _token_bounds(fields)
+
+
+def _token_bounds(fields: Mapping[str, object]) -> dict[str, object]:
+    count = sum(
+        text_bytes(text)
+        for name in ("messages", "input", "instructions", "prompt", "tools", "functions")
+        for text in _texts_in(fields.get(name))
+    )
+    bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count)}
+    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        most = _whole(fields.get(name))
+        if most is not None:
+            bounds["output_tokens"] = most * (_whole(fields.get("n")) or 1)
+            break
+    return bounds
+
+
+def _texts_in(value: object, depth: int = 0) -> Iterator[str]:
+    """Yield every text for the model within a message, an input or a tool."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping) and depth < _TEXT_DEPTH_MAX:
+        for name, part in value.items():
+            if name not in _SILENT:
+                yield from _texts_in(part, depth + 1)
+    elif isinstance(value, list | tuple) and depth < _TEXT_DEPTH_MAX:
+        for part in value:
+            yield from _texts_in(part, depth + 1)
+
+
+def _sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
+    """Return the quantities that can be true; the provider will refuse the others."""
+    usage: dict[str, Quantity] = {}
+    for name, quantity in fixed.items():
+        with suppress(InvalidInput):
+            usage |= check_usage({name: quantity})
+    return usage
+
+
+def _attributes_of(operation: str, fields: Mapping[str, object]) -> dict[str, str]:
+    names = {"image": ("size", "quality"), "video": ("size",)}.get(operation, ("service_tier",))
+    attributes: dict[str, str] = {}
+    for name in names:
+        value = fields.get(name)
+        if isinstance(value, str) and value not in ("", "auto"):
+            with suppress(InvalidInput):
+                attributes |= check_attributes({name: value})
+    return attributes
+
+
+def _asking_for_usage(request: Request, fields: Mapping[str, object]) -> Request:
+    """Return a streamed chat request that asks for its usage, wherever the caller put the stream's options."""
+    asked = fields.get("stream_options")
+    told = asked if isinstance(asked, Mapping) else {}
+    if told.get("include_usage"):
+        return request
+    wanted = {**told, "include_usage": True}
+    extra = request.options.get("extra_json")
+    if isinstance(extra, Mapping) and "stream_options" in extra:
+        options = {**request.options, "extra_json": {**extra, "stream_options": wanted}}
+        return replace(request, options=options, plain=request)
+    if not isinstance(request.body, Mapping):
+        return request
+    return replace(request, body={**request.body, "stream_options": wanted}, plain=request)
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+# Uploads
+
+
+def wav_seconds(uploads: Iterable[object]) -> Fraction | None:
+    """Return how long the first upload lasts if it is a WAV, or None. An open file is left where it stood."""
+    for upload in uploads:
+        try:
+            return _measured(upload)
+        except (wave.Error, EOFError, OSError, ValueError, ZeroDivisionError):
+            return None
+    return None
+
+
+def _measured(upload: object) -> Fraction | None:
+    if isinstance(upload, bytes | bytearray):
+        return _seconds_in(BytesIO(upload)) if upload[:4] == b"RIFF" else None
+    if isinstance(upload, os.PathLike):
+        with Path(upload).open("rb") as file:
+            return _seconds_in(file)
+    sound = cast("IO[bytes]", upload)
+    if not hasattr(upload, "seekable") or not sound.seekable():
+        return None
+    place = sound.tell()
+    try:
+        return _seconds_in(sound)
+    finally:
+        sound.seek(place)
+
+
+def _seconds_in(sound: IO[bytes]) -> Fraction | None:
+    """Return the length a WAV's header tells, unless there are not as many bytes as it claims."""
+    begin = sound.tell()
+    head = sound.read(_RIFF_BYTES)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return None
+    size = sound.seek(0, os.SEEK_END) - begin
+    sound.seek(begin)
+    with wave.open(sound, "rb") as header:
+        frames = header.getnframes()
+        if frames * header.getnchannels() * header.getsampwidth() > size:
+            return None
+        return Fraction(frames, header.getframerate())
+
+
+def _uploads_in(files: object) -> Iterator[object]:
+    """Yield the contents of the uploaded files, in any of the forms the SDK takes."""
+    pairs = files.items() if isinstance(files, Mapping) else files
+    if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):
+        return
+    for pair in pairs:
+        if isinstance(pair, Sequence) and len(pair) == 2 and pair[0] == "file":  # noqa: PLR2004 - a name and a file
+            yield pair[1][1] if isinstance(pair[1], tuple) and len(pair[1]) > 1 else pair[1]

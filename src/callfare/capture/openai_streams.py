@@ -1,0 +1,340 @@
+"""Streams of OpenAI's, metered: the same events in the same order, and one settlement whatever becomes of the stream.
+
+A proxy stands before the SDK's own stream and hands everything else through. However a stream ends (read to its end,
+broken by the network, closed, left by a `break`, cancelled, or merely forgotten) it is settled with what was received.
+Refuses to hold a context variable across events, and to let a fault of ours into the caller's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from enum import Enum
+from types import TracebackType
+from typing import Any, Self
+
+from callfare.capture.base import Unharmed
+from callfare.capture.leftovers import LEFTOVERS
+from callfare.capture.openai_replies import Ending, Settlement, settlement_of
+from callfare.capture.openai_requests import Request
+from callfare.capture.openai_tallies import tally_of
+
+
+class Moment(Enum):
+    """When a stream may have to be settled."""
+
+    GOING_ON = "an event came"
+    LEFT = "the caller left its loop, and may come back"
+    ENDED = "the stream ended by itself"
+    CUT = "the stream broke, was closed, cancelled or forgotten"
+
+
+_COUNTING = Unharmed("count an event of a stream")
+_SETTLING = Unharmed("settle a stream")
+_OPEN, _ESTIMATED, _DONE = range(3)
+
+
+class Watch:
+    """What is known of one stream, and whether it has been settled.
+
+    A count from the provider settles it for good. Without one it is settled by estimate: when the caller leaves, and
+    again only if more has come when it ends. So there are at most two settlements, and the second corrects the first.
+    """
+
+    __slots__ = ("_ending", "_mutex", "_pid", "_request", "_settled_bytes", "_stage", "_tally")
+
+    def __init__(self, request: Request, ending: Ending) -> None:
+        self._request = request
+        self._ending = ending
+        self._tally = tally_of(request)
+        self._stage = _OPEN
+        self._settled_bytes = 0
+        self._mutex = threading.Lock()
+        self._pid = os.getpid()
+
+    @property
+    def awaits_count(self) -> bool:
+        """Whether the text is complete, and the count is the next thing to come."""
+        return self._tally.awaits_count and self._stage != _DONE
+
+    def take(self, event: object) -> bool:
+        """Count an event; return whether it must be hidden from the caller."""
+        with _COUNTING:
+            return self._tally.take(event)
+        return False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the provider's count is in, and the stream is not settled by it yet."""
+        return self._tally.is_final and self._stage != _DONE
+
+    def settle(self, moment: Moment) -> None:
+        """Settle the stream if this moment asks for it."""
+        with _SETTLING, self._mutex:
+            settlement = self._due(moment)
+            if settlement is not None:
+                self._ending.apply(settlement)
+
+    async def settle_async(self, moment: Moment) -> None:
+        """As `settle`, without blocking the event loop."""
+        with _SETTLING:
+            with self._mutex:
+                settlement = self._due(moment)
+            if settlement is not None:
+                await self._ending.apply_async(settlement)
+
+    async def settle_cancelled(self) -> None:
+        """Settle the stream of a task that was cancelled; a further cancellation ends the wait, not the settlement."""
+        settling = asyncio.ensure_future(self.settle_async(Moment.CUT))
+        _KEPT.add(settling)
+        settling.add_done_callback(_KEPT.discard)
+        await asyncio.shield(settling)
+
+    def leave(self, moment: Moment) -> None:
+        """Settle the stream from wherever its end is noticed, even while memory is being collected."""
+        # What a forked child drops is still its parent's to settle.
+        if self._stage != _DONE and self._pid == os.getpid():
+            LEFTOVERS.leave(lambda: self.settle(moment))
+
+    def _due(self, moment: Moment) -> Settlement | None:
+        tally = self._tally
+        if self._stage == _DONE:
+            return None
+        if tally.is_final or (moment is Moment.ENDED and tally.is_counted):
+            self._stage = _DONE
+            return settlement_of(self._request, tally.reply, written_bytes=tally.written_bytes)
+        if moment is Moment.GOING_ON or (moment is Moment.LEFT and self._stage == _ESTIMATED):
+            return None
+        is_news = self._stage == _OPEN or tally.written_bytes > self._settled_bytes
+        self._stage = _ESTIMATED if moment is Moment.LEFT else _DONE
+        self._settled_bytes = tally.written_bytes
+        settlement = settlement_of(self._request, tally.reply, written_bytes=tally.written_bytes)
+        if not is_news:
+            return None
+        # Speech is billed by the characters that were sent, all of them.
+        is_estimate = settlement.kind == "settle" and self._request.intent.operation != "speech"
+        return replace(settlement, estimated=True) if is_estimate else settlement
+
+
+_KEPT: set[asyncio.Future[None]] = set()
+"""Settlements under way in event loops, which hold their tasks only weakly."""
+
+
+class Proxy:
+    """Stands before an object of the SDK: is taken for it by isinstance, and hands on what it does not do itself."""
+
+    __slots__ = ("__weakref__", "_inner", "_watch")
+
+    def __init__(self, inner: Any, watch: Watch) -> None:  # noqa: ANN401 - whatever object the SDK made
+        self._inner = inner
+        self._watch = watch
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the SDK's object has
+        return getattr(self._inner, name)
+
+    @property  # type: ignore[misc]  # Python lets an object say what it stands for
+    def __class__(self) -> type:
+        """The class of what stands behind, so that isinstance holds."""
+        return type(self._inner)
+
+
+class WatchedResponse(Proxy):
+    """The HTTP response of a stream. The SDK's helpers close it instead of the stream."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Close the response; the stream is over."""
+        try:
+            self._inner.close()
+        finally:
+            self._watch.settle(Moment.CUT)
+
+    async def aclose(self) -> None:
+        """Close the response; the stream is over."""
+        try:
+            await self._inner.aclose()
+        finally:
+            await self._watch.settle_async(Moment.CUT)
+
+
+class _MeteredStream(Proxy):
+    __slots__ = ("_held", "_response")
+
+    def __init__(self, inner: Any, watch: Watch) -> None:  # noqa: ANN401 - whatever stream the SDK made
+        super().__init__(inner, watch)
+        self._held: deque[object] = deque()
+        self._response: WatchedResponse | None = None
+        LEFTOVERS.make_ready()
+        weakref.finalize(self, watch.leave, Moment.CUT)
+
+    @property
+    def response(self) -> Any:  # noqa: ANN401 - the SDK's HTTP response
+        """The HTTP response of the stream."""
+        if self._response is None:
+            self._response = WatchedResponse(self._inner.response, self._watch)
+        return self._response
+
+
+class MeteredStream(_MeteredStream):
+    """A stream of a sync client."""
+
+    __slots__ = ()
+
+    def __next__(self) -> object:
+        """Return the next event, as the SDK's stream does."""
+        if self._held:
+            held = self._held.popleft()
+            if isinstance(held, Exception):
+                raise held
+            return held
+        event = self._pull()
+        if self._watch.awaits_count:
+            self._look_ahead()
+        return event
+
+    def __iter__(self) -> Iterator[object]:
+        """Yield what is left. Leaving the loop early settles what was received so far."""
+        try:
+            while True:
+                try:
+                    event = self.__next__()
+                except StopIteration:
+                    return
+                yield event
+        except GeneratorExit:
+            self._watch.leave(Moment.LEFT)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the stream, and settle it by what was received."""
+        try:
+            self._inner.close()
+        finally:
+            self._watch.settle(Moment.CUT)
+
+    def _pull(self) -> object:
+        """Return the next event that is not hidden, from the SDK's stream."""
+        while True:
+            try:
+                event = next(self._inner)
+            except StopIteration:
+                self._watch.settle(Moment.ENDED)
+                raise
+            except BaseException:
+                self._watch.settle(Moment.CUT)
+                raise
+            is_hidden = self._watch.take(event)
+            if self._watch.is_due:
+                self._watch.settle(Moment.GOING_ON)
+            if not is_hidden:
+                return event
+
+    def _look_ahead(self) -> None:
+        """Read on to the count before the last text is handed out: most callers leave at the end of the text."""
+        try:
+            self._held.append(self._pull())
+        except Exception as error:  # noqa: BLE001 - it is raised when its turn comes
+            # Without its trace, which would hold this stream and keep it from being forgotten.
+            self._held.append(error.with_traceback(None))
+
+
+class AsyncMeteredStream(_MeteredStream):
+    """A stream of an async client."""
+
+    __slots__ = ()
+
+    async def __anext__(self) -> object:
+        """Return the next event, as the SDK's stream does."""
+        if self._held:
+            held = self._held.popleft()
+            if isinstance(held, Exception):
+                raise held
+            return held
+        event = await self._pull()
+        if self._watch.awaits_count:
+            await self._look_ahead()
+        return event
+
+    async def __aiter__(self) -> AsyncIterator[object]:
+        """Yield what is left. Leaving the loop early settles what was received so far."""
+        try:
+            while True:
+                try:
+                    event = await self.__anext__()
+                except StopAsyncIteration:
+                    return
+                yield event
+        except GeneratorExit:
+            await self._watch.settle_async(Moment.LEFT)
+            raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the stream, and settle it by what was received."""
+        try:
+            await self._inner.close()
+        finally:
+            await self._watch.settle_async(Moment.CUT)
+
+    async def aclose(self) -> None:
+        """Close the stream, and settle it by what was received."""
+        await self.close()
+
+    async def _pull(self) -> object:
+        """Return the next event that is not hidden, from the SDK's stream."""
+        while True:
+            try:
+                event = await anext(self._inner)
+            except StopAsyncIteration:
+                await self._watch.settle_async(Moment.ENDED)
+                raise
+            except asyncio.CancelledError:
+                await self._watch.settle_cancelled()
+                raise
+            except GeneratorExit:
+                # The task was dropped where it waited: there is no event loop left to wait in.
+                self._watch.leave(Moment.CUT)
+                raise
+            except BaseException:
+                await self._watch.settle_async(Moment.CUT)
+                raise
+            is_hidden = self._watch.take(event)
+            if self._watch.is_due:
+                await self._watch.settle_async(Moment.GOING_ON)
+            if not is_hidden:
+                return event
+
+    async def _look_ahead(self) -> None:
+        """Read on to the count before the last text is handed out: most callers leave at the end of the text."""
+        try:
+            self._held.append(await self._pull())
+        except Exception as error:  # noqa: BLE001 - it is raised when its turn comes
+            # Without its trace, which would hold this stream and keep it from being forgotten.
+            self._held.append(error.with_traceback(None))

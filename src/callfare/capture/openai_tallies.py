@@ -1,0 +1,178 @@
+"""Counting while a stream of OpenAI's comes in: what was received so far, and whether the provider's own count is in.
+
+One tally for each kind of stream; events are objects or dictionaries. Pure. Refuses to keep any text: only its length.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+from callfare.capture.openai_replies import texts_in
+from callfare.capture.openai_requests import Request, text_bytes
+from callfare.usage.extract import field_of
+
+_ENDS_OF_RESPONSES = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+_DATA = b"data:"
+_BEGINNINGS_OF_RESPONSES = {"response.created", "response.queued", "response.in_progress"}
+
+
+class Tally(Protocol):
+    """What is known of a stream so far.
+
+    reply: the part of the reply that can be read for ids and counts, as an object or a dictionary; None before any.
+    written_bytes: the UTF-8 length of the text received.
+    is_final: the provider's count is in, and nothing that follows will change it.
+    is_counted: some count came that is the whole one if the stream ends well here.
+    awaits_count: the text is complete, and the count is the next thing to come.
+    """
+
+    reply: object
+    written_bytes: int
+    is_final: bool
+    is_counted: bool
+    awaits_count: bool
+
+    def take(self, event: object) -> bool:
+        """Take in an event; return whether it exists only because we asked for it, and must be hidden."""
+        ...
+
+
+class _Counting:
+    """What every tally begins with."""
+
+    __slots__ = ("awaits_count", "is_counted", "is_final", "reply", "written_bytes")
+
+    def __init__(self) -> None:
+        self.reply: object = None
+        self.written_bytes = 0
+        self.is_final = self.is_counted = self.awaits_count = False
+
+    def _end(self, reply: object) -> None:
+        self.reply = reply
+        self.is_final = self.is_counted = True
+
+
+class ChatTally(_Counting):
+    """Chunks of chat completions. The count comes last, without choices, and only where it was asked for."""
+
+    __slots__ = ("_choices", "_ended", "_hides", "_told")
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self._choices = request.choices
+        self._hides = request.hides_usage
+        self._ended: set[object] = set()
+        self._told: dict[str, object] = {}
+
+    def take(self, event: object) -> bool:
+        """Take in a chunk."""
+        used = field_of(event, "usage")
+        choices = field_of(event, "choices")
+        if not self._told or used is not None:
+            told = {name: field_of(event, name) for name in ("id", "model", "service_tier", "usage")}
+            self._told |= {name: value for name, value in told.items() if value is not None}
+            self.reply = self._told
+        for choice in choices if isinstance(choices, list) else ():
+            if field_of(choice, "finish_reason") is not None:
+                self._ended.add(field_of(choice, "index"))
+        for text in texts_in(event):
+            if text:
+                self.written_bytes += text_bytes(text)
+        has_ended = len(self._ended) >= self._choices
+        if used is not None:
+            self.is_counted = True
+            # Some providers count in every chunk; such a count is the whole one when all choices have ended.
+            self.is_final = not choices or has_ended
+        self.awaits_count = has_ended and not self.is_final
+        return self._hides and used is not None and not choices
+
+
+class ResponseTally(_Counting):
+    """Events of a response. The last one carries all of it."""
+
+    __slots__ = ()
+
+    def take(self, event: object) -> bool:
+        """Take in an event."""
+        kind = str(field_of(event, "type") or "")
+        if kind in _ENDS_OF_RESPONSES:
+            self._end(field_of(event, "response"))
+        elif kind in _BEGINNINGS_OF_RESPONSES:
+            self.reply = field_of(event, "response")
+        elif kind.endswith(".delta") and not kind.endswith("audio.delta"):
+            self.written_bytes += text_bytes(field_of(event, "delta"))
+        return False
+
+
+class SoundTally(_Counting):
+    """Events of a transcript or of speech. The last one carries the tokens."""
+
+    __slots__ = ()
+
+    def take(self, event: object) -> bool:
+        """Take in an event."""
+        if field_of(event, "type") in ("transcript.text.done", "speech.audio.done"):
+            self._end({"usage": field_of(event, "usage")})
+        return False
+
+
+class ImageTally(_Counting):
+    """Events of images. Each finished one counts; the usage comes with the last."""
+
+    __slots__ = ("_images", "_told")
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self._images = request.choices
+        self._told: dict[str, object] = {}
+
+    def take(self, event: object) -> bool:
+        """Take in an event."""
+        if not str(field_of(event, "type") or "").endswith(".completed"):
+            return False
+        told = {name: field_of(event, name) for name in ("usage", "size", "quality", "background", "output_format")}
+        made = self._told.get("data", ())
+        assert isinstance(made, tuple)
+        self._told |= {name: value for name, value in told.items() if value is not None} | {"data": (*made, None)}
+        self.reply = self._told
+        self.is_counted = True
+        self.is_final = len(made) + 1 >= self._images
+        return False
+
+
+class ReplyTally(_Counting):
+    """A reply that comes whole, and is read or parsed later than it arrives."""
+
+    __slots__ = ()
+
+    def take(self, event: object) -> bool:
+        """Take in the reply."""
+        self._end(event)
+        self.written_bytes = sum(text_bytes(text) for text in texts_in(event))
+        return False
+
+
+def event_in(line: bytes) -> object:
+    """Return the event in a line of server-sent events, or None for a line without one, such as its name or [DONE]."""
+    if not line.startswith(_DATA) or line[len(_DATA) :].lstrip()[:1] != b"{":
+        return None
+    try:
+        return json.loads(line[len(_DATA) :])
+    except ValueError:
+        return None
+
+
+def tally_of(request: Request) -> Tally:
+    """Return an empty tally for the kind of reply a request will get."""
+    if not request.is_evented:
+        return ReplyTally()
+    match request.intent.operation:
+        case "chat":
+            return ChatTally(request)
+        case "image":
+            return ImageTally(request)
+        case "transcription" | "speech":
+            return SoundTally()
+        case _:
+            return ResponseTally()
