@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
-from fractions import Fraction
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from callfare.answers import Share, UsageReport
@@ -13,12 +12,11 @@ from callfare.checks import check_text
 from callfare.clock import US_PER_S, instant_of, moment_of
 from callfare.errors import InvalidInput, InvalidTime
 from callfare.ledger import rollups
-from callfare.ledger.counted import units_of
+from callfare.ledger.counted import Units, add_to, units_of
 from callfare.ledger.rollups import DAY_US, QUARTER_US
 from callfare.ledger.rows import Event, Rollup
 from callfare.money import Credits, Usd
 from callfare.store.protocol import EventsBetween, RollupsOf, Store
-from callfare.usage.quantities import Quantity
 
 _DAYS = {"day": 1, "week": 7, "month": 30}
 PERIODS = (*_DAYS, "all")
@@ -30,15 +28,14 @@ class _Sum:
 
     def __init__(self) -> None:
         self.calls = self.unpriced_calls = self.nanocredits = self.picousd = 0
-        self.units: defaultdict[str, Fraction] = defaultdict(Fraction)
+        self.units: Units = {}
 
     def add(self, part: Rollup) -> None:
         self.calls += part.calls
         self.unpriced_calls += part.unpriced_calls
         self.nanocredits += part.nanocredits
         self.picousd += int(part.picousd)
-        for meter, quantity in units_of(part.units).items():
-            self.units[meter] += quantity
+        add_to(self.units, units_of(part.units))
 
     def share(self, name: str) -> Share:
         return Share(
@@ -47,12 +44,8 @@ class _Sum:
             unpriced_calls=self.unpriced_calls,
             cost=Usd.of_units(self.picousd),
             credits=Credits.of_units(self.nanocredits),
-            units={meter: _whole(quantity) for meter, quantity in sorted(self.units.items()) if quantity},
+            units={meter: quantity for meter, quantity in sorted(self.units.items()) if quantity},
         )
-
-
-def _whole(quantity: Fraction) -> Quantity:
-    return quantity.numerator if quantity.denominator == 1 else quantity
 
 
 def zone_of(tz: str) -> ZoneInfo:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from callfare.ledger.counted import add_units
+from callfare.ledger.counted import Units, add_to, units_of, units_text
 from callfare.ledger.rows import Event, Rollup
 
 if TYPE_CHECKING:
@@ -44,25 +44,57 @@ def _unpriced(event: Event) -> int:
     return -int(event.kind == "reprice" and event.status == "priced")
 
 
+class _Sum:
+    """What a batch adds to one roll-up."""
+
+    __slots__ = ("calls", "first", "nanocredits", "picousd", "units", "unpriced_calls")
+
+    def __init__(self, first: Rollup) -> None:
+        self.first = first
+        self.calls = self.unpriced_calls = self.nanocredits = self.picousd = 0
+        self.units: Units = {}
+
+    def rollup(self) -> Rollup:
+        return replace(
+            self.first,
+            calls=self.calls,
+            unpriced_calls=self.unpriced_calls,
+            nanocredits=self.nanocredits,
+            picousd=str(self.picousd),
+            units=units_text(self.units),
+        )
+
+
 def fold(events: Iterable[Event]) -> dict[Pk, Rollup]:
     """Return what a batch of events adds to the roll-ups, by primary key."""
-    folded: dict[Pk, Rollup] = {}
+    sums: dict[tuple[object, ...], _Sum] = {}
     for event in events:
-        for grain in GRAINS:
-            part = part_of(event, grain)
-            pk = part.pk
-            before = folded.get(pk)
-            folded[pk] = part if before is None else plus(before, part)
-    return folded
+        units = units_of(event.usage if event.counted is None else event.counted)
+        calls, unpriced = int(event.kind == "usage"), _unpriced(event)
+        name = (event.account_id, event.workflow, event.provider, event.model, event.operation)
+        for grain, width_us in GRAINS.items():
+            key = (grain, event.at_us // width_us, *name)
+            found = sums.get(key)
+            if found is None:
+                found = sums[key] = _Sum(part_of(event, grain))
+            found.calls += calls
+            found.unpriced_calls += unpriced
+            found.nanocredits += event.nanocredits
+            found.picousd += event.picousd
+            add_to(found.units, units)
+    rows = [found.rollup() for found in sums.values()]
+    return {row.pk: row for row in rows}
 
 
 def plus(one: Rollup, other: Rollup) -> Rollup:
     """Return the sum of two roll-ups with the same key."""
+    units = units_of(one.units)
+    add_to(units, units_of(other.units))
     return replace(
         one,
         calls=one.calls + other.calls,
         unpriced_calls=one.unpriced_calls + other.unpriced_calls,
         nanocredits=one.nanocredits + other.nanocredits,
         picousd=str(int(one.picousd) + int(other.picousd)),
-        units=add_units(one.units, other.units),
+        units=units_text(units),
     )
