@@ -66,12 +66,12 @@ def draw(draft: Draft, run: Run, nanocredits: int, now_us: int) -> tuple[Run, in
         if debt:
             legs: list[Leg] = [(RECEIVABLE, None, -debt), (REVENUE, None, debt)]
             post(draft, run.account_id, "debt", legs, now_us=now_us, run_id=run.run_id)
-    return replace(
+    drawn = replace(
         run,
         used_nanocredits=run.used_nanocredits + nanocredits - debt,
         debt_nanocredits=run.debt_nanocredits + debt,
-        expires_at_us=now_us + run.ttl_s * 1_000_000,
-    ), debt
+    )
+    return holds.renewed(drawn, now_us), debt
 
 
 def take(
@@ -129,6 +129,7 @@ def keep_uncharged(
     """Write a call that cost the operator but is not charged again, flagged as what it is."""
     free = replace(command, nanocredits=0)
     if run:
+        run = holds.renewed(run, now_us) if run.status == "open" else run
         run = count_call(run, 0, command.picousd, is_unpriced=command.status == "unpriced")
         draft.put(run)
     event = event_of(account_id, run, free, key=command.other_key, flags=[flag], now_us=now_us, debt=0, seq=None)

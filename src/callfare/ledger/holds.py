@@ -10,11 +10,12 @@ from callfare.ledger.accounts import CUSTOMER
 from callfare.ledger.rows import Hold
 
 if TYPE_CHECKING:
-    from callfare.ledger.rows import Grant
+    from callfare.ledger.rows import Grant, Run
     from callfare.ledger.state import Draft
     from callfare.ledger.transfers import Leg
 
 _NEVER_US = 2**63 - 1
+_US_PER_S = 1_000_000
 
 
 def spending_order(grant: Grant) -> tuple[int, bool, int]:
@@ -56,6 +57,11 @@ def void(draft: Draft, account_id: int, hold_id: str) -> int:
     if released:
         draft.put(replace(account, held_nanocredits=account.held_nanocredits - released))
     return released
+
+
+def renewed(run: Run, now_us: int) -> Run:
+    """Return the run with its hold renewed for its time to live; a clock that steps back shortens no hold."""
+    return replace(run, expires_at_us=max(run.expires_at_us, now_us + run.ttl_s * _US_PER_S))
 
 
 def hand_over(draft: Draft, account_id: int, hold_id: str, nanocredits: int, *, to: str) -> None:

@@ -32,8 +32,7 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
     if run and run.status == "open":
         moved = min(wanted, run.room_nanocredits)
         holds.hand_over(draft, account_id, run.run_id, moved, to=hold_id(job_id))
-        renewed_us = now_us + run.ttl_s * 1_000_000
-        draft.put(replace(run, held_nanocredits=run.held_nanocredits - moved, expires_at_us=renewed_us))
+        draft.put(holds.renewed(replace(run, held_nanocredits=run.held_nanocredits - moved), now_us))
     # The provider has accepted the job, so what cannot be held is no refusal; it becomes debt if the job completes.
     added = min(wanted - moved, draft.account(account_id).available_nanocredits)
     holds.authorize(draft, account_id, hold_id(job_id), added)

@@ -93,7 +93,7 @@ def extend_run(draft: Draft, run: Run, user: str, command: ExtendRun, now_us: in
         needed = Credits.of_units(command.by_nanocredits)
         raise InsufficientCredit(user, needed=needed, available=Credits.of_units(available))
     holds.authorize(draft, run.account_id, run.run_id, command.by_nanocredits)
-    run = _renewed(replace(run, held_nanocredits=run.held_nanocredits + command.by_nanocredits), now_us)
+    run = holds.renewed(replace(run, held_nanocredits=run.held_nanocredits + command.by_nanocredits), now_us)
     draft.put(run)
     receipt = _extend_receipt(run)
     fingerprint = _extension_fingerprint(command)
@@ -107,7 +107,7 @@ def touch_run(draft: Draft, run: Run, now_us: int) -> ExtendReceipt:
     Raises RunClosed when it has ended.
     """
     _require_open(run)
-    run = _renewed(run, now_us)
+    run = holds.renewed(run, now_us)
     draft.put(run)
     return _extend_receipt(run)
 
@@ -137,10 +137,6 @@ def close_run(draft: Draft, run: Run, command: CloseRun, now_us: int) -> CloseRe
 def _require_open(run: Run) -> None:
     if run.status != "open":
         raise RunClosed(run.run_id, outcome=run.status)
-
-
-def _renewed(run: Run, now_us: int) -> Run:
-    return replace(run, expires_at_us=max(run.expires_at_us, now_us + run.ttl_s * US_PER_S))
 
 
 def _extension_fingerprint(command: ExtendRun) -> int:

@@ -1,0 +1,241 @@
+"""Commands with readable defaults: amounts in credits, and only what a test is about is said.
+
+A fingerprint stands for the request, so two commands that say the same have the same one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from callfare.clock import instant_of
+from callfare.ledger.commands import (
+    AdjustUsage,
+    CloseRun,
+    ExpireDue,
+    ExtendRun,
+    GrantCredit,
+    OpenRun,
+    PendJob,
+    RecordUsage,
+    RefundGrant,
+    SettleJob,
+    TouchRun,
+)
+from callfare.ledger.rows import digest_of
+from callfare.money import Credits
+
+Amount = int | str | Decimal
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+START_US = instant_of(START, "start")
+HOUR_S = 3600
+TOKENS = '{"input_tokens":"1000","output_tokens":"200"}'
+
+
+def nano(amount: Amount) -> int:
+    """Return credits as nanocredits."""
+    return Credits(amount).nanocredits
+
+
+def account_number(user: str) -> int:
+    """Return the number that the builders give to a user's account, the same in every store."""
+    return digest_of(f"account of {user}".encode("utf-8", "surrogatepass")) & (2**62 - 1) or 1
+
+
+def fingerprint(*facts: object) -> int:
+    """Return a digest of a request's facts."""
+    return digest_of(repr(facts).encode("utf-8", "surrogatepass"))
+
+
+def grant(
+    user: str = "alice",
+    amount: Amount = 100,
+    *,
+    key: str = "grant-1",
+    source: str = "purchase",
+    expires_at: datetime | None = None,
+    paid_picousd: int | None = None,
+) -> GrantCredit:
+    """A lot of credit for a user."""
+    expires_at_us = None if expires_at is None else instant_of(expires_at, "expires_at")
+    return GrantCredit(
+        user=user,
+        new_account_id=account_number(user),
+        key=key,
+        nanocredits=nano(amount),
+        source=source,
+        paid_picousd=paid_picousd,
+        reference=None,
+        expires_at_us=expires_at_us,
+        fingerprint=fingerprint(user, nano(amount), source, expires_at_us, paid_picousd),
+    )
+
+
+def open_run(
+    run_id: str = "r1",
+    user: str = "alice",
+    *,
+    hold: Amount = 40,
+    workflow: str = "story",
+    on_failure: str = "charge",
+    ttl_s: int = HOUR_S,
+) -> OpenRun:
+    """A run under a hold."""
+    return OpenRun(
+        user=user,
+        new_account_id=account_number(user),
+        run_id=run_id,
+        workflow=workflow,
+        on_failure=on_failure,
+        hold_nanocredits=nano(hold),
+        low_nanocredits=None,
+        high_nanocredits=None,
+        ttl_s=ttl_s,
+        input=None,
+        fingerprint=fingerprint(user, run_id, nano(hold), workflow, on_failure, ttl_s),
+    )
+
+
+def record(
+    amount: Amount = 1,
+    *,
+    run_id: str | None = None,
+    user: str = "",
+    key: str = "call-1",
+    repeat: str = "conflict",
+    response_id: str = "",
+    response_key: str | None = None,
+    step: str | None = None,
+    model: str = "gpt-5-mini",
+    usage: str = TOKENS,
+    is_estimated: bool = False,
+    is_unpriced: bool = False,
+    account_id: int | None = None,
+    at_us: int = START_US,
+    raw: str | None = None,
+    metadata: str | None = None,
+) -> RecordUsage:
+    """One metered call, charged to a run, or to a user when no run is named."""
+    owner = user or ("" if run_id else "alice")
+    request = fingerprint(model, usage, response_id, nano(amount), step, metadata)
+    return RecordUsage(
+        key=key,
+        user=owner,
+        new_account_id=account_number(owner),
+        account_id=account_id,
+        run_id=run_id,
+        repeat=repeat,
+        other_key=f"{key}#{response_id or request}",
+        response_key=response_key,
+        step=step,
+        provider="openai",
+        base_url="",
+        model=model,
+        operation="responses.create",
+        response_id=response_id,
+        status="unpriced" if is_unpriced else "priced",
+        reason="no entry" if is_unpriced else None,
+        is_estimated=is_estimated,
+        nanocredits=0 if is_unpriced else nano(amount),
+        picousd=0 if is_unpriced else nano(amount) * 10,
+        edition="seed-2024+3f9a1c2b",
+        markup="1",
+        usage=usage,
+        attributes="{}",
+        lines="[]",
+        metadata=metadata,
+        raw=raw,
+        at_us=at_us,
+        fingerprint=request,
+    )
+
+
+def heard(amount: Amount, response_id: str, **facts: object) -> RecordUsage:
+    """A call known by its provider's response id alone."""
+    name = f"response:openai::{response_id}"
+    return record(amount, key=name, repeat="duplicate", response_id=response_id, **facts)  # type: ignore[arg-type]
+
+
+def step(amount: Amount, name: str, response_id: str = "", **facts: object) -> RecordUsage:
+    """A call of a step, whose later attempts are kept and not charged."""
+    response_key = f"response:openai::{response_id}" if response_id else None
+    return record(
+        amount,
+        key=f"step:{facts.get('run_id', '')}:{name}:1",
+        repeat="attempt",
+        step=name,
+        response_id=response_id,
+        response_key=response_key,
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+def extend(run_id: str = "r1", by: Amount = 10, *, key: str = "extend-1", account_id: int | None = None) -> ExtendRun:
+    """More credit for an open run."""
+    return ExtendRun(run_id=run_id, account_id=account_id, key=key, by_nanocredits=nano(by))
+
+
+def touch(run_id: str = "r1", *, account_id: int | None = None) -> TouchRun:
+    """Another time to live for an open run."""
+    return TouchRun(run_id=run_id, account_id=account_id)
+
+
+def close(
+    run_id: str = "r1", outcome: str = "completed", *, key: str | None = None, account_id: int | None = None
+) -> CloseRun:
+    """The end of a run."""
+    return CloseRun(run_id=run_id, account_id=account_id, outcome=outcome, key=key)
+
+
+def adjust(
+    amount: Amount,
+    *,
+    key: str = "call-1",
+    kind: str = "correction",
+    user: str = "alice",
+    usage: str = TOKENS,
+    is_unpriced: bool = False,
+    raw: str | None = None,
+) -> AdjustUsage:
+    """Another rating for a recorded call."""
+    return AdjustUsage(
+        account_id=account_number(user),
+        key=key,
+        kind=kind,
+        status="unpriced" if is_unpriced else "priced",
+        nanocredits=0 if is_unpriced else nano(amount),
+        picousd=0 if is_unpriced else nano(amount) * 10,
+        edition="seed-2025+00000000",
+        markup="1",
+        usage=usage,
+        attributes="{}",
+        lines="[]",
+        raw=raw,
+    )
+
+
+def pend(amount: Amount = 30, *, job_id: str = "video-1", ttl_s: int = 24 * HOUR_S, **facts: object) -> PendJob:
+    """A long job that will cost so much."""
+    return PendJob(charge=record(amount, key=job_id, **facts), ttl_s=ttl_s)  # type: ignore[arg-type]
+
+
+def settle(job_id: str = "video-1", outcome: str = "completed", charge: RecordUsage | None = None) -> SettleJob:
+    """The end of a long job."""
+    return SettleJob(job_id=job_id, outcome=outcome, charge=charge)
+
+
+def refund(amount: Amount, *, user: str = "alice", key: str = "refund-1", grant_key: str = "grant-1") -> RefundGrant:
+    """Credit that was paid back to its buyer."""
+    return RefundGrant(
+        user=user,
+        key=key,
+        grant_key=grant_key,
+        nanocredits=nano(amount),
+        fingerprint=fingerprint(user, grant_key, nano(amount)),
+    )
+
+
+def expire(user: str = "alice") -> ExpireDue:
+    """Whatever of an account is past its time."""
+    return ExpireDue(account_id=account_number(user))

@@ -1,0 +1,45 @@
+"""Fixtures for tests of stores: one ledger on each store, under a clock that moves only when told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from callfare.clock import Clock, ManualClock
+from callfare.store.memory import MemoryStore
+from callfare.store.protocol import Store
+from callfare.store.sqlite import SqliteStore
+from tests.support.audit import faults
+from tests.support.books import Books
+from tests.support.commands import START
+
+# A store is added here once; every suite that takes `books` then runs on it.
+STORES = ("memory", "sqlite")
+
+
+def open_store(kind: str, folder: Path, clock: Clock) -> Store:
+    """Return a store of a kind with an empty ledger, or the one that is already in the folder."""
+    if kind == "memory":
+        return MemoryStore(clock)
+    store = SqliteStore(str(folder / "callfare.db"), clock=clock)
+    store.create()
+    return store
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock at noon of 23 November 2026, UTC."""
+    return ManualClock(START)
+
+
+@pytest.fixture(params=STORES)
+def books(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Books]:
+    """An empty ledger on each store; at the end its books must balance."""
+    kind: str = request.param
+    store = open_store(kind, tmp_path, clock)
+    again: Callable[[], Store] | None = None if kind == "memory" else lambda: open_store(kind, tmp_path, clock)
+    yield Books(store, clock, again)
+    assert faults(store) == []
+    store.close()
