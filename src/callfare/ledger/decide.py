@@ -153,7 +153,7 @@ def _steer(draft: Draft, command: CloseRun | ExtendRun | TouchRun, now_us: int) 
         return runs.close_run(draft, run, command, now_us)
     if isinstance(command, TouchRun):
         return runs.touch_run(draft, run, now_us)
-    return runs.extend_run(draft, run, f"run {run.run_id}", command, now_us)
+    return runs.extend_run(draft, run, command, now_us)
 
 
 def _grant(draft: Draft, command: GrantCredit, now_us: int) -> GrantReceipt:

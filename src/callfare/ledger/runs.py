@@ -82,7 +82,7 @@ def extended_before(draft: Draft, run: Run, command: ExtendRun) -> ExtendReceipt
     return recall(draft, run.account_id, command.key, ExtendReceipt, kind="extend", fingerprint=fingerprint)
 
 
-def extend_run(draft: Draft, run: Run, user: str, command: ExtendRun, now_us: int) -> ExtendReceipt:
+def extend_run(draft: Draft, run: Run, command: ExtendRun, now_us: int) -> ExtendReceipt:
     """Reserve more credit for an open run.
 
     Raises RunClosed when it has ended, InsufficientCredit when less is available.
@@ -91,6 +91,7 @@ def extend_run(draft: Draft, run: Run, user: str, command: ExtendRun, now_us: in
     available = draft.account(run.account_id).available_nanocredits
     if command.by_nanocredits > available:
         needed = Credits.of_units(command.by_nanocredits)
+        user = draft.name_of(run.account_id)
         raise InsufficientCredit(user, needed=needed, available=Credits.of_units(available))
     holds.authorize(draft, run.account_id, run.run_id, command.by_nanocredits)
     run = holds.renewed(replace(run, held_nanocredits=run.held_nanocredits + command.by_nanocredits), now_us)

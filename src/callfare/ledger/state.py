@@ -26,6 +26,7 @@ class State:
         self.walked: defaultdict[tuple[str, int], dict[Pk, None]] = defaultdict(dict)
         self.holds: defaultdict[tuple[int, str], dict[int, Hold]] = defaultdict(dict)
         self.owners: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+        self.names: dict[int, str] = {}
 
     def put(self, row: Row) -> None:
         """Take a row in, or a newer version of it."""
@@ -40,6 +41,8 @@ class State:
             self.owners["runs", row.run_id].add(row.account_id)
         elif isinstance(row, Job):
             self.owners["jobs", row.job_id].add(row.account_id)
+        elif isinstance(row, User):
+            self.names[row.account_id] = row.user
 
     def merge(self, changes: Iterable[Row]) -> None:
         """Take in what an accepted command wrote."""
@@ -77,6 +80,10 @@ class Draft:
         """Return the row of a user, if there is one."""
         row = self._get(("identities", user))
         return row if isinstance(row, User) else None
+
+    def name_of(self, account_id: int) -> str:
+        """Return the name of an account's user, where it was loaded."""
+        return self._state.names.get(account_id, f"account {account_id}")
 
     def account(self, account_id: int) -> Account:
         """Return an account; asking for one that was not loaded is a fault in `needs.py`."""

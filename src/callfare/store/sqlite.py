@@ -17,7 +17,7 @@ from msgspec.structs import astuple
 from callfare.clock import SystemClock
 from callfare.errors import CallfareError
 from callfare.ledger import rollups, rules
-from callfare.ledger.commands import AdjustUsage, SettleJob
+from callfare.ledger.commands import AdjustUsage, ExtendRun, SettleJob
 from callfare.ledger.decide import decide
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, subject_of
@@ -259,7 +259,12 @@ class _Loader:
             if subject.job_id is not None:
                 self._put("jobs_named", (subject.job_id,), Job)
         for command, subject in zip(commands, subjects, strict=True):
-            self._earlier(command, accounts_named(subject, self.state))
+            named = accounts_named(subject, self.state)
+            self._earlier(command, named)
+            if isinstance(command, ExtendRun):
+                # Its refusal names the user, whom the command does not.
+                for account_id in named - self.state.names.keys():
+                    self._put("user_of", (account_id,), User)
         for account_id in sorted(accounts_touched(commands, self.state, self._now_us)):
             self.account(account_id)
         return self.state
