@@ -25,33 +25,50 @@ LATE = "late"
 ESTIMATED = "estimated"
 ATTEMPT = "attempt"
 DUPLICATE = "duplicate"
+# The kind of key row that names the event of a provider's response.
+RESPONSE = "response"
+WAIVED = "waived"
+UNCHARGED = frozenset({ATTEMPT, DUPLICATE, WAIVED})
+# On an adjustment: the call it is about had no price before, or has none any more.
+NOW_PRICED = "now_priced"
+NOW_UNPRICED = "now_unpriced"
 
 
 def earlier_charge(draft: Draft, account_id: int, command: RecordUsage) -> tuple[Event | None, str | None]:
     """Return the event that already stands for this call, or the flag under which a further one is kept.
 
-    Raises KeyConflict when an explicit key stands for another call.
+    Raises KeyConflict when an explicit key stands for another call, or for something that is no call.
     """
     event = draft.event(account_id, command.key)
+    flag = command.repeat
     if event is None:
-        row = draft.key(account_id, command.response_key or command.key)
-        event = draft.event(account_id, row.receipt) if row and row.kind == "response" else None
-        if event is None and command.response_key:
-            event = draft.event(account_id, command.response_key)
+        event = _event_of_response(draft, account_id, command)
         if event is None:
             return None, None
-        is_same = (event.model, event.usage) == (command.model, command.usage)
         flag = DUPLICATE
-    else:
-        is_same = event.fingerprint == command.fingerprint
-        if command.repeat == ATTEMPT and command.response_id and event.response_id:
-            is_same = event.response_id == command.response_id
-        flag = command.repeat
+    elif flag == ATTEMPT and command.response_id and event.response_id == command.response_id:
+        flag = DUPLICATE
+    is_same = event.fingerprint == command.fingerprint
+    if flag == DUPLICATE:
+        is_same = (event.model, event.usage) == (command.model, command.usage)
     if is_same:
         return event, None
     if flag == "conflict":
         raise KeyConflict(command.key)
     return draft.event(account_id, command.other_key), flag
+
+
+def _event_of_response(draft: Draft, account_id: int, command: RecordUsage) -> Event | None:
+    """Return the event of the provider's response that a call tells of, recorded under another key."""
+    row = draft.key(account_id, command.key)
+    if row is not None and row.kind != RESPONSE:
+        raise KeyConflict(command.key)
+    if command.response_key:
+        event = draft.event(account_id, command.response_key)
+        if event is not None:
+            return event
+        row = draft.key(account_id, command.response_key)
+    return draft.event(account_id, row.receipt) if row and row.kind == RESPONSE else None
 
 
 def draw(draft: Draft, run: Run, nanocredits: int, now_us: int) -> tuple[Run, int]:
@@ -87,7 +104,7 @@ def take(
     if not nanocredits:
         return 0, None
     run_id = run.run_id if run else None
-    if run and run.status == "failed" and run.on_failure == "waive":
+    if is_waived(run):
         waived: list[Leg] = [(PROMO, None, -nanocredits), (REVENUE, None, nanocredits)]
         return 0, post(draft, account_id, "waive", waived, now_us=now_us, run_id=run_id, reference=key)
     covered = min(nanocredits, draft.account(account_id).available_nanocredits)
@@ -109,12 +126,20 @@ def charge(draft: Draft, account_id: int, run: Run | None, command: RecordUsage,
     else:
         flags += [LATE] if run else []
         debt, seq = take(draft, account_id, command.nanocredits, now_us, run=run, key=command.key)
+    if is_waived(run):
+        flags.append(WAIVED)
+        command = replace(command, nanocredits=0)
     if run:
         run = count_call(run, command.nanocredits, command.picousd, is_unpriced=command.status == "unpriced")
         draft.put(run)
     event = event_of(account_id, run, command, key=command.key, flags=flags, now_us=now_us, debt=debt, seq=seq)
     write_event(draft, event, command)
     return receipt_of(event)
+
+
+def is_waived(run: Run | None) -> bool:
+    """Tell whether the house has taken a run over: what comes for it later is charged to nobody."""
+    return run is not None and run.status == "failed" and run.on_failure == "waive"
 
 
 def keep_uncharged(
@@ -203,13 +228,13 @@ def event_of(
 
 
 def write_event(draft: Draft, event: Event, command: RecordUsage | AdjustUsage) -> None:
-    """Write an event with the provider's own usage object and the name of the response it stands for."""
+    """Write an event with the provider's own usage object and the name of the response it is the first to stand for."""
     draft.put(event)
     if command.raw is not None:
         draft.put(RawUsage(event.account_id, event.key, event.recorded_at_us, command.raw))
     response_key = getattr(command, "response_key", None)
-    if response_key:
-        draft.put(Key(event.account_id, response_key, "response", event.fingerprint, event.key, event.recorded_at_us))
+    if response_key and draft.key(event.account_id, response_key) is None:
+        draft.put(Key(event.account_id, response_key, RESPONSE, event.fingerprint, event.key, event.recorded_at_us))
 
 
 def adjust(draft: Draft, command: AdjustUsage, now_us: int) -> ChargeReceipt:
@@ -226,22 +251,23 @@ def adjust(draft: Draft, command: AdjustUsage, now_us: int) -> ChargeReceipt:
         return receipt_of(done, is_replay=True)
     earlier = [draft.event(account_id, f"{command.key}#{kind}") for kind in ("correction", "reprice")]
     counted = [event, *(other for other in earlier if other)]
-    is_charged = not {ATTEMPT, DUPLICATE} & set(event.flags.split())
+    run = draft.run(account_id, event.run_id) if event.run_id else None
+    is_charged = not UNCHARGED & set(event.flags.split()) and not is_waived(run)
     delta = command.nanocredits - sum(row.nanocredits for row in counted) if is_charged else 0
     cost_delta = command.picousd - sum(row.picousd for row in counted)
-    run = draft.run(account_id, event.run_id) if event.run_id else None
     run, debt, seq = _place_difference(draft, event, run, delta, now_us)
+    flag = change_of_price(counted[-1].status, command.status)
     if run:
         run = count_call(run, delta, cost_delta, is_unpriced=False)
-        priced = event.status == "unpriced" and command.status == "priced"
-        draft.put(replace(run, calls=run.calls - 1, unpriced_calls=run.unpriced_calls - priced))
+        unpriced_calls = run.unpriced_calls + (flag == NOW_UNPRICED) - (flag == NOW_PRICED)
+        draft.put(replace(run, calls=run.calls - 1, unpriced_calls=unpriced_calls))
     adjusted = replace(
         event,
         key=f"{command.key}#{command.kind}",
         kind=command.kind,
         corrects=command.key,
         status=command.status,
-        flags="",
+        flags=flag,
         reason=None,
         nanocredits=delta,
         picousd=cost_delta,
@@ -260,6 +286,13 @@ def adjust(draft: Draft, command: AdjustUsage, now_us: int) -> ChargeReceipt:
     )
     write_event(draft, adjusted, command)
     return receipt_of(adjusted)
+
+
+def change_of_price(before: str, now: str) -> str:
+    """Return the flag of an adjustment that gives a call a price, or takes it away; empty for any other."""
+    if before == now:
+        return ""
+    return NOW_PRICED if now == "priced" else NOW_UNPRICED
 
 
 def _place_difference(

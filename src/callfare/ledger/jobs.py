@@ -98,10 +98,13 @@ def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int)
         holds.void(draft, account_id, hold_id(job.job_id))
     else:
         seq, debt = _capture(draft, job, run, charge.nanocredits, now_us)
+        flags = [charges.ESTIMATED] if charge.is_estimated else []
+        if charges.is_waived(run):
+            flags.append(charges.WAIVED)
+            charge = replace(charge, nanocredits=0)
         if run:
             run = charges.count_call(run, charge.nanocredits, charge.picousd, is_unpriced=charge.status == "unpriced")
             draft.put(run)
-        flags = [charges.ESTIMATED] if charge.is_estimated else []
         event = charges.event_of(
             account_id, run, charge, key=job.job_id, flags=flags, now_us=now_us, debt=debt, seq=seq
         )
@@ -115,7 +118,7 @@ def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int)
 
 def _capture(draft: Draft, job: Job, run: Run | None, nanocredits: int, now_us: int) -> tuple[int | None, int]:
     account_id = job.account_id
-    if run and run.status == "failed" and run.on_failure == "waive":
+    if charges.is_waived(run):
         holds.void(draft, account_id, hold_id(job.job_id))
         debt, seq = charges.take(draft, account_id, nanocredits, now_us, run=run, key=job.job_id)
         return seq, debt

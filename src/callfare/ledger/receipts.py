@@ -17,7 +17,9 @@ class GrantReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     account_id: int
     key: str
     grant_id: int
+    source: str
     nanocredits: int
+    paid_picousd: int | None
     repaid_nanocredits: int
     available_nanocredits: int
     expires_at_us: int | None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from callfare.ledger.charges import NOW_PRICED, NOW_UNPRICED
 from callfare.ledger.counted import Units, add_to, units_of, units_text
 from callfare.ledger.rows import Event, Rollup
 
@@ -31,17 +32,18 @@ def part_of(event: Event, grain: str) -> Rollup:
         model=event.model,
         operation=event.operation,
         calls=int(event.kind == "usage"),
-        unpriced_calls=_unpriced(event),
+        unpriced_calls=unpriced_change(event),
         nanocredits=event.nanocredits,
         picousd=str(event.picousd),
         units=event.usage if event.counted is None else event.counted,
     )
 
 
-def _unpriced(event: Event) -> int:
+def unpriced_change(event: Event) -> int:
+    """Return what one event adds to the count of calls that have no price."""
     if event.kind == "usage":
         return int(event.status == "unpriced")
-    return -int(event.kind == "reprice" and event.status == "priced")
+    return (event.flags == NOW_UNPRICED) - (event.flags == NOW_PRICED)
 
 
 class _Sum:
@@ -70,7 +72,7 @@ def fold(events: Iterable[Event]) -> dict[Pk, Rollup]:
     sums: dict[tuple[object, ...], _Sum] = {}
     for event in events:
         units = units_of(event.usage if event.counted is None else event.counted)
-        calls, unpriced = int(event.kind == "usage"), _unpriced(event)
+        calls, unpriced = int(event.kind == "usage"), unpriced_change(event)
         name = (event.account_id, event.workflow, event.provider, event.model, event.operation)
         for grain, width_us in GRAINS.items():
             key = (grain, event.at_us // width_us, *name)

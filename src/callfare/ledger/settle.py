@@ -78,8 +78,9 @@ def _waive(draft: Draft, run: Run, now_us: int) -> int | None:
         return None
     account_id = run.account_id
     # The drawn part was not captured yet; of the rest, debt still open is struck, and what was paid comes back.
-    struck = min(run.debt_nanocredits, draft.account(account_id).debt_nanocredits)
+    # A correction may have given back a part of what became debt, so no more is struck than was charged.
     used = run.used_nanocredits
+    struck = min(run.debt_nanocredits, draft.account(account_id).debt_nanocredits, charged - used)
     legs = [(PROMO, None, -used - struck), (REVENUE, None, used), (RECEIVABLE, None, struck)]
     seq = post(draft, account_id, "waive", legs, now_us=now_us, run_id=run.run_id)
     paid = charged - used - struck
