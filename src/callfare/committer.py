@@ -108,7 +108,7 @@ class Committer:
         Raises the command's refusal, LedgerUnavailable when the store did not answer.
         """
         self._after_fork()
-        if not self._queue and self._lane.acquire(blocking=False):
+        if not self._queue and not self._is_closed and self._lane.acquire(blocking=False):
             try:
                 return _result(self._answers([command])[0])
             finally:
@@ -134,13 +134,19 @@ class Committer:
         self._hand_over(self._ticks.pop(loop))
 
     def _hand_over(self, waiter: _Waiter | _Tick) -> None:
-        if self._is_closed:
-            waiter.deliver([LedgerUnavailable("the ledger was closed; open it again") for _ in waiter.commands])
-            return
         self._queue.append(waiter)
         self._work.release()
-        if self._thread is None:
+        # Read after the append: whoever closes meanwhile either has the thread take this one, or is seen here.
+        if self._is_closed:
+            self._refuse_waiting()
+        elif self._thread is None:
             self._start_thread()
+
+    def _refuse_waiting(self) -> None:
+        with self._lane:
+            waiters = self._gather()
+        for waiter in waiters:
+            waiter.deliver([LedgerUnavailable("the ledger was closed; open it again") for _ in waiter.commands])
 
     def _start_thread(self) -> None:
         with self._starting:
