@@ -12,9 +12,9 @@ from callfare.answers import Repriced
 from callfare.clock import Clock, SystemClock
 from callfare.committer import Committer
 from callfare.engine.reports import Reports
-from callfare.engine.requests import Requests, Subject
+from callfare.engine.requests import Requests, Subject, shown_key
 from callfare.engine.shapes import units
-from callfare.errors import UserRequired
+from callfare.errors import KeyConflict, UserRequired
 from callfare.estimate.workflows import Workflows
 from callfare.ledger.commands import AdjustUsage, Command
 from callfare.ledger.receipts import ChargeReceipt, Receipt
@@ -60,13 +60,19 @@ class Engine:
 
     def commit(self, command: Command, kind: type[C]) -> C:
         """Apply a command and return its receipt once it is durable."""
-        receipt = self._committer.commit(command)
+        try:
+            receipt = self._committer.commit(command)
+        except KeyConflict as conflict:
+            raise KeyConflict(shown_key(conflict.key)) from None
         assert isinstance(receipt, kind), receipt
         return receipt
 
     async def commit_async(self, command: Command, kind: type[C]) -> C:
         """Apply a command and return its receipt once it is durable, without blocking the loop."""
-        receipt = await self._committer.commit_async(command)
+        try:
+            receipt = await self._committer.commit_async(command)
+        except KeyConflict as conflict:
+            raise KeyConflict(shown_key(conflict.key)) from None
         assert isinstance(receipt, kind), receipt
         return receipt
 
