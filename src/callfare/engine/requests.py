@@ -14,7 +14,7 @@ import msgspec
 
 from callfare.checks import check_text, check_user, check_whole, json_text
 from callfare.clock import Clock, event_instant, instant_of
-from callfare.errors import InvalidAmount, InvalidInput, InvalidTime
+from callfare.errors import InvalidAmount, InvalidInput
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import new_account_id, new_id
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -89,8 +89,6 @@ class Requests:
         if source not in SOURCES:
             raise InvalidInput(f"source must be one of {', '.join(SOURCES)}", param="source")
         expires_at_us = None if expires_at is None else instant_of(expires_at, "expires_at")
-        if expires_at_us is not None and expires_at_us <= self._clock.now_us():
-            raise InvalidTime("expires_at lies in the past", param="expires_at")
         check_user(user)
         return GrantCredit(
             user=user,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from callfare.errors import InvalidAmount, NotFound
+from callfare.errors import InvalidAmount, InvalidTime, NotFound
 from callfare.ledger import holds
 from callfare.ledger.accounts import BREAKAGE, CUSTOMER, PROMO, RECEIVABLE, SALES, ensure_account
 from callfare.ledger.keys import remember
@@ -69,8 +69,10 @@ def add_lot(
 def grant_credit(draft: Draft, command: GrantCredit, now_us: int) -> GrantReceipt:
     """Post a lot of credit, which pays older debt first.
 
-    Raises KeyConflict when the key was used by another request, AmountOutOfRange beyond 64 bits.
+    Raises InvalidTime when it has expired already, AmountOutOfRange beyond 64 bits.
     """
+    if command.expires_at_us is not None and command.expires_at_us <= now_us:
+        raise InvalidTime("expires_at lies in the past", param="expires_at")
     account = ensure_account(draft, command.user, command.new_account_id, now_us)
     account_id = account.account_id
     grant_id = add_lot(
