@@ -1,0 +1,41 @@
+"""Fixtures: one ledger on each store behind each façade; when a test is over its books must balance."""
+
+from __future__ import annotations
+
+import pytest
+
+from callfare.clock import ManualClock
+from tests.facade.doors import KINDS, START, Ledger
+from tests.support.audit import faults
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock at noon of 23 November 2026, UTC."""
+    return ManualClock(START)
+
+
+@pytest.fixture(params=KINDS, ids="-".join)
+async def ledger(request, tmp_path, clock):
+    """An empty ledger on each store, behind each façade."""
+    store, door = request.param
+    ledger = Ledger(store, door, tmp_path, clock)
+    yield ledger
+    if not ledger.is_file or ledger.path.exists():
+        fare = ledger.open()
+        assert (await fare.verify()).is_clean
+        assert faults(ledger.store()) == []
+    await ledger.close()
+
+
+@pytest.fixture
+def fare(ledger):
+    """A façade on an empty ledger."""
+    return ledger.open()
+
+
+@pytest.fixture
+async def alice(fare):
+    """A façade on a ledger in which alice has 100 credits."""
+    await fare.grant("alice", 100, key="welcome")
+    return fare

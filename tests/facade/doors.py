@@ -1,0 +1,139 @@
+"""One way to talk to every façade: `await fare.grant(…)`, `async with fare.run(…)`, whichever kind stands behind.
+
+A further door (HTTP) or store is added to `KINDS` here; the suite then runs through it unchanged. What looks behind the
+façade (rows, a second façade on the same ledger) is asked of `Ledger`, never of the façade.
+"""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from callfare import AsyncCallfare, Callfare
+from callfare.aio import AsyncRun
+from callfare.callfare import Run
+from callfare.clock import ManualClock
+from callfare.engine.engine import Engine
+from callfare.ledger.rows import TABLES
+from callfare.store.memory import MemoryStore
+from callfare.store.protocol import Store
+from callfare.store.sqlite import SqliteStore
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+KINDS = (("memory", "sync"), ("memory", "async"), ("sqlite", "sync"), ("sqlite", "async"))
+
+_WAITS = {
+    name
+    for kind in (AsyncCallfare, AsyncRun)
+    for name, member in inspect.getmembers(kind, inspect.iscoroutinefunction)
+    if not name.startswith("_")
+}
+
+
+class Awaited:
+    """A sync façade, or a run of one, behind the words of the async twin."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.target, name)
+        if name == "run":
+            return lambda *args, **named: Awaited(found(*args, **named))
+        if name not in _WAITS:
+            return found
+
+        async def awaited(*args: Any, **named: Any) -> Any:
+            answer = found(*(_bare(arg) for arg in args), **named)
+            return Awaited(answer) if isinstance(answer, Run) else answer
+
+        return awaited
+
+    async def __aenter__(self) -> Awaited:
+        self.target.__enter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> Any:
+        return self.target.__exit__(*error)
+
+
+def _bare(value: Any) -> Any:
+    return value.target if isinstance(value, Awaited) else value
+
+
+class Ledger:
+    """A ledger under test: a store and a clock, with as many façades on it as a test opens."""
+
+    def __init__(self, store: str, door: str, folder: Path, clock: ManualClock) -> None:
+        self.is_file = store == "sqlite"
+        self.is_async = door == "async"
+        self.path = folder / "callfare.db"
+        self.clock = clock
+        self._memory = MemoryStore(clock)
+        self._opened: list[Any] = []
+
+    def open(self, **settings: Any) -> Any:
+        """Return a façade on the ledger, as another process would open one."""
+        kind: Any = AsyncCallfare if self.is_async else Callfare
+        url = f"sqlite:///{self.path}" if self.is_file else "memory://"
+        facade = kind(url, clock=self.clock, **settings)
+        if not self.is_file:
+            facade._engine = Engine(self._memory, facade._engine.settings, self.clock)
+        fare = facade if self.is_async else Awaited(facade)
+        self._opened.append(fare)
+        return fare
+
+    def store(self) -> Store:
+        """Return the store behind the façades."""
+        return SqliteStore(str(self.path), clock=self.clock) if self.is_file else self._memory
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Return every row of every table with its seal; nothing where there is no ledger yet."""
+        if self.is_file and not self.path.exists():
+            return {table.table: [] for table in TABLES}
+        store = self.store()
+        found = {table.table: list(store.scan(table)) for table in TABLES}
+        store.close()
+        return found
+
+    async def close(self) -> None:
+        """Close every façade that was opened."""
+        for fare in self._opened:
+            await fare.close()
+
+
+def engine_of(fare: Any) -> Engine:
+    """Return the engine behind a façade, for what only a wrapped client reaches."""
+    engine: Engine = _bare(fare)._engine
+    return engine
+
+
+# Calls whose prices anybody can work out: an image of 8 credits, a second of video of 4, a thousand characters of 1.2.
+
+
+async def image(to: Any, count: int = 1, **named: Any) -> Any:
+    """Record images at 8 credits each."""
+    return await to.record("gpt-image-1", {"images": count}, attributes={"size": "1024x1536"}, **named)
+
+
+async def speech(to: Any, characters: int = 1000, **named: Any) -> Any:
+    """Record speech at 1.2 credits for a thousand characters."""
+    return await to.record("gpt-4o-mini-tts", {"characters": characters}, **named)
+
+
+async def chat(to: Any, input_tokens: int = 1000, output_tokens: int = 200, **named: Any) -> Any:
+    """Record a chat: 0.027 credits for 1000 tokens in and 200 out."""
+    usage = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    return await to.record("gpt-5-mini", usage, **named)
+
+
+def texts(answer: Any, *names: str) -> tuple[str, ...]:
+    """Return some amounts of an answer as decimal text."""
+    return tuple(str(getattr(answer, name)) for name in names)
+
+
+async def balance(fare: Any, user: str = "alice") -> tuple[str, ...]:
+    """Return a user's posted, held, spent, available and debt, as decimal text."""
+    return texts(await fare.balance(user), "posted", "held", "spent", "available", "debt")
