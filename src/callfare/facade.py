@@ -95,7 +95,7 @@ class Facade:
     def wrap(self, client: Client, user: str | None = None) -> Client:
         """Return a client of the same kind, every call through which is metered. The given one stays as it was.
 
-        user: who pays where no run and no `fare.user(…)` says otherwise.
+        user: who pays for its calls; None for the run, or the `fare.user(…)`, in which each call is made.
 
         Calls raise InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable before they are made.
         """

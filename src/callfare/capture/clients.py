@@ -16,7 +16,7 @@ _WRAPPERS = {"openai": openai.wrap}
 def wrap_client(client: Client, meter: Meter, *, user: str | None) -> Client:
     """Return a metered client of the same kind.
 
-    user: who pays where neither a run nor `fare.user(…)` says so; nobody in particular when None.
+    user: who pays for its calls; None for the run or the user in whose context each call is made.
 
     Raises InvalidInput for a client of an SDK that callfare does not know.
     """

@@ -38,6 +38,7 @@ class Ticket:
         self._reserved = reserved
         self._step = current_step.get() if run else None
         self._ordinal = run.next_ordinal(self._step) if run and self._step is not None else 1
+        self._attempt = new_id("try") if self._step is not None else ""
         self._estimate: ChargeReceipt | None = None
 
     def settle(self, reading: Reading, *, estimated: bool = False) -> None:
@@ -88,7 +89,7 @@ class Ticket:
         call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
         if self._estimate is not None:
             return self._meter.correction(self._estimate.account_id, self._estimate.key, self._intent.provider, reading)
-        call = replace(call, step=self._step, ordinal=self._ordinal)
+        call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
         return self._meter.engine.requests.usage(self._subject, call)
 
     def _settled(self, receipt: ChargeReceipt, *, estimated: bool) -> None:

@@ -36,7 +36,10 @@ _RESPONSE_ID_LENGTH_MAX = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A metered call as its reporter tells it. `raw` is the provider's own usage object, kept as it is."""
+    """A metered call as its reporter tells it. `raw` is the provider's own usage object, kept as it is.
+
+    attempt: tells two calls of one step apart where the provider gave them no response id.
+    """
 
     model: str
     usage: Mapping[str, object]
@@ -47,6 +50,7 @@ class Call:
     response_id: str | None = None
     step: str | None = None
     ordinal: int = 1
+    attempt: str = ""
     key: str | None = None
     metadata: Mapping[str, Any] | None = None
     raw: Mapping[str, object] | None = None
@@ -187,9 +191,9 @@ class Requests:
             "metadata": json_text(call.metadata, "metadata"),
             "step": call.step,
         }
-        fingerprint = _fingerprint(*facts.values(), None if call.at is None else at_us)
+        fingerprint = _fingerprint(*facts.values(), None if call.at is None else at_us, call.attempt)
         key, repeat, response_key = self._identity(subject, call)
-        other = call.response_id or format(fingerprint & (2**64 - 1), "016x")
+        other = call.response_id or call.attempt or format(fingerprint & (2**64 - 1), "016x")
         return RecordUsage(
             key=key,
             user=check_user(subject.user) if subject.user else UNATTRIBUTED if subject.run_id is None else "",
