@@ -5,6 +5,7 @@ A fingerprint stands for the request, so two commands that say the same have the
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -46,6 +47,25 @@ def account_number(user: str) -> int:
 def fingerprint(*facts: object) -> int:
     """Return a digest of a request's facts."""
     return digest_of(repr(facts).encode("utf-8", "surrogatepass"))
+
+
+def lines_of(nanocredits: int, usage: str) -> str:
+    """Return charge lines that come to an amount: all of it on the first meter of the usage, at a rate made for it."""
+    meter, quantity = next(iter(json.loads(usage).items()), ("", "0"))
+    if not int(quantity):
+        return "[]"
+    line = {
+        "meter": meter,
+        "quantity": int(quantity),
+        "rate": format(Decimal(nanocredits).scaleb(-11), "f"),
+        "per": int(quantity),
+        "rate_meter": meter,
+        "attributes": {},
+        "picousd": nanocredits * 10,
+        "nanocredits": nanocredits,
+        "billed": True,
+    }
+    return json.dumps([line], separators=(",", ":"))
 
 
 def grant(
@@ -143,7 +163,7 @@ def record(
         markup="1",
         usage=usage,
         attributes="{}",
-        lines="[]",
+        lines="[]" if is_unpriced else lines_of(nano(amount), usage),
         metadata=metadata,
         raw=raw,
         at_us=at_us,
@@ -210,7 +230,7 @@ def adjust(
         markup="1",
         usage=usage,
         attributes="{}",
-        lines="[]",
+        lines="[]" if is_unpriced else lines_of(nano(amount), usage),
         raw=raw,
     )
 
@@ -220,9 +240,15 @@ def pend(amount: Amount = 30, *, job_id: str = "video-1", ttl_s: int = 24 * HOUR
     return PendJob(charge=record(amount, key=job_id, **facts), ttl_s=ttl_s)  # type: ignore[arg-type]
 
 
-def settle(job_id: str = "video-1", outcome: str = "completed", charge: RecordUsage | None = None) -> SettleJob:
+def settle(
+    job_id: str = "video-1",
+    outcome: str = "completed",
+    charge: RecordUsage | None = None,
+    *,
+    account_id: int | None = None,
+) -> SettleJob:
     """The end of a long job."""
-    return SettleJob(job_id=job_id, outcome=outcome, charge=charge)
+    return SettleJob(job_id=job_id, outcome=outcome, charge=charge, account_id=account_id)
 
 
 def refund(amount: Amount, *, user: str = "alice", key: str = "refund-1", grant_key: str = "grant-1") -> RefundGrant:

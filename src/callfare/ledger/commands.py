@@ -134,8 +134,12 @@ class PendJob(Command, frozen=True, gc=False, kw_only=True, tag=True):
 
 
 class SettleJob(Command, frozen=True, gc=False, kw_only=True, tag=True):
-    """End a long job: charge it when completed, give its hold back when failed."""
+    """End a long job: charge it when completed, give its hold back when failed.
 
+    `account_id` is None where whoever saw the end does not know whose job it is.
+    """
+
+    account_id: int | None = None
     job_id: str
     outcome: str
     charge: RecordUsage | None

@@ -76,15 +76,20 @@ def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
         case SettleJob():
             return _settle(draft, command, now_us)
         case AdjustUsage():
-            expire_due(draft, command.account_id, now_us)
+            _expire_known(draft, command.account_id, now_us)
             return charges.adjust(draft, command, now_us)
         case RefundGrant():
             return _refund(draft, command, now_us)
         case ExpireDue():
-            expire_due(draft, command.account_id, now_us)
+            _expire_known(draft, command.account_id, now_us)
             return ExpiryReceipt(account_id=command.account_id, changes=len(draft.changed))
         case _:
             raise AssertionError(command)
+
+
+def _expire_known(draft: Draft, account_id: int, now_us: int) -> None:
+    if draft.knows(account_id):
+        expire_due(draft, account_id, now_us)
 
 
 def _run_of(draft: Draft, run_id: str, account_id: int | None) -> Run:
@@ -102,6 +107,8 @@ def _subject(draft: Draft, command: RecordUsage, now_us: int) -> tuple[int, Run 
     """Return whom a call is charged to. A run of another user than the one named is as good as unknown."""
     if command.run_id is None:
         if command.account_id is not None:
+            if not draft.knows(command.account_id):
+                raise NotFound(f"there is no account {command.account_id}", param="account_id")
             return command.account_id, None
         return ensure_account(draft, command.user, command.new_account_id, now_us).account_id, None
     account_id = command.account_id
@@ -187,7 +194,9 @@ def _pend(draft: Draft, command: PendJob, now_us: int) -> JobReceipt:
 
 def _settle(draft: Draft, command: SettleJob, now_us: int) -> JobReceipt:
     owners = draft.owners_of("jobs", command.job_id)
-    if not owners:
+    if command.account_id is not None:
+        owners = [owner for owner in owners if owner == command.account_id]
+    if len(owners) != 1:
         raise NotFound(f"there is no job {command.job_id!r}", param="job_id")
     expire_due(draft, owners[0], now_us)
     job = draft.job(owners[0], command.job_id)

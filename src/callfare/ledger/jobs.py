@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from callfare.errors import JobSettled
+from callfare.errors import JobSettled, KeyConflict
 from callfare.ledger import charges, grants, holds
 from callfare.ledger.accounts import RECEIVABLE, REVENUE
 from callfare.ledger.commands import AdjustUsage, RecordUsage
@@ -22,11 +22,18 @@ if TYPE_CHECKING:
 
 
 def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, now_us: int) -> JobReceipt:
-    """Hold what the job will cost: first out of its run's hold, then out of available credit."""
+    """Hold what the job will cost: first out of its run's hold, then out of available credit.
+
+    Raises KeyConflict when the job's id stands for another job, or for a call.
+    """
     job_id = command.charge.key
     known = draft.job(account_id, job_id)
     if known is not None:
+        if _charge_of(known).fingerprint != command.charge.fingerprint:
+            raise KeyConflict(job_id)
         return receipt_of(known, is_replay=True)
+    if draft.event(account_id, job_id) is not None:
+        raise KeyConflict(job_id)
     wanted = command.charge.nanocredits
     moved = 0
     if run and run.status == "open":

@@ -28,10 +28,12 @@ def remember(
 def recall(draft: Draft, account_id: int, key: str, answer: type[R], *, kind: str, fingerprint: int) -> R | None:
     """Return the first answer to a repeated request, or None when the key is new.
 
-    Raises KeyConflict when the key stands for another request.
+    Raises KeyConflict when the key stands for another request, or for a call.
     """
     row = draft.key(account_id, key)
     if row is None:
+        if draft.event(account_id, key) is not None:
+            raise KeyConflict(key)
         return None
     if row.kind != kind or row.fingerprint != fingerprint:
         raise KeyConflict(key)

@@ -51,7 +51,7 @@ def subject_of(command: Command) -> Subject:
         case ExtendRun() | TouchRun() | CloseRun():
             return Subject(account_id=command.account_id, run_id=command.run_id)
         case SettleJob():
-            return Subject(job_id=command.job_id)
+            return Subject(account_id=command.account_id, job_id=command.job_id)
         case AdjustUsage() | ExpireDue():
             return Subject(account_id=command.account_id)
         case _:
@@ -68,12 +68,12 @@ def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]
             return (key, f"{key}#correction", f"{key}#reprice"), ()
         case SettleJob(job_id=key):
             return (key, f"{key}#correction", f"{key}#reprice"), ()
-        case GrantCredit() | ExtendRun():
-            return (), (command.key,)
-        case CloseRun(key=str() as key):
-            return (), (key,)
+        case PendJob():
+            return (command.charge.key,), ()
+        case GrantCredit(key=str(key)) | ExtendRun(key=str(key)) | CloseRun(key=str(key)):
+            return (key,), (key,)
         case RefundGrant():
-            return (), (command.key, command.grant_key)
+            return (command.key,), (command.key, command.grant_key)
         case _:
             return (), ()
 

@@ -85,6 +85,10 @@ class Draft:
         """Return the name of an account's user, where it was loaded."""
         return self._state.names.get(account_id, f"account {account_id}")
 
+    def knows(self, account_id: int) -> bool:
+        """Return whether there is such an account among what was loaded."""
+        return self._get(("accounts", account_id)) is not None
+
     def account(self, account_id: int) -> Account:
         """Return an account; asking for one that was not loaded is a fault in `needs.py`."""
         row = self._get(("accounts", account_id))
