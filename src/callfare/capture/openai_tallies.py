@@ -85,7 +85,7 @@ class ChatTally(_Counting):
             # Some providers count in every chunk; such a count is the whole one when all choices have ended.
             self.is_final = not choices or has_ended
         self.awaits_count = has_ended and not self.is_final
-        return self._hides and used is not None and not choices
+        return self._hides and not choices and (used is not None or has_ended)
 
 
 class ResponseTally(_Counting):

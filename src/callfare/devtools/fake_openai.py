@@ -20,9 +20,6 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from email.message import Message
-from email.parser import BytesParser
-from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
@@ -30,6 +27,7 @@ from typing import Any, ClassVar, Self, cast
 from typing_extensions import override
 
 from callfare.devtools import openai_replies as replies
+from callfare.devtools.forms import fields_of
 from callfare.devtools.openai_replies import Json
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
@@ -238,6 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         "POST /v1/images/generations": "draw",
         "POST /v1/images/edits": "edit",
         "POST /v1/videos": "film",
+        "POST /v1/videos/extensions": "film",
     }
 
     @override
@@ -278,8 +277,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(413, f"The body is above {BODY_BYTES_MAX} bytes.")
             self.close_connection = True
             return
-        path = self.path.partition("?")[0].rstrip("/")
-        fields, upload = _fields_of(self.headers, body)
+        # Azure's clients put the deployment in front of the same paths.
+        path = re.sub(r"^/openai(/deployments/[^/]+|/v1)?/", "/v1/", self.path.partition("?")[0].rstrip("/"))
+        fields, upload = fields_of(str(self.headers.get("Content-Type", "")), body)
         seen = Seen(self.command, path, {name.lower(): value for name, value in self.headers.items()}, fields)
         self._fault = self.fake.arrived(seen)
         if self._fault.pause is not None and not self._fault.pause.after:
@@ -294,11 +294,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _route(self, path: str, fields: Json, upload: bytes) -> None:
         name = self.routes.get(f"{self.command} {path}")
-        kept = re.fullmatch(r"/v1/(?:videos|responses)/([^/]+)(/content)?", path)
+        kept = re.fullmatch(r"/v1/(?:videos|responses)/([^/]+)(?:/(content|remix|cancel))?", path)
         if name is not None:
             getattr(self, f"_{name}")(fields, upload)
-        elif kept is not None and self.command == "GET":
-            self._tell_job(kept[1], wants_content=bool(kept[2]))
+        elif kept is not None:
+            self._tell_job(kept[1], kept[2], fields)
         else:
             self._error(404, f"Unknown request URL: {self.command} {path}")
 
@@ -358,12 +358,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.fake.keep(job, self._fault.job)
         self._json(job)
 
-    def _tell_job(self, job_id: str, *, wants_content: bool) -> None:
+    def _tell_job(self, job_id: str, wish: str | None, fields: Json) -> None:
         job = self.fake.job(job_id)
         if job is None:
             self._error(404, f"No job with id {job_id!r}.")
-        elif wants_content:
+        elif wish == "content":
             self._bytes(replies.video_bytes(job), "video/mp4")
+        elif wish == "remix":
+            self._film(job | fields, b"")
+        elif wish == "cancel":
+            cancelled = replies.unfinished(job, "cancelled")
+            self.fake.keep(cancelled, "cancelled")
+            self._json(cancelled)
         elif self.path.partition("?")[2].find("stream=true") >= 0:
             self._events(replies.response_events(job))
         else:
@@ -417,12 +423,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for number, event in enumerate(self._until_fault(events)):
+        for number, event in enumerate((*self._until_fault(events), None)):
             if self._fault.pause is not None and number and number == self._fault.pause.after:
                 self._fault.pause.wait()
             if number == self._fault.drop_after:
                 self._drop()
                 return
+            if event is None:
+                break
             name = f"event: {event['type']}\n" if named and "type" in event else ""
             self._chunk(f"{name}data: {json.dumps(event)}\n\n")
         if done:
@@ -445,33 +453,6 @@ class _Handler(BaseHTTPRequestHandler):
         chunk = text.encode("utf-8")
         self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
         self.wfile.flush()
-
-
-def _fields_of(headers: Message, body: bytes) -> tuple[Json, bytes]:
-    """Return the fields of a JSON or form body, and the first uploaded file."""
-    kind = str(headers.get("Content-Type", ""))
-    if kind.startswith("multipart/form-data"):
-        return _form_fields(kind, body)
-    try:
-        fields = json.loads(body) if body else {}
-    except ValueError:
-        fields = {}
-    return (fields if isinstance(fields, dict) else {}), b""
-
-
-def _form_fields(kind: str, body: bytes) -> tuple[Json, bytes]:
-    message = BytesParser(policy=HTTP).parsebytes(b"Content-Type: " + kind.encode("latin-1") + b"\r\n\r\n" + body)
-    fields: Json = {}
-    uploads: list[bytes] = []
-    for part in message.iter_parts():
-        content = cast("bytes", part.get_payload(decode=True))
-        name = part.get_param("name", header="content-disposition")
-        if part.get_filename() is not None:
-            uploads.append(content)
-        else:
-            fields[str(name).removesuffix("[]")] = content.decode("utf-8", "replace")
-    fields["uploads"] = len(uploads)
-    return fields, uploads[0] if uploads else b""
 
 
 def main(arguments: list[str] | None = None) -> None:
