@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from callfare.errors import InvalidAmount, InvalidTime, NotFound
 from callfare.ledger import holds
@@ -13,6 +14,7 @@ from callfare.ledger.keys import remember
 from callfare.ledger.receipts import GrantReceipt, RefundReceipt
 from callfare.ledger.rows import Grant
 from callfare.ledger.transfers import post
+from callfare.money import Credits
 
 if TYPE_CHECKING:
     from callfare.ledger.commands import GrantCredit, RefundGrant
@@ -121,25 +123,29 @@ def expire_lots(draft: Draft, account_id: int, now_us: int) -> None:
 def refund_grant(draft: Draft, command: RefundGrant, now_us: int) -> RefundReceipt:
     """Take a refunded amount out of its lot's unheld part; the rest becomes debt.
 
-    Raises NotFound when the key names no grant of the user, InvalidAmount above what was granted,
-    KeyConflict when the key was used by another request.
+    Raises NotFound when the key names no grant of the user that was paid for, InvalidAmount when the refunds of it
+    together exceed what was granted, KeyConflict when the key was used by another request.
     """
     user = draft.user(command.user)
     granted = draft.key(user.account_id, command.grant_key) if user else None
     if user is None or granted is None or granted.kind != "grant":
         raise NotFound(f"{command.user} has no grant under the key {command.grant_key!r}", param="grant_key")
     account_id = user.account_id
-    lot = msgspec.json.decode(granted.receipt, type=GrantReceipt)
-    if command.nanocredits > lot.nanocredits:
-        raise InvalidAmount("a refund cannot exceed what was granted", param="credits")
-    live = {grant.grant_id: grant for grant in draft.grants(account_id)}.get(lot.grant_id)
-    taken = min(command.nanocredits, live.unheld_nanocredits if live else 0)
+    lot = draft.grant(account_id, msgspec.json.decode(granted.receipt, type=GrantReceipt).grant_id)
+    if _HOUSE_OF[lot.source] != SALES:
+        raise NotFound(f"nothing was paid for the grant {command.grant_key!r}, so nothing of it can be refunded")
+    refunded = lot.refunded_nanocredits + command.nanocredits
+    if refunded > lot.amount_nanocredits:
+        left = Credits.of_units(lot.amount_nanocredits - lot.refunded_nanocredits)
+        raise InvalidAmount(f"{left} credits of the grant {command.grant_key!r} are left to refund", param="credits")
+    taken = min(command.nanocredits, lot.unheld_nanocredits)
     debt = command.nanocredits - taken
     legs: list[Leg] = [
         (CUSTOMER, lot.grant_id, -taken),
         (RECEIVABLE, None, -debt),
         (SALES, None, command.nanocredits),
     ]
+    draft.put(replace(lot, refunded_nanocredits=refunded))
     post(draft, account_id, "refund", legs, now_us=now_us, reference=command.grant_key)
     repay(draft, account_id, now_us)
     receipt = RefundReceipt(account_id=account_id, key=command.key, taken_nanocredits=taken, debt_nanocredits=debt)

@@ -21,6 +21,8 @@ from callfare.ledger.commands import (
     SettleJob,
     TouchRun,
 )
+from callfare.ledger.receipts import GrantReceipt
+from callfare.ledger.rows import Key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,6 +78,14 @@ def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]
             return (command.key,), (command.key, command.grant_key)
         case _:
             return (), ()
+
+
+def refunded_lot(command: RefundGrant, account_id: int, state: State) -> int | None:
+    """Return the number of the lot that a refund is about, used up or not, once the grant's key is loaded."""
+    row = state.rows.get(("keys", account_id, command.grant_key))
+    if not isinstance(row, Key) or row.kind != "grant":
+        return None
+    return msgspec.json.decode(row.receipt, type=GrantReceipt).grant_id
 
 
 def accounts_touched(commands: Sequence[Command], state: State, now_us: int) -> set[int]:

@@ -71,6 +71,7 @@ class Grant(Row, frozen=True, gc=False, array_like=True):
     reference: str | None
     created_at_us: int
     expires_at_us: int | None
+    refunded_nanocredits: int = 0
 
     @property
     def unheld_nanocredits(self) -> int:

@@ -17,10 +17,10 @@ from msgspec.structs import astuple
 from callfare.clock import SystemClock
 from callfare.errors import CallfareError
 from callfare.ledger import rollups, rules
-from callfare.ledger.commands import AdjustUsage, ExtendRun, SettleJob
+from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
 from callfare.ledger.decide import decide
 from callfare.ledger.jobs import hold_id
-from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, subject_of
+from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, refunded_lot, subject_of
 from callfare.ledger.rows import (
     TABLES,
     Account,
@@ -292,6 +292,10 @@ class _Loader:
                         self._put("event_named", (account_id, row.receipt), Event)
             if isinstance(command, AdjustUsage | SettleJob):
                 self._moved_runs(account_id, command)
+            elif isinstance(command, RefundGrant):
+                lot = refunded_lot(command, account_id, self.state)
+                if lot is not None:
+                    self._put("grant_numbered", (account_id, lot), Grant)
 
     def _moved_runs(self, account_id: int, command: AdjustUsage | SettleJob) -> None:
         if isinstance(command, AdjustUsage):

@@ -34,6 +34,7 @@ CREATE TABLE grants (
     reference TEXT,
     created_at_us INTEGER NOT NULL,
     expires_at_us INTEGER,
+    refunded_nanocredits INTEGER NOT NULL CHECK (refunded_nanocredits BETWEEN 0 AND amount_nanocredits),
     seal INTEGER NOT NULL,
     PRIMARY KEY (account_id, grant_id),
     CHECK (remaining_nanocredits BETWEEN 0 AND amount_nanocredits),

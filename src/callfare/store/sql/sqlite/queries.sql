@@ -32,15 +32,16 @@ ON CONFLICT (account_id) DO UPDATE SET
 -- Add a lot, or move what remains of it.
 INSERT INTO grants (
     account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
-    reference, created_at_us, expires_at_us, seal
+    reference, created_at_us, expires_at_us, refunded_nanocredits, seal
 )
 VALUES (
     :account_id, :grant_id, :source, :amount_nanocredits, :remaining_nanocredits, :held_nanocredits,
-    :paid_picousd, :reference, :created_at_us, :expires_at_us, :seal
+    :paid_picousd, :reference, :created_at_us, :expires_at_us, :refunded_nanocredits, :seal
 )
 ON CONFLICT (account_id, grant_id) DO UPDATE SET
     remaining_nanocredits = excluded.remaining_nanocredits,
     held_nanocredits = excluded.held_nanocredits,
+    refunded_nanocredits = excluded.refunded_nanocredits,
     seal = excluded.seal;
 
 -- name: put_runs
@@ -185,7 +186,7 @@ WHERE account_id = :account_id;
 -- Lots that still have credit.
 SELECT
     account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
-    reference, created_at_us, expires_at_us
+    reference, created_at_us, expires_at_us, refunded_nanocredits
 FROM grants
 WHERE account_id = :account_id AND remaining_nanocredits > 0;
 
@@ -359,7 +360,7 @@ ORDER BY position;
 -- One lot, used up or not.
 SELECT
     account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
-    reference, created_at_us, expires_at_us
+    reference, created_at_us, expires_at_us, refunded_nanocredits
 FROM grants
 WHERE account_id = :account_id AND grant_id = :grant_id;
 
@@ -425,7 +426,7 @@ SELECT count(*) FROM accounts;
 -- A page of the table with its seals, in key order, after a key.
 SELECT
     account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
-    reference, created_at_us, expires_at_us, seal
+    reference, created_at_us, expires_at_us, refunded_nanocredits, seal
 FROM grants
 WHERE (account_id, grant_id) > (:account_id, :grant_id)
 ORDER BY account_id, grant_id
@@ -435,7 +436,7 @@ LIMIT 1000;
 -- The first page of the table with its seals, in key order.
 SELECT
     account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
-    reference, created_at_us, expires_at_us, seal
+    reference, created_at_us, expires_at_us, refunded_nanocredits, seal
 FROM grants
 ORDER BY account_id, grant_id
 LIMIT 1000;
@@ -632,7 +633,9 @@ SELECT
     account_id, grain, start_us, workflow, provider, model, operation, calls, unpriced_calls, nanocredits,
     picousd, units, seal
 FROM rollups
-WHERE (account_id, grain, start_us, workflow, provider, model, operation) > (:account_id, :grain, :start_us, :workflow, :provider, :model, :operation)
+WHERE
+    (account_id, grain, start_us, workflow, provider, model, operation)
+    > (:account_id, :grain, :start_us, :workflow, :provider, :model, :operation)
 ORDER BY account_id, grain, start_us, workflow, provider, model, operation
 LIMIT 1000;
 
