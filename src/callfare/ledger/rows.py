@@ -266,7 +266,14 @@ TABLES: tuple[type[Row], ...] = (
     Rollup,
 )
 
+_LOWEST: dict[str, str | int] = {"int": -(2**63), "str": ""}
 _encode = msgspec.json.Encoder().encode
+
+
+def lowest_key(table: type[Row]) -> Pk:
+    """Return a primary key, without the table's name, that sorts before every row of a table."""
+    types = table.__annotations__
+    return tuple(_LOWEST[types[name]] for name in table.__struct_fields__[: table.pk_columns])
 
 
 def seal_of(row: Row) -> int:

@@ -36,6 +36,7 @@ from callfare.ledger.rows import (
     Run,
     Transfer,
     User,
+    lowest_key,
     seal_of,
 )
 from callfare.ledger.state import State
@@ -206,15 +207,15 @@ class SqliteStore:
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
+        key = after[1:] if after else lowest_key(table)
         while True:
             with self._reader() as connection:
-                name, key = ("scan", after[1:]) if after else ("first", ())
-                page = connection.execute(self._sql[f"{name}_{table.table}"], key).fetchall()
+                page = connection.execute(self._sql[f"scan_{table.table}"], key).fetchall()
             if not page:
                 return
             for *values, seal in page:
                 yield table(*values), cast("int", seal)
-            after = table(*page[-1][:-1]).pk
+            key = table(*page[-1][:-1]).pk[1:]
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""

@@ -389,14 +389,6 @@ WHERE user > :user
 ORDER BY user
 LIMIT 1000;
 
--- name: first_identities
--- The first page of the table with its seals, in key order.
-SELECT
-    user, account_id, email, stripe_customer_id, created_at_us, seal
-FROM identities
-ORDER BY user
-LIMIT 1000;
-
 -- name: count_identities
 -- How many rows the table has.
 SELECT count(*) FROM identities;
@@ -407,14 +399,6 @@ SELECT
     account_id, posted_nanocredits, held_nanocredits, debt_nanocredits, last_seq, opened_at_us, seal
 FROM accounts
 WHERE account_id > :account_id
-ORDER BY account_id
-LIMIT 1000;
-
--- name: first_accounts
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, posted_nanocredits, held_nanocredits, debt_nanocredits, last_seq, opened_at_us, seal
-FROM accounts
 ORDER BY account_id
 LIMIT 1000;
 
@@ -429,15 +413,6 @@ SELECT
     reference, created_at_us, expires_at_us, refunded_nanocredits, seal
 FROM grants
 WHERE (account_id, grant_id) > (:account_id, :grant_id)
-ORDER BY account_id, grant_id
-LIMIT 1000;
-
--- name: first_grants
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
-    reference, created_at_us, expires_at_us, refunded_nanocredits, seal
-FROM grants
 ORDER BY account_id, grant_id
 LIMIT 1000;
 
@@ -457,17 +432,6 @@ WHERE (account_id, run_id) > (:account_id, :run_id)
 ORDER BY account_id, run_id
 LIMIT 1000;
 
--- name: first_runs
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
-    debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
-    high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint,
-    seal
-FROM runs
-ORDER BY account_id, run_id
-LIMIT 1000;
-
 -- name: count_runs
 -- How many rows the table has.
 SELECT count(*) FROM runs;
@@ -478,14 +442,6 @@ SELECT
     account_id, hold_id, grant_id, amount_nanocredits, seal
 FROM holds
 WHERE (account_id, hold_id, grant_id) > (:account_id, :hold_id, :grant_id)
-ORDER BY account_id, hold_id, grant_id
-LIMIT 1000;
-
--- name: first_holds
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, hold_id, grant_id, amount_nanocredits, seal
-FROM holds
 ORDER BY account_id, hold_id, grant_id
 LIMIT 1000;
 
@@ -503,15 +459,6 @@ WHERE (account_id, job_id) > (:account_id, :job_id)
 ORDER BY account_id, job_id
 LIMIT 1000;
 
--- name: first_jobs
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us,
-    seal
-FROM jobs
-ORDER BY account_id, job_id
-LIMIT 1000;
-
 -- name: count_jobs
 -- How many rows the table has.
 SELECT count(*) FROM jobs;
@@ -525,14 +472,6 @@ WHERE (account_id, seq) > (:account_id, :seq)
 ORDER BY account_id, seq
 LIMIT 1000;
 
--- name: first_transfers
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, seq, kind, amount_nanocredits, entry_count, run_id, reference, at_us, seal
-FROM transfers
-ORDER BY account_id, seq
-LIMIT 1000;
-
 -- name: count_transfers
 -- How many rows the table has.
 SELECT count(*) FROM transfers;
@@ -543,14 +482,6 @@ SELECT
     account_id, seq, position, account_kind, grant_id, amount_nanocredits, seal
 FROM entries
 WHERE (account_id, seq, position) > (:account_id, :seq, :position)
-ORDER BY account_id, seq, position
-LIMIT 1000;
-
--- name: first_entries
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, seq, position, account_kind, grant_id, amount_nanocredits, seal
-FROM entries
 ORDER BY account_id, seq, position
 LIMIT 1000;
 
@@ -570,17 +501,6 @@ WHERE (account_id, key) > (:account_id, :key)
 ORDER BY account_id, key
 LIMIT 1000;
 
--- name: first_events
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, key, kind, corrects, run_id, workflow, call_number, step, provider, base_url, model, operation,
-    response_id, status, flags, reason, nanocredits, picousd, debt_nanocredits, charge_seq, edition, markup,
-    usage, counted, attributes, lines, metadata, raw_digest, at_us, recorded_at_us, fingerprint,
-    held_after_nanocredits, used_after_nanocredits, seal
-FROM events
-ORDER BY account_id, key
-LIMIT 1000;
-
 -- name: count_events
 -- How many rows the table has.
 SELECT count(*) FROM events;
@@ -591,14 +511,6 @@ SELECT
     account_id, key, recorded_at_us, raw, seal
 FROM raw_usage
 WHERE (account_id, key) > (:account_id, :key)
-ORDER BY account_id, key
-LIMIT 1000;
-
--- name: first_raw_usage
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, key, recorded_at_us, raw, seal
-FROM raw_usage
 ORDER BY account_id, key
 LIMIT 1000;
 
@@ -615,14 +527,6 @@ WHERE (account_id, key) > (:account_id, :key)
 ORDER BY account_id, key
 LIMIT 1000;
 
--- name: first_keys
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, key, kind, fingerprint, receipt, at_us, seal
-FROM keys
-ORDER BY account_id, key
-LIMIT 1000;
-
 -- name: count_keys
 -- How many rows the table has.
 SELECT count(*) FROM keys;
@@ -636,15 +540,6 @@ FROM rollups
 WHERE
     (account_id, grain, start_us, workflow, provider, model, operation)
     > (:account_id, :grain, :start_us, :workflow, :provider, :model, :operation)
-ORDER BY account_id, grain, start_us, workflow, provider, model, operation
-LIMIT 1000;
-
--- name: first_rollups
--- The first page of the table with its seals, in key order.
-SELECT
-    account_id, grain, start_us, workflow, provider, model, operation, calls, unpriced_calls, nanocredits,
-    picousd, units, seal
-FROM rollups
 ORDER BY account_id, grain, start_us, workflow, provider, model, operation
 LIMIT 1000;
 
