@@ -1,12 +1,35 @@
-"""The walk through a ledger: all tables side by side, one account at a time. Reads rows; writes and repairs nothing."""
+"""The walk through a ledger: all tables side by side, one account at a time. Reads rows; writes and repairs nothing.
+
+Memory is bounded by the aggregates of one account: its lots, runs, jobs and roll-ups, and a few marks for each of its
+transfers and events, which themselves are never kept.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from callfare.ledger.rows import TABLES, Row
-from callfare.ledger.verify.findings import Findings, Progress, Verification
+from callfare.ledger.rows import (
+    Account,
+    Entry,
+    Event,
+    Grant,
+    Hold,
+    Job,
+    Key,
+    RawUsage,
+    Rollup,
+    Row,
+    Run,
+    Transfer,
+    User,
+)
+from callfare.ledger.verify.answers import Answers
+from callfare.ledger.verify.calls import Calls, response_name
+from callfare.ledger.verify.findings import Findings, Progress, Stream, Verification
+from callfare.ledger.verify.holders import Holders, RunTally
+from callfare.ledger.verify.marks import Marks
+from callfare.ledger.verify.postings import Postings
 
 R = TypeVar("R", bound=Row)
 
@@ -14,16 +37,145 @@ R = TypeVar("R", bound=Row)
 class Scan(Protocol):
     """Yields all rows of a table with their seals, in the order of their primary key: `Store.scan`."""
 
-    def __call__(self, table: type[R], /) -> Iterator[tuple[R, int]]: ...
+    def __call__(self, table: type[R], /) -> Iterator[tuple[R, int]]:
+        """Yield the rows of a table."""
+        ...
 
 
 def verify(scan: Scan, *, progress: Progress | None = None) -> Verification:
     """Return everything that is wrong with a ledger, recomputed from its history; nothing is.
 
-    progress: called now and then with a table's name and how many of its rows have been read.
+    scan: must see the ledger as it stands at one instant. progress: called now and then with a table's name and how
+    many of its rows have been read.
     """
     findings = Findings(progress)
-    for table in TABLES:
-        for row, seal in scan(table):
-            findings.read(row, seal)
+    named = _identities(scan, findings)
+    walk = _Walk(scan, findings, named)
+    for account_id in walk.accounts():
+        walk.account(account_id)
     return findings.verification()
+
+
+def _identities(scan: Scan, findings: Findings) -> Marks:
+    """Return the accounts that users have; each must be there, and have one user only."""
+    opened, named = Marks(), Marks()
+    for account, _ in scan(Account):
+        opened.add(account.account_id)
+    opened.close()
+    for user, seal in scan(User):
+        findings.read(user, seal)
+        named.add(user.account_id)
+        if user.account_id not in opened:
+            findings.wrong(user, "account_id", f"there is no account {user.account_id}")
+    named.close()
+    repeated = named.repeated()
+    if repeated:
+        for user, _ in scan(User):
+            if user.account_id in repeated:
+                findings.wrong(user, "account_id", f"account {user.account_id} has another user too")
+    return named
+
+
+class _Walk:
+    """All tables that belong to accounts, side by side."""
+
+    def __init__(self, scan: Scan, findings: Findings, named: Marks) -> None:
+        self._scan = scan
+        self._findings = findings
+        self._named = named
+        self._accounts = Stream(scan(Account), findings)
+        self._grants = Stream(scan(Grant), findings)
+        self._runs = Stream(scan(Run), findings)
+        self._jobs = Stream(scan(Job), findings)
+        self._holds = Stream(scan(Hold), findings)
+        self._transfers = Stream(scan(Transfer), findings)
+        self._entries = Stream(scan(Entry), findings)
+        self._events = Stream(scan(Event), findings)
+        self._raws = Stream(scan(RawUsage), findings)
+        self._keys = Stream(scan(Key), findings)
+        self._rollups = Stream(scan(Rollup), findings)
+        self._streams: tuple[Stream[Any], ...] = (
+            self._accounts, self._grants, self._runs, self._jobs, self._holds, self._transfers, self._entries,
+            self._events, self._raws, self._keys, self._rollups,
+        )  # fmt: skip
+
+    def accounts(self) -> Iterator[int]:
+        """Yield every account that any table has rows of, in order."""
+        while True:
+            heads = [stream.head.account_id for stream in self._streams if stream.head is not None]
+            if not heads:
+                return
+            yield min(heads)
+
+    def account(self, account_id: int) -> None:
+        """Check everything that belongs to an account."""
+        findings = self._findings
+        rows = list(self._accounts.of(account_id))
+        if not rows:
+            findings.fault(Account, (account_id,), None, "other rows belong to it, and it is missing")
+        holders = Holders(account_id, findings)
+        holders.read(self._grants, self._runs, self._jobs, self._holds)
+        postings = Postings(account_id, findings)
+        postings.read(self._transfers, self._entries, holders)
+        for run_id, run in holders.ends():
+            column, message = _end_of(run_id, run, postings)
+            if message:
+                findings.fault(Run, (account_id, run_id), column, message)
+        calls = Calls(account_id, findings, holders, postings)
+        calls.read(self._events, self._raws)
+        forgotten = Answers(account_id, findings, holders, postings, calls).read(self._keys)
+        if forgotten:
+            self._name_forgotten(account_id, forgotten)
+        postings.close()
+        holders.close()
+        for row in rows:
+            self._totals(row, holders, postings)
+        calls.totals.compare(self._rollups)
+
+    def _totals(self, row: Account, holders: Holders, postings: Postings) -> None:
+        wrong = self._findings.wrong
+        self._findings.held += holders.held
+        if row.account_id not in self._named:
+            wrong(row, "account_id", "no user has it")
+        if not 0 <= row.held_nanocredits <= row.posted_nanocredits or row.debt_nanocredits < 0:
+            wrong(row, "held_nanocredits", "0 ≤ held ≤ posted and 0 ≤ debt does not hold")
+        for column, said, found, source in (
+            ("posted_nanocredits", row.posted_nanocredits, postings.posted, "entries of its credit"),
+            ("debt_nanocredits", row.debt_nanocredits, postings.owed, "entries of its receivable"),
+            ("held_nanocredits", row.held_nanocredits, holders.held, "holds"),
+            ("last_seq", row.last_seq, postings.count, "transfers, by their count,"),
+        ):
+            if said != found:
+                wrong(row, column, f"it is {said}, its {source} come to {found}")
+
+    def _name_forgotten(self, account_id: int, forgotten: set[int]) -> None:
+        """Read the events once more, for the names of the keys that are missing."""
+        for event, _ in self._scan(Event):
+            if event.account_id == account_id and event.response_id:
+                name = response_name(event)
+                if hash(name) in forgotten:
+                    self._findings.fault(Key, (account_id, name), None, f"event {event.key} answers it, it is missing")
+
+
+def _end_of(run_id: str, run: RunTally, postings: Postings) -> tuple[str, str]:
+    """Compare the end of a run with its transfer, and return the column that is wrong and why, empty when none is."""
+    if not run.is_waived:
+        if run.close_seq is None:
+            return "close_seq", f"{run.used} was captured, and no transfer is named" if run.used else ""
+        captured = postings.claim(run.close_seq, ("capture",), amount=run.used, run_id=run_id, reference=None)
+        return "close_seq", captured
+    if run.close_seq is None:
+        return "close_seq", f"{run.waived} was waived, and no transfer is named" if run.waived else ""
+    reason = postings.claim(run.close_seq, ("waive",), amount=None, run_id=run_id, reference=None)
+    at = postings.find(run.close_seq)
+    if reason or at is None:
+        return "close_seq", reason
+    used = postings.amount(at) - postings.receivable(at)
+    # What was drawn until the end is not captured; from then on nothing is drawn.
+    run.drawn += used
+    run.chain -= hash((run.end_calls, 0)) - hash((run.end_calls, used))
+    paid = run.waived - postings.amount(at)
+    if paid:
+        lot = postings.claim(run.close_seq + 1, ("waive",), amount=paid, run_id=None, reference=run_id)
+        return "receipt", f"{paid} of what was waived had been paid: {lot}" if lot else ""
+    return "", ""

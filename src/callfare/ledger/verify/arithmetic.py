@@ -1,0 +1,128 @@
+"""The arithmetic of a charge, done again from its stored lines: quantity × rate / per, and × markup for credits.
+
+Shares the one rounding with pricing and nothing else, so that a mistake there shows here. Whatever stands in a row may
+have been tampered with: text that is no number, or far too long a one, is wrong and never an error.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import TypeAlias
+
+import msgspec
+
+from callfare.errors import InvalidQuantity
+from callfare.money import CREDITS_PER_USD, NANOCREDITS_PER_CREDIT, PICOUSD_PER_USD, divide_half_even
+from callfare.usage.quantities import leaves
+
+Number: TypeAlias = int | Fraction
+Worth: TypeAlias = tuple[int, int]
+
+_NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:E[+-]?[0-9]{1,2}|/[0-9]{1,40})?", re.ASCII)
+_WHOLE_DIGITS_MAX = 30
+
+
+class Wrong(Exception):
+    """What is wrong with a stored charge."""
+
+
+class _StoredLine(msgspec.Struct, frozen=True, gc=False):
+    meter: str
+    quantity: str | int
+    rate: str | int | None
+    per: str | int
+    rate_meter: str
+    attributes: dict[str, str]
+    picousd: str | int
+    nanocredits: str | int
+    billed: bool
+
+
+_lines = msgspec.json.Decoder(list[_StoredLine]).decode
+_usage = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def number(text: str | int) -> Number:
+    """Return a stored number: whole, decimal or a fraction.
+
+    Raises Wrong for anything else.
+    """
+    if isinstance(text, int):
+        return text
+    if text.isdigit() and text.isascii() and len(text) <= _WHOLE_DIGITS_MAX:
+        return int(text)
+    return _rational(text)
+
+
+@lru_cache(maxsize=4096)
+def _rational(text: str) -> Number:
+    if not _NUMBER.fullmatch(text):
+        raise Wrong(f"{text[:40]!r} is no number")
+    try:
+        rational = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise Wrong(f"{text[:40]!r} is no number") from None
+    return rational.numerator if rational.denominator == 1 else rational
+
+
+def quantities(text: str) -> dict[str, Number]:
+    """Return stored usage, meter → quantity.
+
+    Raises Wrong when it is not such JSON.
+    """
+    try:
+        return {meter: number(quantity) for meter, quantity in _usage(text).items()}
+    except msgspec.MsgspecError:
+        raise Wrong("it is not JSON of meters and quantities") from None
+
+
+@lru_cache(maxsize=4096)
+def _worth(rate: str | int, per: str | int, markup: str) -> tuple[Worth, Worth]:
+    """Return what one of a meter is worth in picodollars and in nanocredits, as numerators and denominators."""
+    whole = number(per)
+    if not isinstance(whole, int) or whole <= 0:
+        raise Wrong(f"per is {per}")
+    usd = Fraction(number(rate)) / whole
+    cost, credit = usd * PICOUSD_PER_USD, usd * CREDITS_PER_USD * NANOCREDITS_PER_CREDIT * Fraction(number(markup))
+    return (cost.numerator, cost.denominator), (credit.numerator, credit.denominator)
+
+
+def _times(quantity: Number, worth: Worth) -> int:
+    numerator, denominator = quantity.numerator * worth[0], quantity.denominator * worth[1]
+    return numerator if denominator == 1 else divide_half_even(numerator, denominator)
+
+
+def rated(text: str, usage: dict[str, Number], markup: str) -> tuple[int, int]:
+    """Return what stored lines come to, in picodollars and nanocredits, each line computed again.
+
+    usage: as reported; each line must be one of its disjoint leaves.
+
+    Raises Wrong naming the first line that is not what it says.
+    """
+    try:
+        lines = _lines(text)
+    except msgspec.MsgspecError:
+        raise Wrong("they are not JSON of charge lines") from None
+    if not lines:
+        return 0, 0
+    try:
+        disjoint = leaves(usage)
+    except InvalidQuantity as error:
+        raise Wrong(error.message) from None
+    picousd = nanocredits = 0
+    for line in lines:
+        quantity = number(line.quantity)
+        if disjoint.get(line.meter) != quantity:
+            raise Wrong(f"{line.meter} is {line.quantity}, the usage says {disjoint.get(line.meter)}")
+        said = number(line.picousd), number(line.nanocredits)
+        found = (0, 0)
+        if line.billed and line.rate is not None:
+            cost, credit = _worth(line.rate, line.per, markup)
+            found = _times(quantity, cost), _times(quantity, credit)
+        if said != found:
+            raise Wrong(f"{line.meter} comes to {found[0]} picodollars and {found[1]} nanocredits, not {said}")
+        picousd += found[0]
+        nanocredits += found[1]
+    return picousd, nanocredits

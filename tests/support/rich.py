@@ -1,0 +1,142 @@
+"""A ledger with something of everything in it: lots of each source, runs of each end, jobs, debts and corrections."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.support.books import Books
+from tests.support.commands import (
+    HOUR_S,
+    START,
+    adjust,
+    close,
+    expire,
+    extend,
+    grant,
+    heard,
+    open_run,
+    pend,
+    record,
+    refund,
+    settle,
+    step,
+    touch,
+)
+
+MORE_TOKENS = '{"input_tokens":"1000","output_tokens":"700"}'
+RAW = '{"prompt_tokens":1000,"completion_tokens":200}'
+
+
+def write_rich_ledger(books: Books) -> None:
+    """Fill an empty ledger by commands alone. Three users; the clock ends a day later."""
+    _lots(books)
+    _runs(books)
+    _jobs(books)
+    _debts(books)
+    books.advance(hours=20)
+    books.do_all(expire("alice"), expire("bob"))
+    _still_open(books)
+
+
+def _lots(books: Books) -> None:
+    books.do_all(
+        grant("alice", 500, key="purchase", paid_picousd=5_000_000_000_000),
+        grant("alice", 60, key="promo", source="promo", expires_at=START + timedelta(hours=3)),
+        grant("alice", 80, key="plan", source="plan", expires_at=START + timedelta(hours=20)),
+        grant("alice", 7, key="gift", source="adjustment"),
+        refund("20.5", grant_key="purchase"),
+        grant("bob", 30, key="purchase", paid_picousd=300_000_000_000),
+    )
+
+
+def _runs(books: Books) -> None:
+    books.do_all(
+        open_run("done", hold=50, workflow="story"),
+        record("1.5", run_id="done", key="first", raw=RAW, metadata='{"beat":1}'),
+        heard("2.25", "resp_1", run_id="done", raw=RAW),
+        heard("2.75", "resp_1", run_id="done", usage=MORE_TOKENS),
+        step(3, "plan", "resp_2", run_id="done"),
+        step(4, "plan", "resp_3", run_id="done"),
+        record(9, run_id="done", key="guessed", is_estimated=True),
+        adjust("8.125", key="guessed", usage=MORE_TOKENS, raw=RAW),
+        record(run_id="done", key="unknown", is_unpriced=True),
+        extend("done", 5, key="extend-done"),
+        touch("done"),
+        record(60, run_id="done", key="large"),
+    )
+    books.advance(seconds=90)
+    books.do_all(
+        close("done", key="close-1"),
+        close("done", key="close-2"),
+        adjust(2, key="unknown", kind="reprice"),
+        adjust("0.5", key="first", usage=MORE_TOKENS),
+        record(3, run_id="done", key="late"),
+        open_run("waived", hold=10, on_failure="waive"),
+        record(8, run_id="waived", key="waived-1"),
+        record(12, run_id="waived", key="waived-2"),
+        close("waived", "failed"),
+        record(4, run_id="waived", key="waived-late"),
+        adjust(6, key="waived-1", usage=MORE_TOKENS),
+        open_run("cancelled", hold=10),
+        close("cancelled", "cancelled", key="close-cancelled"),
+        open_run("left", hold=25, ttl_s=600),
+        record(11, run_id="left", key="left-1"),
+    )
+    books.advance(hours=1)
+    books.do(expire("alice"))
+
+
+def _jobs(books: Books) -> None:
+    books.do_all(
+        open_run("video", hold=30, workflow="video"),
+        record("1.75", run_id="video", key="script"),
+        pend(20, job_id="video-done", run_id="video"),
+        pend(12, job_id="video-failed", run_id="video"),
+        pend(6, job_id="video-lost", user="alice", ttl_s=HOUR_S),
+        pend(7, job_id="video-found", user="alice", ttl_s=HOUR_S),
+        pend(5, job_id="video-broken", user="alice", ttl_s=HOUR_S),
+        settle("video-done"),
+        settle("video-failed", "failed"),
+        close("video"),
+    )
+    books.advance(hours=2)
+    books.do_all(
+        expire("alice"),
+        settle("video-found", charge=record("6.5", key="video-found", user="alice")),
+        settle("video-broken", "failed"),
+    )
+
+
+def _debts(books: Books) -> None:
+    books.do_all(
+        open_run("over", "bob", hold=10),
+        record(45, run_id="over", key="over-1", raw=RAW),
+        record(2, run_id="over", key="over-2"),
+        close("over"),
+        record(3, user="bob", key="direct", response_id="resp_9", response_key="response:openai::resp_9"),
+        adjust(1, key="direct", user="bob", usage=MORE_TOKENS),
+        refund(30, user="bob", grant_key="purchase"),
+        grant("bob", 25, key="second"),
+        open_run("never-paid", "carol", hold=0, on_failure="waive"),
+        record(9, run_id="never-paid", key="unpaid"),
+        close("never-paid", "failed"),
+        record("2.5", user="carol", key="owed"),
+        open_run("given-back", hold=5, on_failure="waive"),
+        record(6, run_id="given-back", key="back-1"),
+        adjust(2, key="back-1", usage=MORE_TOKENS),
+        record("1.25", run_id="given-back", key="back-2"),
+        close("given-back", "failed"),
+    )
+
+
+def _still_open(books: Books) -> None:
+    books.do_all(
+        open_run("open", hold=40, workflow="carousel"),
+        step("4.5", "plan", "resp_20", run_id="open", raw=RAW, metadata='{"slide":1}'),
+        record("2.125", run_id="open", key="open-2"),
+        extend("open", 15, key="extend-open"),
+        record(is_unpriced=True, run_id="open", key="open-3"),
+        pend(9, job_id="video-pending", run_id="open"),
+        pend(4, job_id="video-alone", user="alice"),
+        record(1, user="alice", key="direct-1"),
+    )
