@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,12 @@ class Committer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._is_closed = False
+        self._start_afresh()
+        _COMMITTERS.add(self)
+
+    def restart(self) -> None:
+        """Begin again in a forked child: what waits belongs to the parent, and so does the thread."""
         self._start_afresh()
 
     def _start_afresh(self) -> None:
@@ -96,7 +103,6 @@ class Committer:
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._ticks: dict[asyncio.AbstractEventLoop, _Tick] = {}
-        self._is_closed = False
 
     def _after_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -211,6 +217,18 @@ class Committer:
         if thread is not None and thread is not threading.current_thread():
             self._work.release()
             thread.join()
+
+
+_COMMITTERS: weakref.WeakSet[Committer] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for committer in list(_COMMITTERS):
+        committer.restart()
+
+
+# Before any thread of the child can hand a command over; the check in `_after_fork` is for forks in C.
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _result(answer: Answer | None) -> Receipt:

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 import apsw
 from msgspec.structs import astuple
 
 from callfare.clock import SystemClock
-from callfare.errors import CallfareError
-from callfare.ledger import rollups, rules
+from callfare.errors import CallfareError, Misconfigured
+from callfare.ledger import rollups
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
-from callfare.ledger.decide import decide
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, refunded_lot, subject_of
 from callfare.ledger.rows import (
@@ -41,8 +41,9 @@ from callfare.ledger.rows import (
 )
 from callfare.ledger.state import State
 from callfare.store import protocol as ask
+from callfare.store.batch import decide_all
 from callfare.store.protocol import Snapshot, StoreFacts
-from callfare.store.sqlite_file import SqliteFile, fault_of, keep_inherited
+from callfare.store.sqlite_file import SqliteFile, fault_of
 from callfare.store.statements import load_migrations, load_statements
 
 if TYPE_CHECKING:
@@ -84,36 +85,69 @@ class SqliteStore:
         self._sql = load_statements("sqlite")
         self._start_afresh()
 
+        _STORES.add(self)
+
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
         self._gate = threading.Lock()
+        self._door = threading.Condition()
         self._writer: apsw.Connection | None = None
         self._readers: list[apsw.Connection] = []
+        self._reading = 0
 
-    def _after_fork(self) -> None:
-        if os.getpid() != self._pid:
-            keep_inherited(self._writer, *self._readers)
-            self._start_afresh()
+    # Forking. SQLite remembers per process which locks it has on a file. A child that inherits this believes it has
+    # the locks of its parent, and a third process may drop the log under it. So nothing is open while a process forks.
+
+    def pause(self) -> None:
+        """Wait until nobody writes or reads, close all connections, and let nobody begin until `resume`."""
+        self._gate.acquire()
+        self._door.acquire()
+        while self._reading:
+            self._door.wait()
+        with suppress(apsw.Error):
+            self._close_connections()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._door.release()
+        self._gate.release()
+
+    def restart(self) -> None:
+        """Go on in a child, where the threads that held the locks are not."""
+        self._start_afresh()
+
+    def _check_process(self) -> None:
+        if os.getpid() == self._pid:
+            return
+        if self._writer is not None or self._readers or self._reading:
+            raise Misconfigured(
+                "this process was forked while the ledger was open, in a way that Python could not tell of; "
+                "fork with os.fork or multiprocessing, or close the ledger before"
+            )
+        self._start_afresh()
 
     def create(self) -> bool:
         """Make the file and its schema where they are missing; return whether the ledger is new."""
-        self._after_fork()
+        self._check_process()
         return self._writer is None and self.file.create()
 
     def close(self) -> None:
         """Close all connections. The store opens them again when it is used again."""
-        self._after_fork()
-        with self._gate:
-            for connection in (self._writer, *self._readers):
-                if connection is not None:
-                    connection.close()
-            self._writer, self._readers = None, []
+        self._check_process()
+        with self._gate, self._door:
+            self._close_connections()
+
+    def _close_connections(self) -> None:
+        for connection in (self._writer, *self._readers):
+            if connection is not None:
+                connection.close()
+        self._writer, self._readers = None, []
 
     # Writing
 
     def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
         """Decide commands one after another in one transaction, and return an answer for each."""
-        self._after_fork()
+        self._check_process()
         with self._gate:
             if self._writer is None:
                 self._writer = self.file.connect()
@@ -130,21 +164,10 @@ class SqliteStore:
         connection.execute("BEGIN IMMEDIATE")
         now_us = self._clock.now_us()
         state = _Loader(connection, self._sql, now_us).load(commands)
-        answers: list[Receipt | CallfareError] = []
-        changed: dict[Pk, Row] = {}
-        for command in commands:
-            try:
-                outcome = decide(state, command, now_us)
-            except CallfareError as refusal:
-                answers.append(refusal)
-                continue
-            state.merge(outcome.changes)
-            changed.update((row.pk, row) for row in outcome.changes)
-            answers.append(outcome.receipt)
+        answers, changed = decide_all(state, commands, now_us)
         if not changed:
             connection.execute("ROLLBACK")
             return answers
-        rules.check(state, changed.values())
         self._write(connection, changed.values())
         connection.execute("COMMIT")
         return answers
@@ -170,18 +193,23 @@ class SqliteStore:
 
     @contextmanager
     def _reader(self) -> Iterator[apsw.Connection]:
-        self._after_fork()
+        self._check_process()
+        with self._door:
+            self._reading += 1
+            connection = self._readers.pop() if self._readers else None
         try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = self.file.connect()
-        try:
+            if connection is None:
+                connection = self.file.connect()
             self.file.check_same()
             yield connection
         except apsw.Error as error:
             raise fault_of(error, self.file.path) from error
         finally:
-            self._readers.append(connection)
+            with self._door:
+                self._reading -= 1
+                if connection is not None:
+                    self._readers.append(connection)
+                self._door.notify_all()
 
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""
@@ -228,6 +256,39 @@ class SqliteStore:
                 rows=rows,
                 notes=(f"newest schema known: {load_migrations('sqlite')[-1].number}",),
             )
+
+
+_STORES: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+
+
+class _Paused(threading.local):
+    """The stores that the thread which forks has paused."""
+
+    def __init__(self) -> None:
+        self.stores: list[SqliteStore] = []
+
+
+_PAUSED = _Paused()
+
+
+def _before_fork() -> None:
+    # In one order everywhere, so that two threads that fork can never wait for each other.
+    for store in sorted(_STORES, key=id):
+        store.pause()
+        _PAUSED.stores.append(store)
+
+
+def _after_fork_in_parent() -> None:
+    while _PAUSED.stores:
+        _PAUSED.stores.pop().resume()
+
+
+def _after_fork_in_child() -> None:
+    while _PAUSED.stores:
+        _PAUSED.stores.pop().restart()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _rows(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import apsw
 
@@ -21,8 +20,6 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )
 _BUSY_TIMEOUT_MS = 5000
 _PAGES_PER_CHECKPOINT = 4000
-# Connections inherited over a fork. Closing them here could drop the parent's log; they are kept, unused.
-_INHERITED: list[Any] = []
 
 
 def fault_of(error: apsw.Error, path: Path) -> Exception:
@@ -147,11 +144,6 @@ def migrate(connection: apsw.Connection) -> int:
 def _refuse_foreign(connection: apsw.Connection, version: int) -> None:
     if not version and connection.pragma("schema_version"):
         raise Misconfigured(f"{connection.filename} is a database of another program")
-
-
-def keep_inherited(*connections: object) -> None:
-    """Set connections aside that were opened before a fork."""
-    _INHERITED.extend(connections)
 
 
 def _file_system_of(folder: Path) -> str:
