@@ -11,6 +11,7 @@ from callfare.errors import InvalidTime
 US_PER_S = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLIEST_US = 946_684_800 * US_PER_S
+_LATEST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _FUTURE_US_MAX = 300 * US_PER_S
 
 
@@ -55,9 +56,12 @@ def instant_of(moment: datetime, what: str) -> int:
     try:
         if moment.tzinfo is None or moment.utcoffset() is None:
             raise InvalidTime(f"{what} has no time zone; use datetime.now(UTC) or attach one", param=what)
-        return (moment - _EPOCH) // timedelta(microseconds=1)
-    except (OverflowError, ValueError) as error:
+        instant_us = (moment - _EPOCH) // timedelta(microseconds=1)
+        if instant_us > _LATEST_US:
+            raise InvalidTime(f"{what} lies beyond the year 9999 in UTC", param=what)
+    except (OverflowError, ValueError, TypeError, NotImplementedError) as error:
         raise InvalidTime(f"{what} cannot be placed in UTC", param=what) from error
+    return instant_us
 
 
 def event_instant(moment: datetime, now_us: int, what: str = "at") -> int:

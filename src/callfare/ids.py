@@ -49,7 +49,8 @@ def parse_charge_id(text: str) -> tuple[int, str] | None:
     account, _, key = rest.partition("_")
     if prefix != "chg" or len(account) != _ACCOUNT_CHARACTERS or not key or set(account) - set(_ALPHABET):
         return None
-    return from_base32(account), key
+    account_id = from_base32(account)
+    return (account_id, key) if account_id < 2**63 else None
 
 
 def transfer_id(account_id: int, seq: int) -> str:

@@ -21,7 +21,7 @@ from callfare.answers import (
     Transaction,
     UsageReport,
 )
-from callfare.checks import check_text, check_user, check_whole
+from callfare.checks import check_text, check_user, check_whole, clean_text
 from callfare.clock import Clock, event_instant
 from callfare.engine import shapes
 from callfare.engine.usage_report import usage_report, window_of
@@ -43,7 +43,7 @@ R = TypeVar("R", bound=Row)
 PAGE_MAX = 200
 _LATEST_US = 2**62
 _PAST_RUNS_MAX = 200
-_CHARGE_ID_LENGTH_MAX = 1200
+_CHARGE_ID_LENGTH_MAX = 8192
 
 
 class Reports:
@@ -303,8 +303,10 @@ def _cursor(text: str | None, start: tuple[int, str]) -> tuple[int, str]:
         return start
     try:
         number, name = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, TypeError):
-        number, name = None, None
-    if type(number) is not int or not isinstance(name, str) or not -1 <= number <= _LATEST_US:
+        # A cursor is written in one way only; what reads the same and is written otherwise is not ours.
+        is_ours = type(number) is int and -1 <= number <= _LATEST_US and _cursor_text(number, name) == text
+    except (ValueError, TypeError, RecursionError):
+        is_ours, name = False, None
+    if not is_ours or not isinstance(name, str) or clean_text(name, len(name)) != name:
         raise InvalidInput("cursor is not one that an earlier page gave", param="cursor")
     return number, name
