@@ -90,7 +90,8 @@ def ended_run(receipt: receipts.CloseReceipt, key: str | None) -> RunReceipt:
 
 def charge(receipt: receipts.ChargeReceipt, model: str) -> Charge:
     """Return a recorded call as its reporter sees it."""
-    left = receipt.held_after_nanocredits - receipt.used_after_nanocredits
+    # A run that has ended holds nothing, and keeps what it used.
+    left = max(0, receipt.held_after_nanocredits - receipt.used_after_nanocredits)
     return Charge(
         id=charge_id(receipt.account_id, receipt.key),
         key=shown_key(receipt.key),
