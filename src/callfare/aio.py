@@ -5,7 +5,6 @@ Writes wait on the same committer as everyone else's; reads run in a thread, so 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -35,7 +34,7 @@ from callfare.engine import shapes
 from callfare.engine.requests import Amount
 from callfare.errors import CallfareError, RunClosed
 from callfare.facade import Facade, Outcome, Period, Source
-from callfare.handle import RunHandle, call_of, outcome_of
+from callfare.handle import RunHandle, call_of, outcome_of, run_named
 from callfare.ledger.commands import TouchRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
@@ -230,9 +229,9 @@ class AsyncCallfare(Facade):
 
         Raises RunNotFound.
         """
-        run_id = run.id if isinstance(run, RunHandle) else run
+        run_id, owner = run_named(run, user)
         reports = self._engine.reports
-        return await self._engine.read_async(lambda: reports.calls(run_id, user, limit, cursor))
+        return await self._engine.read_async(lambda: reports.calls(run_id, owner, limit, cursor))
 
     async def transactions(self, user: str, limit: int = 50, cursor: str | None = None) -> Page[Transaction]:
         """Return a page of the transfers of a user's credit, newest first; `limit` is at most 200."""
@@ -249,7 +248,9 @@ class AsyncCallfare(Facade):
         Raises ChargeNotFound.
         """
         reports = self._engine.reports
-        return await self._engine.read_async(lambda: reports.explain(charge if isinstance(charge, str) else charge.id))
+        return await self._engine.read_async(
+            lambda: reports.explain(charge.id if isinstance(charge, Charge | Call) else charge)
+        )
 
     async def reprice(self) -> Repriced:
         """Rate every unpriced call again under the present books, and charge those that have a price now."""
@@ -319,8 +320,14 @@ class AsyncRun(RunHandle):
             key=key,
             provider=provider,
         )
-        command = self._engine.requests.usage(self._subject(), self._numbered(call))
-        return self._take_charge(await self._engine.commit_async(command, ChargeReceipt), model)
+        numbered = self._numbered(call)
+        try:
+            command = self._engine.requests.usage(self._subject(), numbered)
+            receipt = await self._engine.commit_async(command, ChargeReceipt)
+        except CallfareError:
+            self._unnumber(numbered)
+            raise
+        return self._take_charge(receipt, model)
 
     async def extend(self, credits: Amount, *, key: str | None = None) -> HoldReceipt:
         """Reserve more credit for the run.
@@ -359,12 +366,7 @@ class AsyncRun(RunHandle):
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave()
-        command = self._engine.requests.close(
-            self.id,
-            self._opened().account_id,
-            outcome_of(error_type, (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)),
-            None,
-        )
+        command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
         try:
             await self._engine.commit_async(command, CloseReceipt)
         except RunClosed:

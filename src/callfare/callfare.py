@@ -31,7 +31,7 @@ from callfare.engine import shapes
 from callfare.engine.requests import Amount
 from callfare.errors import CallfareError, RunClosed
 from callfare.facade import Facade, Outcome, Period, Source
-from callfare.handle import RunHandle, call_of, outcome_of
+from callfare.handle import RunHandle, call_of, outcome_of, run_named
 from callfare.ledger.commands import TouchRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
@@ -221,8 +221,8 @@ class Callfare(Facade):
 
         Raises RunNotFound.
         """
-        run_id = run.id if isinstance(run, RunHandle) else run
-        return self._engine.reports.calls(run_id, user, limit, cursor)
+        run_id, owner = run_named(run, user)
+        return self._engine.reports.calls(run_id, owner, limit, cursor)
 
     def transactions(self, user: str, limit: int = 50, cursor: str | None = None) -> Page[Transaction]:
         """Return a page of the transfers of a user's credit, newest first; `limit` is at most 200."""
@@ -237,7 +237,7 @@ class Callfare(Facade):
 
         Raises ChargeNotFound.
         """
-        return self._engine.reports.explain(charge if isinstance(charge, str) else charge.id)
+        return self._engine.reports.explain(charge.id if isinstance(charge, Charge | Call) else charge)
 
     def reprice(self) -> Repriced:
         """Rate every unpriced call again under the present books, and charge those that have a price now."""
@@ -307,8 +307,14 @@ class Run(RunHandle):
             key=key,
             provider=provider,
         )
-        command = self._engine.requests.usage(self._subject(), self._numbered(call))
-        return self._take_charge(self._engine.commit(command, ChargeReceipt), model)
+        numbered = self._numbered(call)
+        try:
+            command = self._engine.requests.usage(self._subject(), numbered)
+            receipt = self._engine.commit(command, ChargeReceipt)
+        except CallfareError:
+            self._unnumber(numbered)
+            raise
+        return self._take_charge(receipt, model)
 
     def extend(self, credits: Amount, *, key: str | None = None) -> HoldReceipt:
         """Reserve more credit for the run.
@@ -347,9 +353,7 @@ class Run(RunHandle):
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._leave()
-        command = self._engine.requests.close(
-            self.id, self._opened().account_id, outcome_of(error_type, (KeyboardInterrupt, GeneratorExit)), None
-        )
+        command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
         try:
             self._engine.commit(command, CloseReceipt)
         except RunClosed:

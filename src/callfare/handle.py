@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Token
@@ -10,15 +11,18 @@ from datetime import datetime
 from typing import Any
 
 from callfare.answers import Charge
-from callfare.context import current_run, current_step
+from callfare.context import current_run, current_step, current_user
 from callfare.engine import shapes
 from callfare.engine.engine import Engine
-from callfare.engine.requests import Call, Subject
+from callfare.engine.requests import Call, Subject, check_step
 from callfare.errors import RunNotFound
 from callfare.ledger.commands import OpenRun
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, OpenReceipt
 from callfare.local_run import LocalRun
 from callfare.money import Credits
+
+# A block of either façade may be left by any of them: sync code runs under event loops too.
+_CANCELLATIONS = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
 
 
 class RunHandle:
@@ -28,7 +32,7 @@ class RunHandle:
         self._engine = engine
         self._command = command
         self._local: LocalRun | None = None
-        self._token: Token[LocalRun | None] | None = None
+        self._tokens: list[tuple[Token[LocalRun | None], Token[str | None]]] = []
 
     @property
     def id(self) -> str:
@@ -52,8 +56,11 @@ class RunHandle:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Name the calls made inside, so that a retried step charges once."""
-        token = current_step.set(name)
+        """Name the calls made inside, so that a retried step charges once.
+
+        Raises InvalidInput.
+        """
+        token = current_step.set(check_step(name))
         try:
             yield
         finally:
@@ -62,11 +69,12 @@ class RunHandle:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this the run of all wrapped calls made inside, without opening or closing it."""
-        token = current_run.set(self._opened())
+        run_token, user_token = current_run.set(self._opened()), current_user.set(self.user)
         try:
             yield
         finally:
-            current_run.reset(token)
+            current_user.reset(user_token)
+            current_run.reset(run_token)
 
     def _opened(self) -> LocalRun:
         if self._local is None:
@@ -74,6 +82,10 @@ class RunHandle:
         return self._local
 
     def _take_open(self, receipt: OpenReceipt) -> None:
+        if self._local is not None:
+            # Opened again: the numbers of its steps and its calls in flight go on.
+            self._local.learn(held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits)
+            return
         self._local = LocalRun(
             store=self._engine.store,
             account_id=receipt.account_id,
@@ -102,16 +114,22 @@ class RunHandle:
         step = call.step if call.step is not None else current_step.get()
         if step is None or call.key is not None:
             return call
-        return replace(call, step=step, ordinal=self._opened().next_ordinal(step))
+        return replace(call, step=check_step(step), ordinal=self._opened().next_ordinal(step))
+
+    def _unnumber(self, call: Call) -> None:
+        """Give the number of a call back that was not recorded, so that its repeat has the same key."""
+        if call.step is not None and call.key is None:
+            self._opened().return_ordinal(call.step, call.ordinal)
 
     def _enter(self) -> None:
-        self._token = current_run.set(self._opened())
+        self._tokens.append((current_run.set(self._opened()), current_user.set(self.user)))
 
     def _leave(self) -> None:
-        if self._token is not None:
-            token, self._token = self._token, None
+        if self._tokens:
+            run_token, user_token = self._tokens.pop()
             try:
-                current_run.reset(token)
+                current_user.reset(user_token)
+                current_run.reset(run_token)
             except ValueError:
                 # Closed from another task than it was opened in: there the run was never in force.
                 return
@@ -134,19 +152,24 @@ def call_of(
     return Call(
         model=model,
         usage=usage,
-        operation=operation or "",
+        operation="" if operation is None else operation,
         attributes=attributes,
         step=step,
         response_id=response_id,
         metadata=metadata,
         at=at,
         key=key,
-        provider=provider or "",
+        provider="" if provider is None else provider,
     )
 
 
-def outcome_of(error_type: type[BaseException] | None, cancellations: tuple[type[BaseException], ...]) -> str:
+def run_named(run: str | RunHandle, user: str | None) -> tuple[str, str | None]:
+    """Return a run's id and whose it is; a handle knows its user."""
+    return (run.id, user or run.user) if isinstance(run, RunHandle) else (run, user)
+
+
+def outcome_of(error_type: type[BaseException] | None) -> str:
     """Return how a run ends whose block was left by an error of this type, or by none."""
     if error_type is None:
         return "completed"
-    return "cancelled" if issubclass(error_type, cancellations) else "failed"
+    return "cancelled" if issubclass(error_type, _CANCELLATIONS) else "failed"

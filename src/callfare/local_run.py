@@ -6,8 +6,9 @@ saves asking it before every call.
 
 from __future__ import annotations
 
+import heapq
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 
 
 class LocalRun:
@@ -33,6 +34,7 @@ class LocalRun:
         self._used = used_nanocredits
         self._in_flight = 0
         self._steps: Counter[str] = Counter()
+        self._unused: defaultdict[str, list[int]] = defaultdict(list)
         self._gate = threading.Lock()
 
     @property
@@ -63,5 +65,12 @@ class LocalRun:
     def next_ordinal(self, step: str) -> int:
         """Return the number of the next call of a step in this process, from 1."""
         with self._gate:
+            if self._unused[step]:
+                return heapq.heappop(self._unused[step])
             self._steps[step] += 1
             return self._steps[step]
+
+    def return_ordinal(self, step: str, ordinal: int) -> None:
+        """Take the number of a call back that was not made or not recorded; the next call of the step has it."""
+        with self._gate:
+            heapq.heappush(self._unused[step], ordinal)

@@ -11,7 +11,7 @@ from callfare.capture.base import Intent
 from callfare.checks import clean_text
 from callfare.context import current_run, current_step, current_user
 from callfare.engine.engine import Engine
-from callfare.engine.requests import Call, Subject
+from callfare.engine.requests import Call, Subject, made_key, response_key_of
 from callfare.errors import CallfareError, InsufficientCredit, NotFound, UnpricedModel
 from callfare.ids import new_id
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -40,6 +40,7 @@ class Ticket:
         self._ordinal = run.next_ordinal(self._step) if run and self._step is not None else 1
         self._attempt = new_id("try") if self._step is not None else ""
         self._estimate: ChargeReceipt | None = None
+        self._is_over = False
 
     def settle(self, reading: Reading, *, estimated: bool = False) -> None:
         """Record and charge what the call used. A second settle, after an estimate, corrects it. Never raises."""
@@ -49,6 +50,7 @@ class Ticket:
         except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
+            self._is_over = True
             self.release()
 
     async def settle_async(self, reading: Reading, *, estimated: bool = False) -> None:
@@ -59,6 +61,7 @@ class Ticket:
         except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
+            self._is_over = True
             self.release()
 
     def pend(self, job_id: str, reading: Reading) -> None:
@@ -68,6 +71,7 @@ class Ticket:
         except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
+            self._is_over = True
             self.release()
 
     async def pend_async(self, job_id: str, reading: Reading) -> None:
@@ -77,6 +81,7 @@ class Ticket:
         except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
+            self._is_over = True
             self.release()
 
     def release(self) -> None:
@@ -84,6 +89,9 @@ class Ticket:
         if self._run is not None:
             self._run.end(self._reserved)
             self._reserved = 0
+            if self._step is not None and not self._is_over:
+                self._is_over = True
+                self._run.return_ordinal(self._step, self._ordinal)
 
     def _command(self, reading: Reading, *, estimated: bool) -> RecordUsage | AdjustUsage:
         call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
@@ -157,10 +165,11 @@ class Metering:
         run = current_run.get()
         if run is not None and run.store is not self.engine.store:
             run = None
-        user = user or current_user.get()
-        if run is not None and user in {None, run.user}:
+        # What was entered last decides: a run names its user too. The client's own user is for where nothing else does.
+        named = current_user.get()
+        if run is not None and named in {None, run.user}:
             return Subject(account_id=run.account_id, run_id=run.run_id), run
-        return self.engine.subject_of(user), None
+        return self.engine.subject_of(named or user), None
 
     def _ceiling(self, intent: Intent) -> tuple[int, str]:
         now_us = self.engine.clock.now_us()
@@ -287,7 +296,7 @@ class Metering:
         account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
         if account_id is None or not reading.response_id or not reading.usage or reading.incomplete:
             return None
-        name = f"response:{provider}:{clean_text(base_url)}:{clean_text(reading.response_id, 512)}"
+        name = response_key_of(provider, clean_text(base_url), clean_text(reading.response_id, 512))
         event = self.engine.reports.event_of_response(account_id, name)
         if event is None or "estimated" not in event.flags.split():
             return None
@@ -296,7 +305,7 @@ class Metering:
 
 def job_key(provider: str, base_url: str, job_id: str) -> str:
     """Return the key of a long job at a provider."""
-    return f"job:{provider}:{clean_text(base_url)}:{clean_text(job_id)}"
+    return made_key("job", provider, clean_text(base_url), clean_text(job_id))
 
 
 def _with_key(command: RecordUsage, key: str, job_id: str) -> RecordUsage:

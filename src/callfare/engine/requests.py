@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from callfare.checks import check_text, check_user, check_whole, json_text
+from callfare.checks import NAME_LENGTH_MAX, check_text, check_user, check_whole, json_text
 from callfare.clock import Clock, event_instant, instant_of
 from callfare.errors import InvalidAmount, InvalidInput
 from callfare.estimate.workflows import Workflow, Workflows
@@ -123,9 +123,10 @@ class Requests:
         known = self._workflows.find(workflow)
         if isinstance(hold, str) and hold in {"low", "high"}:
             low, high = bounds or _bounds_of(self._workflows.get(workflow))
-            amount = low if hold == "low" else high
+            amount, asked = (low if hold == "low" else high), hold
         else:
             amount = Credits(hold)
+            asked = str(amount)
         if amount.nanocredits < 0:
             raise InvalidAmount("a hold cannot be negative", param="hold")
         on_failure = known.on_failure if known else "charge"
@@ -143,7 +144,7 @@ class Requests:
             high_nanocredits=bounds[1].nanocredits if bounds else None,
             ttl_s=ttl_s,
             input=input_text,
-            fingerprint=_fingerprint(user, workflow, str(hold), ttl_s, on_failure, input_text),
+            fingerprint=_fingerprint(user, workflow, asked, ttl_s, on_failure, input_text),
         )
 
     def extend(self, run_id: str, account_id: int | None, by: Amount, key: str | None) -> ExtendRun:
@@ -173,12 +174,13 @@ class Requests:
         """Return the command that records a call which has been made."""
         check_text(call.model, "model")
         usage = check_usage(call.usage)
-        attributes = check_attributes(call.attributes or {}, also=self._settings.book.attribute_names)
+        attributes = self.attributes(call.attributes)
         now_us = self._clock.now_us()
         at_us = now_us if call.at is None else event_instant(call.at, now_us)
+        response_id = "" if call.response_id is None else call.response_id
         for what, text in (("operation", call.operation), ("provider", call.provider), ("base_url", call.base_url)):
-            if text:
-                check_text(text, what)
+            _check_optional(text, what)
+        _check_optional(response_id, "response_id", length_max=_RESPONSE_ID_LENGTH_MAX)
         rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
         facts = {
             "provider": call.provider,
@@ -187,13 +189,15 @@ class Requests:
             "operation": call.operation,
             "usage": _usage_text(usage),
             "attributes": _json(attributes),
-            "response_id": call.response_id or "",
+            "response_id": response_id,
             "metadata": json_text(call.metadata, "metadata"),
             "step": call.step,
         }
         fingerprint = _fingerprint(*facts.values(), None if call.at is None else at_us, call.attempt)
         key, repeat, response_key = self._identity(subject, call)
-        other = call.response_id or call.attempt or format(fingerprint & (2**64 - 1), "016x")
+        # Responses that share an id are told apart by what they used.
+        told_apart_by = "" if repeat == "duplicate" else call.response_id or call.attempt
+        other = told_apart_by or format(fingerprint & (2**64 - 1), "016x")
         return RecordUsage(
             key=key,
             user=check_user(subject.user) if subject.user else UNATTRIBUTED if subject.run_id is None else "",
@@ -221,14 +225,12 @@ class Requests:
         """Return the key of a call, what another call under it is, and the key of its response where that differs."""
         response_key = None
         if call.response_id:
-            check_text(call.response_id, "response_id", length_max=_RESPONSE_ID_LENGTH_MAX)
-            response_key = f"response:{call.provider}:{call.base_url}:{call.response_id}"
+            response_key = response_key_of(call.provider, call.base_url, call.response_id)
         if call.key is not None:
-            return f"key:{check_text(call.key, 'key')}", "conflict", response_key
+            return stored_key(check_text(call.key, "key")), "conflict", response_key
         if call.step is not None:
-            check_text(call.step, "step", length_max=_STEP_LENGTH_MAX)
             scope = subject.run_id or ""
-            return f"step:{scope}:{call.step}:{call.ordinal}", "attempt", response_key
+            return made_key("step", scope, check_step(call.step), str(call.ordinal)), "attempt", response_key
         if response_key:
             return response_key, "duplicate", None
         return new_id("call"), "conflict", None
@@ -263,6 +265,10 @@ class Requests:
             raw=None if not raw else _json(raw),
         )
 
+    def attributes(self, given: Mapping[str, str] | None) -> dict[str, str]:
+        """Return the attributes of a call, none when None."""
+        return {} if given is None else check_attributes(given, also=self._settings.book.attribute_names)
+
     @staticmethod
     def attributes_of(text: str) -> dict[str, str]:
         """Return attributes from the JSON they are stored as."""
@@ -284,14 +290,41 @@ class Requests:
         )
 
 
+def _check_optional(text: object, what: str, length_max: int = NAME_LENGTH_MAX) -> None:
+    if text != "":
+        check_text(text, what, length_max=length_max)
+
+
+def check_step(step: object) -> str:
+    """Return the name of a step.
+
+    Raises InvalidInput when it is empty, longer than 128 characters or not clean text.
+    """
+    return check_text(step, "step", length_max=_STEP_LENGTH_MAX)
+
+
+def made_key(kind: str, *parts: str) -> str:
+    """Return a key that callfare makes of parts; no other parts make the same one.
+
+    ':' parts them and '#' is what the ledger appends, so within a part both are escaped.
+    """
+    return ":".join((kind, *(part.replace("%", "%25").replace(":", "%3A").replace("#", "%23") for part in parts)))
+
+
+def response_key_of(provider: str, base_url: str, response_id: str) -> str:
+    """Return the key that a provider's response has by itself."""
+    return made_key("response", provider, base_url, response_id)
+
+
 def stored_key(key: str) -> str:
-    """Return how a caller's key is stored; the prefix keeps it apart from keys that callfare makes."""
-    return f"key:{key}"
+    """Return how a caller's key is stored; the kind keeps it apart from keys that callfare makes."""
+    return made_key("key", key)
 
 
 def shown_key(key: str) -> str:
-    """Return a stored key as its caller gave it."""
-    return key.removeprefix("key:")
+    """Return a stored key as its caller gave it, and one that callfare made as it is."""
+    kind, _, given = key.partition(":")
+    return given.replace("%23", "#").replace("%3A", ":").replace("%25", "%") if kind == "key" else key
 
 
 def lines_text(rating: Rating) -> str:
