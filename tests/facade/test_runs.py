@@ -1,0 +1,520 @@
+"""Runs: opened under a hold, drawn down by calls, closed once, expired when abandoned."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from callfare import Credits
+from callfare.context import current_run, current_user
+from callfare.errors import InsufficientCredit, InvalidInput, KeyConflict, RunClosed, RunNotFound
+from tests.facade.doors import balance, chat, image, speech, texts
+
+
+async def status(fare, run_id="r1", user="alice"):
+    runs = (await fare.history(user)).items
+    return next(run.status for run in runs if run.run_id == run_id)
+
+
+# As a block
+
+
+async def test_a_block_holds_draws_and_gives_the_rest_back(alice):
+    async with alice.run("story", user="alice", run_id="r1", hold=40) as run:
+        held = await balance(alice)
+        charge = await image(run)
+        drawn = await balance(alice)
+
+    assert held == ("100", "40", "0", "60", "0")
+    assert texts(charge, "credits", "left", "debt", "run_id") == ("8", "32", "0", "r1")
+    assert drawn == ("100", "40", "8", "60", "0")
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+    assert await status(alice) == "completed"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ValueError("no"), "failed"),
+        (SystemExit(3), "failed"),
+        (KeyboardInterrupt(), "cancelled"),
+        (asyncio.CancelledError(), "cancelled"),
+        (GeneratorExit(), "cancelled"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
+)
+async def test_a_block_left_by_an_error_ends_as_what_the_error_says_and_pays(alice, error, outcome):
+    with pytest.raises(type(error)) as caught:
+        async with alice.run("story", user="alice", run_id="r1", hold=40) as run:
+            await image(run)
+            raise error
+
+    assert caught.value is error
+    assert await status(alice) == outcome
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+
+
+async def test_a_cancelled_task_ends_its_run_as_cancelled(alice):
+    async def work():
+        async with alice.run("story", user="alice", run_id="r1", hold=40) as run:
+            await image(run)
+            started.set()
+            await asyncio.Event().wait()
+
+    started = asyncio.Event()
+    task = asyncio.create_task(work())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert await status(alice) == "cancelled"
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+
+
+async def test_a_refused_run_never_enters_its_block(alice, ledger):
+    before = ledger.rows()
+
+    with pytest.raises(InsufficientCredit) as caught:
+        async with alice.run("story", user="alice", hold="100.5"):
+            pytest.fail("the block was entered")
+
+    assert texts(caught.value, "user", "needed", "available", "shortfall") == ("alice", "100.5", "100", "0.5")
+    assert caught.value.message.endswith("grant more with `callfare grant alice 0.5`")
+    assert ledger.rows() == before
+
+
+async def test_a_block_that_closed_its_own_run_keeps_the_outcome_it_chose(alice):
+    async with alice.run("story", user="alice", run_id="r1", hold=40) as run:
+        await image(run)
+        receipt = await run.close("failed")
+
+    assert (receipt.outcome, receipt.charged) == ("failed", Credits(8))
+    assert await status(alice) == "failed"
+
+
+async def test_runs_nest_and_each_pays_for_itself(alice):
+    await alice.grant("bob", 50, key="welcome")
+
+    async with alice.run("story", user="alice", run_id="outer", hold=40) as outer:
+        await image(outer)
+        async with alice.run("tweet", user="bob", run_id="inner", hold=20) as inner:
+            await image(inner)
+            await image(outer)
+        await image(outer)
+
+    assert await balance(alice, "alice") == ("76", "0", "0", "76", "0")
+    assert await balance(alice, "bob") == ("42", "0", "0", "42", "0")
+
+
+async def test_one_handle_may_be_entered_twice_and_leaves_no_trace(alice):
+    run = alice.run("story", user="alice", run_id="r1", hold=40)
+    async with run:
+        async with run:
+            await image(run)
+        assert current_run.get().run_id == "r1"
+
+    assert (current_run.get(), current_user.get()) == (None, None)
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+
+
+# Opened and closed apart
+
+
+async def test_open_run_and_close_run_do_what_a_block_does(alice):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    await image(run)
+
+    receipt = await alice.close_run("r1")
+
+    assert texts(receipt, "run_id", "outcome", "charged", "captured", "given_back", "debt", "waived", "cost") == (
+        "r1", "completed", "8", "8", "32", "0", "0", "0.08",
+    )  # fmt: skip
+    assert (receipt.calls, receipt.unpriced_calls, receipt.is_replay) == (1, 0, False)
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+
+
+async def test_a_run_opened_here_is_closed_there(alice, ledger):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    await image(run)
+
+    receipt = await ledger.open().close_run("r1", "failed")
+
+    assert texts(receipt, "outcome", "charged") == ("failed", "8")
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+
+
+async def test_a_run_says_its_id_before_it_is_opened(alice):
+    run = alice.run("story", user="alice", hold=1)
+
+    assert run.id.startswith("run_")
+    assert (run.user, run.workflow) == ("alice", "story")
+
+
+async def test_making_a_run_writes_nothing_until_it_is_opened(alice, ledger):
+    before = ledger.rows()
+
+    alice.run("story", user="alice", run_id="r1", hold=40)
+
+    assert ledger.rows() == before
+
+
+async def test_what_is_left_of_a_hold_is_known_to_its_handle(alice):
+    run = await alice.open_run("story", user="alice", hold=10)
+
+    await image(run)
+
+    assert run.left == Credits(2)
+
+
+async def test_a_run_draws_more_than_it_held_while_credit_is_available(alice):
+    run = await alice.open_run("story", user="alice", hold=10)
+
+    charge = await image(run, 3)
+
+    assert texts(charge, "credits", "debt", "left") == ("24", "0", "0")
+    assert await balance(alice) == ("100", "24", "24", "76", "0")
+
+
+async def test_what_a_run_uses_beyond_all_credit_is_debt_at_once(alice):
+    run = await alice.open_run("story", user="alice", hold=10)
+
+    charge = await image(run, 15)
+    owing = await balance(alice)
+    receipt = await run.close()
+
+    assert texts(charge, "credits", "debt", "left") == ("120", "20", "0")
+    assert owing == ("100", "100", "100", "0", "20")
+    assert texts(receipt, "charged", "captured", "debt") == ("120", "100", "20")
+    assert await balance(alice) == ("0", "0", "0", "0", "20")
+
+
+async def test_a_debt_stands_in_the_way_of_the_next_run(alice):
+    await image(alice, 15, user="alice")
+
+    with pytest.raises(InsufficientCredit) as caught:
+        await alice.open_run("story", user="alice", hold=0)
+
+    assert caught.value.shortfall == Credits(20)
+
+
+# Holds
+
+
+@pytest.mark.parametrize(
+    ("hold", "held"),
+    [
+        ("low", "15"), ("high", "50"), (7, "7"), ("7.25", "7.25"), (Decimal("0.000000001"), "0.000000001"),
+        (Credits("99.5"), "99.5"), (0, "0"),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_hold_is_an_end_of_the_estimate_or_an_amount(alice, hold, held):
+    await alice.open_run("tweet", user="alice", hold=hold)
+
+    assert (await alice.balance("alice")).held == Credits(held)
+
+
+async def test_without_a_word_the_low_end_of_the_estimate_is_held(alice):
+    await alice.open_run("carousel", user="alice")
+
+    assert (await alice.balance("alice")).held == Credits(50)
+
+
+async def test_extending_reserves_more_and_says_how_much_is_held(alice):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=10)
+
+    receipt = await run.extend("15.5", key="more")
+    again = await run.extend("15.5", key="more")
+
+    assert texts(receipt, "run_id", "held", "used") == ("r1", "25.5", "0")
+    assert again == receipt
+    assert run.left == Credits("25.5")
+    assert (await alice.balance("alice")).held == Credits("25.5")
+
+
+async def test_extending_beyond_what_is_available_is_refused_with_the_numbers(alice, ledger):
+    run = await alice.open_run("story", user="alice", hold=10)
+    before = ledger.rows()
+
+    with pytest.raises(InsufficientCredit) as caught:
+        await run.extend(91)
+
+    assert texts(caught.value, "user", "needed", "available", "shortfall") == ("alice", "91", "90", "1")
+    assert ledger.rows() == before
+
+
+async def test_the_same_extension_key_with_another_amount_is_a_conflict(alice):
+    run = await alice.open_run("story", user="alice", hold=10)
+    await run.extend(5, key="more")
+
+    with pytest.raises(KeyConflict) as caught:
+        await run.extend(6, key="more")
+
+    assert caught.value.key == "more"
+
+
+# The same run again
+
+
+async def test_the_same_id_and_request_is_the_same_run_and_sees_its_draw(alice, ledger):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    await image(run)
+    before = ledger.rows()
+
+    again = await ledger.open().open_run("story", user="alice", run_id="r1", hold=40)
+
+    assert again.left == Credits(32)
+    assert ledger.rows() == before
+
+
+@pytest.mark.parametrize("hold", ["40", "40.0", Decimal(40), Decimal("4E+1"), Credits(40)], ids=repr)
+async def test_the_same_hold_in_other_words_is_the_same_run(alice, ledger, hold):
+    await alice.open_run("story", user="alice", run_id="r1", hold=40)
+
+    await ledger.open().open_run("story", user="alice", run_id="r1", hold=hold)
+
+    assert (await alice.balance("alice")).held == Credits(40)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"hold": 41}, {"workflow": "tweet"}, {"ttl_s": 60}, {"input": {"topic": "cats"}}],
+    ids=lambda other: next(iter(other)),
+)
+async def test_the_same_id_for_another_request_is_a_conflict(alice, ledger, other):
+    await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    before = ledger.rows()
+
+    with pytest.raises(KeyConflict) as caught:
+        await alice.open_run(**({"workflow": "story", "user": "alice", "run_id": "r1", "hold": 40} | other))
+
+    assert caught.value.key == "r1"
+    assert ledger.rows() == before
+
+
+async def test_a_run_whose_workflow_was_declared_anew_is_still_the_same_run(alice, ledger):
+    await alice.open_run("story", user="alice", run_id="r1", hold="low", input={"topic": "cats"})
+    later = ledger.open()
+    later.workflow("story", low=7, high=9)
+
+    again = await later.open_run("story", user="alice", run_id="r1", hold="low", input={"topic": "cats"})
+
+    assert again.left == Credits(100)
+
+
+async def test_a_refused_run_id_may_be_used_after_a_grant(alice):
+    with pytest.raises(InsufficientCredit):
+        await alice.open_run("story", user="alice", run_id="r1", hold=120)
+    await alice.grant("alice", 50, key="more")
+
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=120)
+
+    assert run.left == Credits(120)
+
+
+async def test_opening_one_handle_twice_is_harmless(alice):
+    run = alice.run("story", user="alice", hold=40)
+
+    await run.open()
+    await run.open()
+
+    assert (await alice.balance("alice")).held == Credits(40)
+
+
+# Closing again
+
+
+async def test_closing_twice_returns_the_first_receipt(alice, ledger):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    await image(run)
+    first = await run.close()
+    before = ledger.rows()
+
+    for again in (await run.close(), await alice.close_run("r1"), await ledger.open().close_run("r1")):
+        assert again.is_replay
+        assert (again.charged, again.given_back, again.closed_at) == (
+            first.charged, first.given_back, first.closed_at,
+        )  # fmt: skip
+    assert ledger.rows() == before
+
+
+async def test_the_key_a_close_returns_closes_it_again(alice):
+    await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    first = await alice.close_run("r1", "failed")
+
+    again = await alice.close_run("r1", "failed", key=first.key)
+
+    assert again.is_replay
+
+
+@pytest.mark.parametrize("ask", ["failed", "cancelled"])
+async def test_another_outcome_than_the_first_is_refused(alice, ledger, ask):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    await run.close("completed")
+    before = ledger.rows()
+
+    with pytest.raises(RunClosed) as caught:
+        await alice.close_run("r1", ask)
+
+    assert caught.value.facts() == {
+        "code": "run_closed",
+        "message": "run 'r1' has ended as completed; open a new run to go on",
+        "param": "run_id",
+        "run_id": "r1",
+        "outcome": "completed",
+    }
+    assert ledger.rows() == before
+
+
+async def test_a_close_key_with_another_request_is_a_conflict(alice):
+    one = await alice.open_run("story", user="alice", run_id="r1", hold=10)
+    two = await alice.open_run("story", user="alice", run_id="r2", hold=10)
+    await one.close(key="end")
+
+    with pytest.raises(KeyConflict) as caught:
+        await two.close(key="end")
+
+    assert caught.value.key == "end"
+    assert (await one.close(key="end")).is_replay
+
+
+async def test_one_run_id_of_two_users_is_closed_by_naming_the_user(alice):
+    await alice.grant("bob", 50, key="welcome")
+    first = await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    second = await alice.open_run("story", user="bob", run_id="r1", hold=30)
+    await image(first)
+    await image(second, 2)
+
+    with pytest.raises(InvalidInput) as caught:
+        await alice.close_run("r1")
+    receipt = await alice.close_run("r1", user="bob")
+
+    assert caught.value.param == "user"
+    assert receipt.charged == Credits(16)
+    assert [call.credits for call in (await alice.calls(first)).items] == [Credits(8)]
+    assert (await alice.balance("alice")).held == Credits(40)
+
+
+async def test_a_run_of_another_user_is_as_good_as_unknown(alice):
+    await alice.grant("bob", 50, key="welcome")
+    await alice.open_run("story", user="alice", run_id="r1", hold=40)
+
+    with pytest.raises(RunNotFound):
+        await alice.close_run("r1", user="bob")
+    with pytest.raises(RunNotFound):
+        await alice.calls("r1", user="bob")
+
+
+# What comes late, or never
+
+
+async def test_usage_after_the_end_is_charged_directly_and_flagged(alice):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40)
+    await image(run)
+    await run.close()
+
+    late = await image(run)
+
+    assert (late.flags, late.run_id) == (("late",), "r1")
+    assert texts(late, "credits", "debt", "left") == ("8", "0", "0")
+    assert await balance(alice) == ("84", "0", "0", "84", "0")
+
+
+async def test_an_abandoned_run_expires_and_pays_for_what_it_used(alice, clock):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40, ttl_s=600)
+    await image(run)
+
+    clock.advance(599)
+    before = await balance(alice), await status(alice)
+    clock.advance(1)
+
+    assert before == (("100", "40", "8", "60", "0"), "open")
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+    assert await status(alice) == "expired"
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed", "cancelled"])
+async def test_closing_an_expired_run_returns_the_receipt_of_its_expiry(alice, clock, outcome):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40, ttl_s=600)
+    await image(run)
+    clock.advance(700)
+
+    receipt = await run.close(outcome)
+
+    assert texts(receipt, "outcome", "charged", "given_back") == ("expired", "8", "32")
+    assert receipt.closed_at.isoformat() == "2026-11-23T12:10:00+00:00"
+
+
+async def test_a_block_that_outlived_its_hold_ends_without_an_error(alice, clock):
+    async with alice.run("story", user="alice", run_id="r1", hold=40, ttl_s=600) as run:
+        clock.advance(700)
+        late = await image(run)
+
+    assert late.flags == ("late",)
+    assert await status(alice) == "expired"
+    assert await balance(alice) == ("92", "0", "0", "92", "0")
+
+
+async def test_every_call_and_every_touch_renews_the_hold(alice, clock):
+    run = await alice.open_run("story", user="alice", run_id="r1", hold=40, ttl_s=600)
+
+    clock.advance(400)
+    await speech(run)
+    clock.advance(400)
+    touched = await run.touch()
+    clock.advance(599)
+
+    assert touched.expires_at.isoformat() == "2026-11-23T12:23:20+00:00"
+    assert await status(alice) == "open"
+
+
+async def test_the_history_shows_an_expired_run_as_it_is_before_anything_was_written(alice, clock):
+    await alice.open_run("story", user="alice", run_id="r1", hold=40, ttl_s=600)
+    clock.advance(700)
+
+    (run,) = (await alice.history("alice")).items
+
+    assert (run.status, str(run.held)) == ("expired", "0")
+    assert run.closed_at.isoformat() == "2026-11-23T12:10:00+00:00"
+
+
+async def test_touching_and_extending_what_has_ended_is_refused(alice):
+    run = await alice.open_run("story", user="alice", hold=10)
+    await run.close()
+
+    with pytest.raises(RunClosed):
+        await run.touch()
+    with pytest.raises(RunClosed):
+        await run.extend(1)
+
+
+async def test_nothing_can_be_done_with_a_run_that_was_not_opened(alice, ledger):
+    run = alice.run("story", user="alice", run_id="r1", hold=10)
+    before = ledger.rows()
+
+    for attempt in (chat(run), run.touch(), run.extend(1), run.close()):
+        with pytest.raises(RunNotFound) as caught:
+            await attempt
+        assert caught.value.run_id == "r1"
+    with pytest.raises(RunNotFound):
+        _ = run.left
+    assert ledger.rows() == before
+
+
+async def test_a_run_nobody_opened_is_not_found_and_the_error_says_where_to_look(alice):
+    with pytest.raises(RunNotFound) as caught:
+        await alice.close_run("ghost")
+
+    assert caught.value.message == "there is no run 'ghost'; list runs with `callfare history USER`"
+
+
+async def test_a_run_in_which_nothing_happened_costs_nothing(alice):
+    async with alice.run("story", user="alice", run_id="r1", hold=40):
+        pass
+
+    (run,) = (await alice.history("alice")).items
+    assert (run.calls, str(run.charged), str(run.cost)) == (0, "0", "0")
+    assert [item.kind for item in (await alice.transactions("alice")).items] == ["grant"]
