@@ -1,0 +1,129 @@
+"""The story of one charge, from the provider's own counts to the payment that covered it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from callfare.cli import show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from callfare.answers import Call, Explanation, Movement, RunSummary, Transaction
+    from callfare.cli.screen import Screen
+
+_SOURCES = {"purchase": "bought", "plan": "from a plan", "promo": "given as promotion", "adjustment": "an adjustment"}
+_HOUSE = {
+    "revenue": "the house's revenue",
+    "promo": "the house's promotions",
+    "sales": "the house's sales",
+    "breakage": "expired credit",
+    "receivable": "the customer's debt",
+}
+
+
+def charge_story(screen: Screen, found: Explanation) -> None:
+    """Tell everything behind a charge, each step under its heading."""
+    call = found.call
+    screen.line(f"{show.clean(call.id)}", "head")
+    screen.line(f"{_what(call)}: {show.exact(call.cost)}, {show.exact(call.credits)} credits{_notes(call)}")
+    steps = (
+        ("What the provider reported", _reported(found)),
+        ("What was counted", _counted(call)),
+        ("What it cost", _cost(found)),
+        ("What was put right later", _corrections(found)),
+        ("The run it was part of", _run(found.run)),
+        ("What moved in the ledger", _moved(found)),
+    )
+    for number, (title, lines) in enumerate(((title, list(lines)) for title, lines in steps), start=1):
+        screen.line()
+        screen.line(f"{number}. {title}", "head")
+        for line in lines:
+            screen.line(f"   {line}")
+
+
+def _what(call: Call) -> str:
+    parts = [call.model, *([call.operation] if call.operation else []), *([call.provider] if call.provider else [])]
+    return f"{show.clean(', '.join(parts))}, at {show.moment(call.at)} UTC"
+
+
+def _notes(call: Call) -> str:
+    notes = [*([] if call.status == "priced" else [f"unpriced: {call.reason or 'no price'}"]), *call.flags]
+    return f" ({show.clean(', '.join(notes))})" if notes else ""
+
+
+def _reported(found: Explanation) -> Iterator[str]:
+    if found.call.response_id:
+        yield f"response {show.clean(found.call.response_id)}"
+    if found.raw is None:
+        yield "its own usage object was not kept; the counts below were reported by the caller"
+        return
+    for line in json.dumps(found.raw, indent=2, ensure_ascii=False).splitlines():
+        yield show.clean(line)
+
+
+def _counted(call: Call) -> Iterator[str]:
+    for meter, quantity in call.usage.items():
+        yield f"{meter} {show.quantity(quantity)}"
+    if call.attributes:
+        yield f"with {show.attributes(call.attributes)}"
+    if call.metadata:
+        yield f"metadata {show.clean(json.dumps(call.metadata, ensure_ascii=False))}"
+
+
+def _cost(found: Explanation) -> Iterator[str]:
+    yield from map(show.clean, found.arithmetic)
+    if not found.arithmetic:
+        reason = show.clean(found.call.reason or "no price")
+        yield f"nothing yet: {reason}; `callfare reprice` rates it once there is one"
+    yield f"together {show.exact(found.call.cost)} = {show.exact(found.call.credits)} credits"
+    yield f"by price book {show.clean(found.call.edition) or 'none'}"
+
+
+def _corrections(found: Explanation) -> Iterator[str]:
+    for call in found.corrections:
+        at = show.moment(call.recorded_at)
+        yield f"{call.kind} at {at} UTC: {show.change(call.credits) or '0'} credits, {show.units(call.usage)}"
+    if not found.corrections:
+        yield "nothing"
+
+
+def _run(run: RunSummary | None) -> Iterator[str]:
+    if run is None:
+        yield "none: it was charged directly"
+        return
+    yield f"{show.clean(run.run_id)}, {show.clean(run.workflow)}, opened {show.moment(run.opened_at)} UTC"
+    if run.low is not None and run.high is not None:
+        yield f"expected to cost {show.exact(run.low)}–{show.exact(run.high)} credits"
+    calls = show.counted(run.calls, "call")
+    if run.closed_at is None:
+        yield f"still open: {calls}, {show.exact(run.charged)} credits so far, {show.exact(run.held)} held"
+    else:
+        yield f"{run.status} {show.moment(run.closed_at)} UTC: {calls}, {show.exact(run.charged)} credits"
+
+
+def _moved(found: Explanation) -> Iterator[str]:
+    if not found.transfers:
+        is_open = found.run is not None and found.run.closed_at is None
+        yield "nothing yet: the run's hold pays at its end" if is_open else "nothing: there was nothing to pay"
+    for transfer in found.transfers:
+        yield _transfer(transfer, found)
+    for movement in found.movements:
+        yield f"  {_movement(movement)}"
+
+
+def _transfer(transfer: Transaction, found: Explanation) -> str:
+    whole = " for the whole run" if found.run is not None and transfer.kind == "capture" else ""
+    amount = f"{transfer.kind} of {show.exact(transfer.amount)} credits{whole}"
+    return f"{transfer.id}, {amount}, {show.moment(transfer.at)} UTC"
+
+
+def _movement(movement: Movement) -> str:
+    amount = f"{show.change(movement.amount)} credits"
+    if movement.account != "customer":
+        return f"{amount} on {_HOUSE.get(movement.account, movement.account)}"
+    lot = show.clean((movement.lot or "").removeprefix("key:")) or "without a name"
+    source = _SOURCES.get(movement.source or "", movement.source or "")
+    paid = "" if movement.paid is None else f" for {show.exact(movement.paid)}"
+    return f"{amount} on the customer's lot {lot}, {source}{paid}" if source else f"{amount} on the customer's credit"

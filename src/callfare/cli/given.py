@@ -1,0 +1,42 @@
+"""Values that people type, as the façade takes them. Checks their form; what they mean is the façade's to judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time, tzinfo
+
+from callfare.errors import InvalidInput, InvalidTime
+
+
+def moment(text: str, what: str, zone: tzinfo = UTC) -> datetime:
+    """Return a date, which is its midnight in a zone, or a time with its offset: `2027-01-01T00:00:00Z`.
+
+    Raises InvalidTime.
+    """
+    try:
+        return datetime.combine(date.fromisoformat(text), time(), zone)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidTime(
+            f"{what} is {text[:64]!r}; give a date such as 2027-01-01 or a time such as 2027-01-01T00:00:00Z",
+            param=what,
+        ) from None
+
+
+def pairs(texts: Iterable[str], what: str, example: str) -> dict[str, str]:
+    """Return `name=value` texts as a mapping.
+
+    Raises InvalidInput for a text without `=`, and for a name that is given twice.
+    """
+    given: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or not name:
+            raise InvalidInput(f"{what} {text[:64]!r} is not of the form {example}", param=what)
+        if name in given:
+            raise InvalidInput(f"{what} {name[:64]!r} is given twice", param=what)
+        given[name] = value
+    return given

@@ -1,0 +1,147 @@
+"""Commands that read. None of them writes to a ledger or makes one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from callfare.cli import given, stories
+from callfare.cli.session import Session
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)]
+LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="How many to show, at most 200.")]
+CursorOption = Annotated[
+    str | None, typer.Option("--cursor", metavar="CURSOR", help="Where to go on, as an earlier page said.")
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", show_default=False)]
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.", show_default=False)]
+UsageArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="METER=QUANTITY...", help="What was used, such as input_tokens=1200.", show_default=False),
+]
+
+
+def balance(session: Session, user: UserArgument) -> None:
+    """Show what a user has: available, held, spent, debt."""
+    with session.fare() as fare:
+        found = fare.balance(user)
+    session.answer(found, lambda screen: stories.balance(screen, found))
+
+
+def usage(
+    session: Session,
+    user: UserArgument,
+    *,
+    period: Annotated[
+        str, typer.Option("--period", metavar="PERIOD", help="day, week, month (the last 24 hours, 7, 30 days) or all.")
+    ] = "month",
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="From this date or time on, in place of a period.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Until just before this date or time.")
+    ] = None,
+    tz: Annotated[str, typer.Option("--tz", metavar="ZONE", help="Whose days, such as Europe/Vienna.")] = "UTC",
+) -> None:
+    """Show a user's usage by workflow, model and day."""
+    from callfare.engine.usage_report import zone_of
+
+    zone = zone_of(tz)
+    with session.fare() as fare:
+        found = fare.usage(
+            user,
+            period,  # type: ignore[arg-type]  # the façade checks it
+            since=None if since is None else given.moment(since, "since", zone),
+            until=None if until is None else given.moment(until, "until", zone),
+            tz=tz,
+        )
+    session.answer(found, lambda screen: stories.usage(screen, found))
+
+
+def history(session: Session, user: UserArgument, limit: LimitOption = 10, cursor: CursorOption = None) -> None:
+    """List a user's runs and what they cost, newest first."""
+    with session.fare() as fare:
+        page = fare.history(user, limit, cursor)
+    session.answer(page, lambda screen: stories.history(screen, user, page))
+    session.more(page.next_cursor, "history", "--limit", str(limit), operand=user)
+
+
+def calls(
+    session: Session,
+    run: RunArgument,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="USER", help="Whose run, where several users have one of this id."),
+    ] = None,
+    limit: LimitOption = 50,
+    cursor: CursorOption = None,
+) -> None:
+    """List the calls of a run, each with its charge."""
+    with session.fare() as fare:
+        page = fare.calls(run, user=user, limit=limit, cursor=cursor)
+    session.answer(page, lambda screen: stories.calls(screen, run, page))
+    whose = [] if user is None else [f"--user={user}"]
+    session.more(page.next_cursor, "calls", "--limit", str(limit), *whose, operand=run)
+
+
+def transactions(session: Session, user: UserArgument, limit: LimitOption = 20, cursor: CursorOption = None) -> None:
+    """List every transfer of a user's credit, newest first."""
+    with session.fare() as fare:
+        page = fare.transactions(user, limit, cursor)
+    session.answer(page, lambda screen: stories.transactions(screen, user, page))
+    session.more(page.next_cursor, "transactions", "--limit", str(limit), operand=user)
+
+
+def estimate(
+    session: Session,
+    workflow: Annotated[
+        str, typer.Argument(metavar="WORKFLOW", help="tweet, thread, carousel, story or video.", show_default=False)
+    ],
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="USER", help="Show beside it what this user's runs have cost.")
+    ] = None,
+) -> None:
+    """Show what a run of a workflow is expected to cost."""
+    with session.fare() as fare:
+        found = fare.estimate(workflow, user=user)
+    session.answer(found, lambda screen: stories.estimate(screen, user, found))
+
+
+def packages(session: Session) -> None:
+    """List the credit packages for sale."""
+    with session.fare() as fare:
+        found = fare.packages()
+    session.answer(found, lambda screen: stories.packages(screen, found))
+
+
+def price(
+    session: Session,
+    model: ModelArgument,
+    usage: UsageArgument,
+    attr: Annotated[
+        list[str] | None,
+        typer.Option("--attr", metavar="NAME=VALUE", help="What selects among rates, such as size=1024x1536."),
+    ] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="At the rates of this date or time.")] = None,
+) -> None:
+    """Show what a call would cost, line by line."""
+    used = given.pairs(usage, "usage", "input_tokens=1200")
+    attributes = given.pairs(attr or (), "attr", "size=1024x1536")
+    with session.fare() as fare:
+        found = fare.price(model, used, attributes=attributes, at=None if at is None else given.moment(at, "at"))
+    session.answer(found, lambda screen: stories.price(screen, found))
+
+
+def explain(
+    session: Session,
+    charge: Annotated[
+        str, typer.Argument(metavar="CHARGE", help="The charge's id, as `callfare calls` shows it.", show_default=False)
+    ],
+) -> None:
+    """Tell a charge's story, from raw usage to card payment."""
+    from callfare.cli.charge_story import charge_story
+
+    with session.fare() as fare:
+        found = fare.explain(charge)
+    session.answer(found, lambda screen: charge_story(screen, found))

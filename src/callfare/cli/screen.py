@@ -1,0 +1,98 @@
+"""Where answers go: one JSON document, or text; ruled and coloured on a terminal, bare lines anywhere else."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+from functools import cached_property
+from typing import TYPE_CHECKING, TextIO
+
+from callfare.cli import show
+from callfare.cli.exits import READER_GONE
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from callfare.cli.show import Table
+
+_WIDTH_MIN = 40
+_STYLES = {"head": "bold", "rule": "dim", "below": "dim", "ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+class Screen:
+    """One output stream. Never fails on text that its encoding cannot show: that stands as escapes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.is_terminal = stream.isatty()
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    @property
+    def width(self) -> int:
+        """How many characters fit in a line."""
+        return max(_WIDTH_MIN, shutil.get_terminal_size().columns)
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether bars can be drawn from blocks."""
+        return (self._stream.encoding or "").lower().replace("-", "") == "utf8"
+
+    @cached_property
+    def _console(self) -> Console | None:
+        """What styles lines; None where there is no terminal, or its user wants no colour."""
+        if not self.is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            return None
+        from rich.console import Console
+
+        return Console(file=self._stream, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def line(self, text: str = "", kind: str = "") -> None:
+        """Write a line."""
+        if kind in _STYLES and self._console is not None:
+            self._console.print(text, style=_STYLES[kind])
+        else:
+            print(text, file=self._stream)
+
+    def pairs(self, pairs: dict[str, str]) -> None:
+        """Write names with what they say, aligned; what says nothing is left out."""
+        said = {name: text for name, text in pairs.items() if text}
+        width = max(map(len, said), default=0)
+        for name, text in said.items():
+            self.line(f"  {name:<{width}}  {show.clean(text)}")
+
+    def table(self, table: Table) -> None:
+        """Write a table; one without rows is not written."""
+        if not table.rows:
+            return
+        if not self.is_terminal:
+            for text in show.plain_lines(table):
+                self.line(text)
+            return
+        from rich.cells import cell_len
+
+        for kind, text in show.screen_lines(table, self.width, cell_len):
+            self.line(text if self.has_blocks else text.replace("─", "-"), kind)
+
+    def document(self, value: object) -> None:
+        """Write one JSON document, in ASCII so that every reader takes it."""
+        print(json.dumps(value, indent=2), file=self._stream)
+
+
+def standard() -> Screen:
+    """Return the screen that answers go to."""
+    return Screen(sys.stdout)
+
+
+def aside() -> Screen:
+    """Return the screen for errors and for what is said beside an answer."""
+    return Screen(sys.stderr)
+
+
+def leave_quietly() -> int:
+    """Point the output nowhere, so that Python's last flush says nothing either, and return the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return READER_GONE
