@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -18,9 +19,13 @@ class Migration(NamedTuple):
 
 
 def load_statements(dialect: str) -> dict[str, str]:
-    """Return the statements of a dialect's queries.sql by name."""
-    text = (files("callfare.store") / "sql" / dialect / "queries.sql").read_text(encoding="utf-8")
-    parts = _NAME.split(text)
+    """Return a dialect's statements by name: those that all dialects share, and its own."""
+    folder = files("callfare.store") / "sql"
+    return _named(folder / "queries.sql") | _named(folder / dialect / "queries.sql")
+
+
+def _named(file: Traversable) -> dict[str, str]:
+    parts = _NAME.split(file.read_text(encoding="utf-8"))
     return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
