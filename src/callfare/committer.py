@@ -137,16 +137,21 @@ class Committer:
         return await tick.add(command)
 
     def _end_tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._hand_over(self._ticks.pop(loop))
+        tick = self._ticks.pop(loop)
+        try:
+            self._hand_over(tick)
+        except CallfareError as error:
+            tick.deliver([error for _ in tick.commands])
 
     def _hand_over(self, waiter: _Waiter | _Tick) -> None:
+        # Started first: when there can be no thread, nothing may be left waiting for one.
+        if self._thread is None and not self._is_closed:
+            self._start_thread()
         self._queue.append(waiter)
         self._work.release()
         # Read after the append: whoever closes meanwhile either has the thread take this one, or is seen here.
         if self._is_closed:
             self._refuse_waiting()
-        elif self._thread is None:
-            self._start_thread()
 
     def _refuse_waiting(self) -> None:
         with self._lane:
@@ -158,8 +163,12 @@ class Committer:
         with self._starting:
             if self._thread is None:
                 _refuse_late_gevent()
-                self._thread = threading.Thread(target=self._serve, name="callfare-committer", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="callfare-committer", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    raise LedgerUnavailable(f"no thread can be started to write to the ledger: {error}") from None
+                self._thread = thread
 
     def _serve(self) -> None:
         while True:

@@ -1,0 +1,357 @@
+"""The committer: commands that wait together are committed together, and nobody's fault is anybody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from callfare import committer as lane
+from callfare.committer import Committer
+from callfare.errors import CallfareError, InsufficientCredit, LedgerCorrupt, LedgerUnavailable, Misconfigured
+from callfare.ledger.commands import Command, OpenRun
+from callfare.ledger.receipts import Receipt
+from callfare.money import Credits
+from tests.support.commands import open_run
+
+
+class SlowStore:
+    """Answers each command with its run id, and stops before each batch until it is told to go on."""
+
+    max_batch = 4
+
+    def __init__(self, *, is_slow: bool = False) -> None:
+        self.batches: list[list[str]] = []
+        self.began = threading.Semaphore(0)
+        self.go_on = threading.Semaphore(0)
+        self.is_slow = is_slow
+
+    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        names = [command.run_id for command in commands if isinstance(command, OpenRun)]
+        self.batches.append(names)
+        self.began.release()
+        if self.is_slow:
+            assert self.go_on.acquire(timeout=20)
+        return [self.answer(name) for name in names]
+
+    def answer(self, name: str) -> Receipt | CallfareError:
+        if name == "poor":
+            return InsufficientCredit("alice", needed=Credits(2), available=Credits(1))
+        if name == "fault":
+            raise ZeroDivisionError(name)
+        if name == "corrupt":
+            raise LedgerCorrupt(name)
+        if name == "away":
+            raise LedgerUnavailable(name)
+        return Receipt(is_replay=name == "replay")
+
+
+@pytest.fixture
+def slow():
+    return SlowStore(is_slow=True)
+
+
+def in_thread(function, *arguments):
+    """Start a function in a thread; `outcome` tells what it returned or raised."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, outcome
+
+
+def waiting(committer: Committer, count: int) -> None:
+    """Return once so many callers stand in the queue."""
+    while len(committer._queue) < count:
+        threading.Event().wait(0.001)
+
+
+def test_a_lone_caller_applies_its_command_itself():
+    store = SlowStore()
+    committer = Committer(store)
+
+    receipt = committer.commit(open_run("replay"))
+
+    assert receipt.is_replay
+    assert committer._thread is None
+
+
+def test_a_refusal_is_raised_to_its_caller():
+    with pytest.raises(InsufficientCredit):
+        Committer(SlowStore()).commit(open_run("poor"))
+
+
+def test_callers_that_wait_together_are_committed_together(slow):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    others = [in_thread(committer.commit, open_run(name)) for name in ("a", "b", "c")]
+    waiting(committer, 3)
+
+    slow.go_on.release(2)
+
+    for thread, outcome in others:
+        thread.join(20)
+        assert outcome == [Receipt()]
+    first.join(20)
+    assert [sorted(batch) for batch in slow.batches] == [["first"], ["a", "b", "c"]]
+    committer.close()
+
+
+def test_a_batch_is_no_larger_than_the_store_takes(slow):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    threads = [in_thread(committer.commit, open_run(f"r{number}"))[0] for number in range(10)]
+    waiting(committer, 10)
+
+    slow.go_on.release(20)
+
+    for thread in (first, *threads):
+        thread.join(20)
+    assert [len(batch) for batch in slow.batches] == [1, 4, 4, 2]
+    committer.close()
+
+
+def test_one_refusal_fails_no_neighbour(slow):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    poor, refused = in_thread(committer.commit, open_run("poor"))
+    rich, accepted = in_thread(committer.commit, open_run("rich"))
+    waiting(committer, 2)
+
+    slow.go_on.release(2)
+
+    for thread in (first, poor, rich):
+        thread.join(20)
+    assert isinstance(refused[0], InsufficientCredit)
+    assert accepted == [Receipt()]
+    committer.close()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("fault", ZeroDivisionError), ("corrupt", LedgerCorrupt)])
+def test_a_command_that_breaks_a_batch_reaches_its_caller_alone(slow, name, kind):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    bad, refused = in_thread(committer.commit, open_run(name))
+    good, accepted = in_thread(committer.commit, open_run("good"))
+    waiting(committer, 2)
+
+    slow.go_on.release(10)
+
+    for thread in (first, bad, good):
+        thread.join(20)
+    assert isinstance(refused[0], kind)
+    assert accepted == [Receipt()]
+    committer.close()
+
+
+def test_a_store_that_is_away_is_asked_once_for_a_batch_and_not_for_each(slow):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    callers = [in_thread(committer.commit, open_run(name)) for name in ("away", "good")]
+    waiting(committer, 2)
+
+    slow.go_on.release(10)
+
+    for thread, outcome in callers:
+        thread.join(20)
+        assert isinstance(outcome[0], LedgerUnavailable)
+    first.join(20)
+    assert len(slow.batches) == 2
+    committer.close()
+
+
+async def test_what_one_tick_of_a_loop_asks_for_is_committed_together():
+    store = SlowStore()
+    committer = Committer(store)
+
+    await asyncio.gather(*(committer.commit_async(open_run(name)) for name in ("a", "b", "c")))
+
+    assert store.batches == [["a", "b", "c"]]
+    committer.close()
+
+
+async def test_a_refusal_is_raised_to_the_task_that_asked():
+    committer = Committer(SlowStore())
+
+    answers = await asyncio.gather(
+        committer.commit_async(open_run("poor")), committer.commit_async(open_run("rich")), return_exceptions=True
+    )
+
+    assert isinstance(answers[0], InsufficientCredit)
+    assert answers[1] == Receipt()
+    committer.close()
+
+
+async def test_a_cancelled_caller_is_written_all_the_same_and_hurts_nobody(slow):
+    committer = Committer(slow)
+    cancelled = asyncio.create_task(committer.commit_async(open_run("cancelled")))
+    neighbour = asyncio.create_task(committer.commit_async(open_run("neighbour")))
+    await asyncio.to_thread(slow.began.acquire, timeout=20)
+
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    slow.go_on.release(2)
+
+    assert await neighbour == Receipt()
+    assert slow.batches == [["cancelled", "neighbour"]]
+    committer.close()
+
+
+async def test_a_caller_cancelled_before_its_tick_ends_is_written_as_well():
+    store = SlowStore()
+    committer = Committer(store)
+    task = asyncio.create_task(committer.commit_async(open_run("cancelled")))
+    await asyncio.sleep(0)
+
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await committer.commit_async(open_run("later"))
+
+    assert [name for batch in store.batches for name in batch] == ["cancelled", "later"]
+    committer.close()
+
+
+def test_a_loop_that_closes_while_it_waits_leaves_the_lane_free(slow):
+    committer = Committer(slow)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(committer.commit_async(open_run("left")))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.run_until_complete(asyncio.sleep(0))
+    assert slow.began.acquire(timeout=20)
+    task.cancel()
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
+    loop.close()
+    slow.go_on.release(2)
+
+    assert committer.commit(open_run("next")) == Receipt()
+    assert slow.batches == [["left"], ["next"]]
+    committer.close()
+
+
+def test_two_loops_share_one_lane():
+    store = SlowStore()
+    committer = Committer(store)
+
+    async def ask(name: str) -> Receipt:
+        return await committer.commit_async(open_run(name))
+
+    callers = [in_thread(asyncio.run, ask(name)) for name in ("one", "two")]
+
+    for thread, outcome in callers:
+        thread.join(20)
+        assert outcome == [Receipt()]
+    committer.close()
+
+
+# The end
+
+
+def test_closing_applies_what_waits(slow):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    second, outcome = in_thread(committer.commit, open_run("second"))
+    waiting(committer, 1)
+    closing, _ = in_thread(committer.close)
+
+    slow.go_on.release(2)
+
+    for thread in (first, second, closing):
+        thread.join(20)
+    assert outcome == [Receipt()]
+
+
+def test_what_comes_after_the_end_is_refused_and_not_written():
+    store = SlowStore()
+    committer = Committer(store)
+    committer.close()
+
+    with pytest.raises(LedgerUnavailable):
+        committer.commit(open_run("late"))
+    with pytest.raises(LedgerUnavailable):
+        asyncio.run(committer.commit_async(open_run("late")))
+    assert store.batches == []
+
+
+def test_closing_twice_is_harmless():
+    committer = Committer(SlowStore())
+    asyncio.run(committer.commit_async(open_run("one")))
+
+    committer.close()
+    committer.close()
+
+
+def test_a_caller_that_is_handed_over_while_the_lane_closes_does_not_wait_for_ever(slow):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    asyncio_thread, outcome = in_thread(asyncio.run, committer.commit_async(open_run("second")))
+    waiting(committer, 1)
+    closing, _ = in_thread(committer.close)
+    late, refused = in_thread(committer.commit, open_run("late"))
+
+    slow.go_on.release(10)
+
+    for thread in (first, asyncio_thread, closing, late):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert outcome == [Receipt()]
+    assert refused == [Receipt()] or isinstance(refused[0], LedgerUnavailable)
+
+
+# Threads that cannot be had
+
+
+@pytest.fixture
+def without_threads(monkeypatch):
+    def refuse(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(lane.threading.Thread, "start", refuse)
+
+
+async def test_a_task_is_told_when_no_thread_can_be_started(without_threads):
+    store = SlowStore()
+    committer = Committer(store)
+
+    with pytest.raises(LedgerUnavailable):
+        await asyncio.wait_for(committer.commit_async(open_run("one")), 5)
+
+    assert not committer._queue
+    assert store.batches == []
+
+
+async def test_the_lane_recovers_when_threads_can_be_had_again(monkeypatch):
+    committer = Committer(SlowStore())
+    with monkeypatch.context() as patched:
+        patched.setattr(lane.threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no")))
+        with pytest.raises(LedgerUnavailable):
+            await asyncio.wait_for(committer.commit_async(open_run("one")), 5)
+
+    assert await asyncio.wait_for(committer.commit_async(open_run("two")), 5) == Receipt()
+    committer.close()
+
+
+async def test_a_task_is_told_when_gevent_came_too_late(monkeypatch):
+    def refuse() -> None:
+        raise Misconfigured("gevent patched threads after callfare was imported")
+
+    monkeypatch.setattr(lane, "_refuse_late_gevent", refuse)
+    committer = Committer(SlowStore())
+
+    with pytest.raises(Misconfigured):
+        await asyncio.wait_for(committer.commit_async(open_run("one")), 5)
