@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from callfare import AsyncCallfare, Callfare
 from callfare.aio import AsyncRun
@@ -51,11 +51,11 @@ class Awaited:
 
         return awaited
 
-    async def __aenter__(self) -> Awaited:
+    async def __aenter__(self) -> Self:
         self.target.__enter__()
         return self
 
-    async def __aexit__(self, *error: Any) -> Any:
+    async def __aexit__(self, *error: object) -> Any:
         return self.target.__exit__(*error)
 
 

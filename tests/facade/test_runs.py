@@ -46,10 +46,13 @@ async def test_a_block_holds_draws_and_gives_the_rest_back(alice):
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
 )
 async def test_a_block_left_by_an_error_ends_as_what_the_error_says_and_pays(alice, error, outcome):
-    with pytest.raises(type(error)) as caught:
+    async def work():
         async with alice.run("story", user="alice", run_id="r1", hold=40) as run:
             await image(run)
             raise error
+
+    with pytest.raises(type(error)) as caught:
+        await work()
 
     assert caught.value is error
     assert await status(alice) == outcome
