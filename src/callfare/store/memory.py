@@ -54,22 +54,42 @@ class MemoryStore:
         return False
 
     def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
-        """Decide commands one after another, and return an answer for each."""
+        """Decide commands one after another, and return an answer for each. When one is a fault, none has happened."""
+        before: dict[Pk, Row | None] = {}
         with self._gate:
-            return [self._answer(command) for command in commands]
+            now_us = self._clock.now_us()
+            try:
+                return [self._answer(command, now_us, before) for command in commands]
+            except BaseException:
+                self._restore(before)
+                raise
 
-    def _answer(self, command: Command) -> Receipt | CallfareError:
+    def _answer(self, command: Command, now_us: int, before: dict[Pk, Row | None]) -> Receipt | CallfareError:
         try:
-            outcome = decide(self._state, command, self._clock.now_us())
+            outcome = decide(self._state, command, now_us)
         except CallfareError as refusal:
             return refusal
-        self._state.merge(outcome.changes)
+        self._merge(outcome.changes, before)
         rules.check(self._state, outcome.changes)
         folded = rollups.fold(row for row in outcome.changes if isinstance(row, Event))
         for pk, part in folded.items():
-            before: Any = self._state.rows.get(pk)
-            self._state.put(part if before is None else rollups.plus(before, part))
+            rolled: Any = self._state.rows.get(pk)
+            self._merge([part if rolled is None else rollups.plus(rolled, part)], before)
         return outcome.receipt
+
+    def _merge(self, changes: Sequence[Row], before: dict[Pk, Row | None]) -> None:
+        for row in changes:
+            if isinstance(row, Hold):
+                before.setdefault(row.pk, self._state.holds[row.account_id, row.hold_id].get(row.grant_id))
+            else:
+                before.setdefault(row.pk, self._state.rows.get(row.pk))
+        self._state.merge(changes)
+
+    def _restore(self, before: dict[Pk, Row | None]) -> None:
+        rows = [*self._state.rows.values(), *self._rows(Hold)]
+        self._state = State()
+        self._state.merge(row for row in rows if row.pk not in before)
+        self._state.merge(row for row in before.values() if row is not None)
 
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""

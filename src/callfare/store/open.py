@@ -12,7 +12,7 @@ from callfare.store.sqlite import SqliteStore
 
 
 def open_store(url: str, clock: Clock | None = None) -> Store:
-    """Return the store at an address: `sqlite:///file.db`, `sqlite:////absolute/file.db` or `memory://`.
+    """Return the store at an address: `sqlite:///file.db`, `sqlite:////absolute/file.db`, `postgresql://…` or `memory://`.
 
     `?mode=ro` opens a SQLite file for reading only. Raises Misconfigured for any other address.
     """
@@ -24,4 +24,14 @@ def open_store(url: str, clock: Clock | None = None) -> Store:
         if mode not in {"rw", "ro"}:
             raise Misconfigured(f"mode is {mode!r}; use rw or ro", param="url")
         return SqliteStore(unquote(parts.path[1:]), clock=clock, is_readonly=mode == "ro")
+    if parts.scheme in {"postgresql", "postgres"}:
+        return _open_postgres(url, clock)
     raise Misconfigured(f"{parts.scheme or url!r} is no ledger address; use sqlite:///callfare.db", param="url")
+
+
+def _open_postgres(url: str, clock: Clock | None) -> Store:
+    try:
+        from callfare.store.postgres import PostgresStore  # noqa: PLC0415 - its driver is an extra
+    except ImportError:
+        raise Misconfigured("PostgreSQL needs its driver: pip install 'callfare[postgres]'", param="url") from None
+    return PostgresStore(url, clock=clock)

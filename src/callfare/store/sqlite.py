@@ -24,23 +24,20 @@ from callfare.ledger.needs import accounts_named, accounts_touched, events_and_k
 from callfare.ledger.rows import (
     TABLES,
     Account,
-    Entry,
     Event,
     Grant,
     Hold,
     Job,
     Key,
-    RawUsage,
     Rollup,
     Row,
     Run,
-    Transfer,
     User,
     lowest_key,
     seal_of,
 )
 from callfare.ledger.state import State
-from callfare.store import protocol as ask
+from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.sqlite_file import SqliteFile, fault_of
@@ -54,24 +51,6 @@ if TYPE_CHECKING:
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
     from callfare.store.protocol import Query, R
-
-_ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
-    ask.UserNamed: ("user_named", User),
-    ask.UserOf: ("user_of", User),
-    ask.RunsNamed: ("runs_named", Run),
-    ask.JobsNamed: ("jobs_named", Job),
-    ask.RunsOf: ("runs_of", Run),
-    ask.EventsOfRun: ("events_of_run", Event),
-    ask.EventsBetween: ("events_between", Event),
-    ask.EventNamed: ("event_named", Event),
-    ask.UnpricedEvents: ("unpriced_events", Event),
-    ask.RawOf: ("raw_of", RawUsage),
-    ask.TransfersOf: ("transfers_of", Transfer),
-    ask.EntriesOf: ("entries_of", Entry),
-    ask.GrantNumbered: ("grant_numbered", Grant),
-    ask.KeyNamed: ("key_named", Key),
-    ask.RollupsOf: ("rollups_of", Rollup),
-}
 
 
 class SqliteStore:
@@ -229,7 +208,7 @@ class SqliteStore:
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""
-        name, table = _ANSWERS[type(query)]
+        name, table = ANSWERS[type(query)]
         with self._reader() as connection:
             return _rows(connection.execute(self._sql[name], astuple(query)), table)
 

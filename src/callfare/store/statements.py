@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"(?<!:):(\w+)")
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
 
@@ -27,6 +28,11 @@ def load_statements(dialect: str) -> dict[str, str]:
 def _named(file: Traversable) -> dict[str, str]:
     parts = _NAME.split(file.read_text(encoding="utf-8"))
     return {name: body.strip().rstrip(";") for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def load_named_statements(dialect: str) -> dict[str, str]:
+    """Return a dialect's statements by name, with placeholders as Python's database drivers name them."""
+    return {name: _PLACEHOLDER.sub(r"%(\1)s", sql.replace("%", "%%")) for name, sql in load_statements(dialect).items()}
 
 
 def load_migrations(dialect: str) -> list[Migration]:

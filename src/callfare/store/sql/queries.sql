@@ -314,3 +314,35 @@ LIMIT 1000;
 -- name: count_rollups
 -- How many rows the table has.
 SELECT count(*) FROM rollups;
+
+-- name: load_account
+-- An account's totals.
+SELECT
+    account_id, posted_nanocredits, held_nanocredits, debt_nanocredits, last_seq, opened_at_us
+FROM accounts
+WHERE account_id = :account_id;
+
+-- name: load_run
+-- One run of one account.
+SELECT
+    account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
+    debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
+    high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint
+FROM runs
+WHERE account_id = :account_id AND run_id = :run_id;
+
+-- name: load_due_runs
+-- Open runs past their time.
+SELECT
+    account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
+    debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
+    high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint
+FROM runs
+WHERE account_id = :account_id AND status = 'open' AND expires_at_us <= :now_us;
+
+-- name: load_due_jobs
+-- Pending jobs past their time.
+SELECT
+    account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us
+FROM jobs
+WHERE account_id = :account_id AND status = 'pending' AND expires_at_us <= :now_us;

@@ -175,13 +175,6 @@ ON CONFLICT (account_id, grain, start_us, workflow, provider, model, operation) 
 DELETE FROM holds
 WHERE account_id = :account_id AND hold_id = :hold_id AND grant_id = :grant_id;
 
--- name: load_account
--- An account's totals.
-SELECT
-    account_id, posted_nanocredits, held_nanocredits, debt_nanocredits, last_seq, opened_at_us
-FROM accounts
-WHERE account_id = :account_id;
-
 -- name: load_grants
 -- Lots that still have credit.
 SELECT
@@ -190,37 +183,12 @@ SELECT
 FROM grants
 WHERE account_id = :account_id AND remaining_nanocredits > 0;
 
--- name: load_run
--- One run of one account.
-SELECT
-    account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
-    debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
-    high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint
-FROM runs
-WHERE account_id = :account_id AND run_id = :run_id;
-
--- name: load_due_runs
--- Open runs past their time.
-SELECT
-    account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
-    debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
-    high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint
-FROM runs
-WHERE account_id = :account_id AND status = 'open' AND expires_at_us <= :now_us;
-
 -- name: load_holds
 -- What a run or a job has reserved, lot by lot.
 SELECT
     account_id, hold_id, grant_id, amount_nanocredits
 FROM holds
 WHERE account_id = :account_id AND hold_id = :hold_id;
-
--- name: load_due_jobs
--- Pending jobs past their time.
-SELECT
-    account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us
-FROM jobs
-WHERE account_id = :account_id AND status = 'pending' AND expires_at_us <= :now_us;
 
 -- name: load_rollup
 -- One roll-up.

@@ -1,0 +1,25 @@
+"""Which statement answers which question, and with rows of which table; the same for every SQL store."""
+
+from __future__ import annotations
+
+from callfare.ledger.rows import Entry, Event, Grant, Job, Key, RawUsage, Rollup, Row, Run, Transfer, User
+from callfare.store import protocol as ask
+from callfare.store.protocol import Query
+
+ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
+    ask.UserNamed: ("user_named", User),
+    ask.UserOf: ("user_of", User),
+    ask.RunsNamed: ("runs_named", Run),
+    ask.JobsNamed: ("jobs_named", Job),
+    ask.RunsOf: ("runs_of", Run),
+    ask.EventsOfRun: ("events_of_run", Event),
+    ask.EventsBetween: ("events_between", Event),
+    ask.EventNamed: ("event_named", Event),
+    ask.UnpricedEvents: ("unpriced_events", Event),
+    ask.RawOf: ("raw_of", RawUsage),
+    ask.TransfersOf: ("transfers_of", Transfer),
+    ask.EntriesOf: ("entries_of", Entry),
+    ask.GrantNumbered: ("grant_numbered", Grant),
+    ask.KeyNamed: ("key_named", Key),
+    ask.RollupsOf: ("rollups_of", Rollup),
+}

@@ -1,0 +1,257 @@
+"""The PostgreSQL store: schema `callfare`, rows locked in one order, sets of rows written at once.
+
+A batch locks its runs by key, then its accounts by number, so batches wait for each other in turn and cannot deadlock.
+What two batches insert at once is caught by a primary key, and the later one is decided again. Every wait has a
+deadline on this side, because a frozen server still answers TCP; a batch whose answer was lost is applied again, and
+its keys make that harmless.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import psycopg
+from msgspec.structs import asdict
+from psycopg import errors
+
+from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
+from callfare.ledger import rollups
+from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, lowest_key, seal_of
+from callfare.store.answers import ANSWERS
+from callfare.store.batch import decide_all
+from callfare.store.postgres_load import Loader, rows_of
+from callfare.store.postgres_server import Deadline, connect, keep_inherited, migrate, schema_version
+from callfare.store.protocol import Snapshot, StoreFacts
+from callfare.store.statements import load_migrations, load_named_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from callfare.clock import Clock
+    from callfare.ledger.commands import Command
+    from callfare.ledger.receipts import Receipt
+    from callfare.ledger.rows import Pk
+    from callfare.store.protocol import Query, R
+
+_TRIES = 6
+_encode = msgspec.json.Encoder().encode
+
+
+class PostgresStore:
+    """A ledger in a PostgreSQL database. `url` is libpq's; `clock` replaces the server's when it is given.
+
+    deadline_s: how long one batch or one read may take before the ledger counts as unavailable.
+    """
+
+    max_batch = 512
+
+    def __init__(self, url: str, *, clock: Clock | None = None, deadline_s: int = 10) -> None:
+        self._url = url
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self._sql: dict[str, Any] = load_named_statements("postgres")
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._gate = threading.Lock()
+        self._writer: psycopg.Connection[Any] | None = None
+        self._readers: list[psycopg.Connection[Any]] = []
+
+    def _after_fork(self) -> None:
+        if os.getpid() != self._pid:
+            keep_inherited(self._writer, *self._readers)
+            self._start_afresh()
+
+    def create(self) -> bool:
+        """Make the schema where it is missing, or bring it up to date; return whether the ledger is new."""
+        self._after_fork()
+        with self._gate:
+            if self._writer is not None:
+                return False
+            connection = connect(self._url, self._deadline_s)
+            try:
+                with Deadline(connection, self._deadline_s * 6):
+                    return migrate(connection)
+            except psycopg.Error as error:
+                raise _fault_of(error) from error
+            finally:
+                connection.close()
+
+    def close(self) -> None:
+        """Close all connections. The store opens them again when it is used again."""
+        self._after_fork()
+        with self._gate:
+            for connection in (self._writer, *self._readers):
+                if connection is not None:
+                    connection.close()
+            self._writer, self._readers = None, []
+
+    def _open(self) -> psycopg.Connection[Any]:
+        connection = connect(self._url, self._deadline_s)
+        if schema_version(connection) is None:
+            connection.close()
+            raise LedgerNotFound("the database has no schema callfare; `callfare init` makes it, and so does a grant")
+        return connection
+
+    # Writing
+
+    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        """Decide commands one after another in one transaction, and return an answer for each."""
+        self._after_fork()
+        with self._gate:
+            for left in reversed(range(_TRIES)):
+                try:
+                    return self._try(commands)
+                except (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure) as error:
+                    if not left:
+                        raise _fault_of(error) from error
+                except psycopg.OperationalError as error:
+                    self._drop_writer()
+                    if not left or not _is_lost(error):
+                        raise _fault_of(error) from error
+                except psycopg.Error as error:
+                    raise _fault_of(error) from error
+        raise AssertionError(commands)
+
+    def _try(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        if self._writer is None:
+            self._writer = self._open()
+        connection = self._writer
+        with Deadline(connection, self._deadline_s):
+            try:
+                loader = Loader(connection, self._sql, self._clock)
+                state = loader.load(commands)
+                answers, changed = decide_all(state, commands, loader.now_us)
+                if changed:
+                    self._write(connection, changed.values())
+            finally:
+                # Whatever was not committed, locks included, is given back.
+                if not connection.closed:
+                    connection.rollback()
+            return answers
+
+    def _write(self, connection: psycopg.Connection[Any], rows: Iterable[Row]) -> None:
+        by_table: dict[str, list[bytes]] = {}
+        dropped: list[Row] = []
+        events: list[Event] = []
+        for row in rows:
+            if isinstance(row, Hold) and not row.amount_nanocredits:
+                dropped.append(row)
+                continue
+            if isinstance(row, Event):
+                events.append(row)
+            by_table.setdefault(row.table, []).append(_sealed(row))
+        merged = self._merged(connection, rollups.fold(events))
+        if merged:
+            by_table["rollups"] = [_sealed(row) for row in merged]
+        with connection.pipeline():
+            if dropped:
+                connection.execute(self._sql["drop_holds"], {"rows": _encode(dropped).decode()})
+            for table, values in by_table.items():
+                connection.execute(self._sql[f"put_{table}"], {"rows": (b"[" + b",".join(values) + b"]").decode()})
+            connection.commit()
+
+    def _merged(self, connection: psycopg.Connection[Any], parts: dict[Pk, Rollup]) -> list[Rollup]:
+        """Return the roll-ups as they stand after a batch, locked in the order of their keys."""
+        if not parts:
+            return []
+        keys = sorted(pk[1:] for pk in parts)
+        found = connection.execute(self._sql["lock_rollups"], {"rows": _encode(keys).decode()})
+        before = {row.pk: row for row in rows_of(found, Rollup)}
+        return [rollups.plus(before[pk], part) if pk in before else part for pk, part in parts.items()]
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # Reading
+
+    @contextmanager
+    def _reader(self) -> Iterator[psycopg.Connection[Any]]:
+        self._after_fork()
+        connection = self._readers.pop() if self._readers else self._open()
+        try:
+            with Deadline(connection, self._deadline_s):
+                yield connection
+                connection.rollback()
+        except psycopg.Error as error:
+            raise _fault_of(error) from error
+        finally:
+            if connection.closed:
+                connection.close()
+            else:
+                connection.rollback()
+                self._readers.append(connection)
+
+    def snapshot(self, user: str) -> Snapshot | None:
+        """Return the user's account as of now, or None when there is none."""
+        with self._reader() as connection:
+            connection.execute(self._sql["read_one_instant"])
+            loader = Loader(connection, self._sql, self._clock)
+            account_id = loader.load_account_of(user)
+            if account_id is None:
+                return None
+            values = {"account_id": account_id, "now_us": loader.now_us}
+            [[spent]] = connection.execute(self._sql["spent_in_open_runs"], values).fetchall()
+            return Snapshot(
+                account_id=account_id, state=loader.state, spent_nanocredits=int(spent), now_us=loader.now_us
+            )
+
+    def select(self, query: Query) -> list[Row]:
+        """Return the rows a query asks for."""
+        name, table = ANSWERS[type(query)]
+        with self._reader() as connection:
+            return rows_of(connection.execute(self._sql[name], asdict(query)), table)
+
+    def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
+        """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
+        names = table.__struct_fields__[: table.pk_columns]
+        key = after[1:] if after else lowest_key(table)
+        while True:
+            with self._reader() as connection:
+                values = dict(zip(names, key, strict=True))
+                page = connection.execute(self._sql[f"scan_{table.table}"], values).fetchall()
+            if not page:
+                return
+            for *columns, seal in page:
+                yield table(*columns), seal
+            key = table(*page[-1][:-1]).pk[1:]
+
+    def facts(self) -> StoreFacts:
+        """Return what this store is and how much it holds."""
+        with self._reader() as connection:
+            rows = {
+                table.table: connection.execute(self._sql[f"count_{table.table}"]).fetchall()[0][0] for table in TABLES
+            }
+            info = connection.info
+            return StoreFacts(
+                url=f"postgresql://{info.host}:{info.port}/{info.dbname}",
+                engine=f"PostgreSQL {info.server_version // 10000}.{info.server_version % 10000}",
+                schema_version=schema_version(connection) or 0,
+                rows=rows,
+                notes=(f"newest schema known: {load_migrations('postgres')[-1].number}",),
+            )
+
+
+def _sealed(row: Row) -> bytes:
+    """Return a row as a JSON array with its seal at the end."""
+    return _encode(row)[:-1] + b"," + str(seal_of(row)).encode() + b"]"
+
+
+def _is_lost(error: psycopg.OperationalError) -> bool:
+    """Tell whether a batch may be applied again at once: the connection broke, the server did not merely refuse."""
+    return error.sqlstate is None or error.sqlstate.startswith(("57P", "08", "25006"))
+
+
+def _fault_of(error: psycopg.Error) -> CallfareError:
+    if isinstance(error, errors.UndefinedTable | errors.InvalidSchemaName):
+        return LedgerNotFound("the database has no schema callfare; `callfare init` makes it")
+    if isinstance(error, errors.IntegrityError) and not isinstance(error, errors.UniqueViolation):
+        return LedgerCorrupt(f"a rule of the ledger was broken, and nothing was written: {error}")
+    return LedgerUnavailable(f"PostgreSQL did not answer: {error}; retry with the same key")

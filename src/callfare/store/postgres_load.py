@@ -1,0 +1,215 @@
+"""Loads what a batch touches from PostgreSQL: a few statements for the whole batch, locks in one order."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
+from callfare.ledger.jobs import hold_id
+from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, refunded_lot, subject_of
+from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, Run, User
+from callfare.ledger.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import psycopg
+
+    from callfare.clock import Clock
+    from callfare.ledger.commands import Command
+    from callfare.store.protocol import R
+
+Pairs = set[tuple[int, Any]]
+
+
+def rows_of(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
+    """Return the rows of an answer."""
+    return [table(*values) for values in cursor]
+
+
+class Loader:
+    """Fills a State with what commands touch, in as few round trips as the order of locks allows."""
+
+    def __init__(self, connection: psycopg.Connection[Any], sql: dict[str, Any], clock: Clock | None) -> None:
+        self.state = State()
+        self._connection = connection
+        self._sql = sql
+        self._clock = clock
+        self.now_us = 0
+        self._accounts: set[int] = set()
+
+    def _ask(self, *questions: tuple[str, dict[str, Any]]) -> list[list[tuple[Any, ...]]]:
+        """Return the answers to several statements, sent together."""
+        with self._connection.pipeline():
+            cursors = [self._connection.execute(self._sql[name], values) for name, values in questions]
+            return [cursor.fetchall() for cursor in cursors]
+
+    def _put(self, values: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
+        rows = rows_of(values, table)
+        for row in rows:
+            self.state.put(row)
+        return rows
+
+    def load(self, commands: Sequence[Command]) -> State:
+        """Return the state that the commands are decided on."""
+        subjects = [subject_of(command) for command in commands]
+        runs: Pairs = {(s.account_id, s.run_id) for s in subjects if s.account_id is not None and s.run_id}
+        jobs: Pairs = {(s.account_id, s.job_id) for s in subjects if s.account_id is not None and s.job_id}
+        users = sorted({s.user for s in subjects if s.user})
+        run_ids = sorted({s.run_id for s in subjects if s.account_id is None and s.run_id})
+        job_ids = sorted({s.job_id for s in subjects if s.account_id is None and s.job_id})
+        now, identities, run_owners, job_owners = self._ask(
+            ("now", {}),
+            ("load_identities", {"users": users}),
+            ("owners_of_runs", {"run_ids": run_ids}),
+            ("owners_of_jobs", {"job_ids": job_ids}),
+        )
+        self.now_us = self._clock.now_us() if self._clock else now[0][0]
+        self._put(identities, User)
+        runs |= set(run_owners)
+        jobs |= set(job_owners)
+        self._lock_runs(commands, runs, jobs)
+        self._lock_accounts(commands)
+        return self.state
+
+    def _lock_runs(self, commands: Sequence[Command], runs: Pairs, jobs: Pairs) -> None:
+        """Lock runs and jobs that are named, and those that are due on accounts whose totals a command asks about."""
+        owners: defaultdict[str, set[int]] = defaultdict(set)
+        for account_id, name in runs | jobs:
+            owners[name].add(account_id)
+        named: list[set[int]] = []
+        for command in commands:
+            subject = subject_of(command)
+            here = accounts_named(subject, self.state)
+            if subject.account_id is None:
+                here = here | owners[subject.run_id or ""] | owners[subject.job_id or ""]
+            named.append(here)
+        asked = {account for command, here in zip(commands, named, strict=True) if _asks(command) for account in here}
+        keys: Pairs = set()
+        event_keys: Pairs = set()
+        for command, here in zip(commands, named, strict=True):
+            event_names, names = events_and_keys(command)
+            event_keys |= {(account, name) for account in here for name in event_names}
+            keys |= {(account, name) for account in here for name in names}
+        found_runs, found_jobs, found_keys, found_events = self._ask(
+            ("lock_runs", _pairs("run_accounts", "run_ids", runs) | self._due(asked)),
+            ("lock_jobs", _pairs("job_accounts", "job_ids", jobs) | self._due(asked)),
+            ("load_keys", _pairs("key_accounts", "keys", keys)),
+            ("load_events", _pairs("key_accounts", "keys", event_keys)),
+        )
+        self._put(found_runs, Run)
+        due = self._put(found_jobs, Job)
+        known = self._put(found_keys, Key)
+        self._put(found_events, Event)
+        self._second_look(commands, named, known, due)
+
+    def _second_look(
+        self, commands: Sequence[Command], named: list[set[int]], known: list[Key], jobs: list[Job]
+    ) -> None:
+        """Load what the first look pointed at: events behind responses, runs behind events and jobs, names."""
+        behind: Pairs = {(row.account_id, row.receipt) for row in known if row.kind == "response"}
+        runs: Pairs = {(job.account_id, job.run_id) for job in jobs if job.run_id is not None}
+        nameless: set[int] = set()
+        for command, here in zip(commands, named, strict=True):
+            if isinstance(command, AdjustUsage):
+                event: Any = self.state.rows.get(("events", command.account_id, command.key))
+                runs |= {(command.account_id, event.run_id)} if event and event.run_id else set()
+            elif isinstance(command, ExtendRun):
+                nameless |= here
+        runs = {pair for pair in runs if ("runs", *pair) not in self.state.rows}
+        if behind or runs or nameless:
+            events, more_runs, names = self._ask(
+                ("load_events", _pairs("key_accounts", "keys", behind)),
+                ("lock_runs", _pairs("run_accounts", "run_ids", runs) | self._due(set())),
+                ("load_identities_of", {"accounts": sorted(nameless)}),
+            )
+            self._put(events, Event)
+            self._put(more_runs, Run)
+            self._put(names, User)
+
+    def _due(self, accounts: set[int]) -> dict[str, Any]:
+        self._accounts |= accounts
+        return {"accounts": sorted(accounts), "now_us": self.now_us}
+
+    def _lock_accounts(self, commands: Sequence[Command]) -> None:
+        touched = accounts_touched(commands, self.state, self.now_us)
+        late = touched - self._accounts
+        if late:
+            # Usage that outgrew its hold: what is due on its account was not locked with the named runs.
+            more_runs, more_jobs = self._ask(
+                ("lock_runs", _pairs("run_accounts", "run_ids", set()) | self._due(late)),
+                ("lock_jobs", _pairs("job_accounts", "job_ids", set()) | self._due(late)),
+            )
+            self._put(more_runs, Run)
+            jobs = self._put(more_jobs, Job)
+            self._second_look((), [], [], jobs)
+        lots: Pairs = set()
+        for command in commands:
+            if isinstance(command, RefundGrant):
+                for account_id in accounts_named(subject_of(command), self.state):
+                    lot = refunded_lot(command, account_id, self.state)
+                    lots |= {(account_id, lot)} if lot is not None else set()
+        if touched:
+            self._load_totals(touched, lots)
+
+    def _load_totals(self, accounts: set[int], lots: Pairs) -> None:
+        held: Pairs = set()
+        for account_id in accounts:
+            for table in ("runs", "jobs"):
+                for pk in self.state.walked.get((table, account_id), ()):
+                    row: Any = self.state.rows[pk]
+                    if row.status == "open":
+                        held.add((account_id, row.run_id))
+                    elif row.status == "pending":
+                        held.add((account_id, hold_id(row.job_id)))
+        found_accounts, grants, holds = self._ask(
+            ("lock_accounts", {"accounts": sorted(accounts)}),
+            ("load_grants", {"accounts": sorted(accounts)} | _pairs("lot_accounts", "lots", lots)),
+            ("load_holds", _pairs("hold_accounts", "hold_ids", held)),
+        )
+        self._put(found_accounts, Account)
+        self._put(grants, Grant)
+        self._put(holds, Hold)
+
+    def load_account_of(self, user: str) -> int | None:
+        """Load a user's account with everything due, without locks, and return its number."""
+        now, identities = self._ask(("now", {}), ("load_identities", {"users": [user]}))
+        self.now_us = self._clock.now_us() if self._clock else now[0][0]
+        rows = self._put(identities, User)
+        if not rows:
+            return None
+        account_id = rows[0].account_id
+        due = {"account_id": account_id, "now_us": self.now_us}
+        runs, jobs = self._ask(("load_due_runs", due), ("load_due_jobs", due))
+        self._put(runs, Run)
+        behind = {(job.account_id, job.run_id) for job in self._put(jobs, Job) if job.run_id is not None}
+        for owner, run_id in sorted(behind):
+            if ("runs", owner, run_id) not in self.state.rows:
+                values = {"account_id": owner, "run_id": run_id}
+                self._put(self._ask(("load_run", values))[0], Run)
+        found, grants = self._ask(
+            ("load_account", {"account_id": account_id}),
+            ("load_grants", {"accounts": [account_id]} | _pairs("lot_accounts", "lots", set())),
+        )
+        self._put(found, Account)
+        self._put(grants, Grant)
+        held = {(account_id, run.run_id) for run in self.state_rows(Run) if run.status == "open"}
+        held |= {(account_id, hold_id(job.job_id)) for job in self.state_rows(Job) if job.status == "pending"}
+        self._put(self._ask(("load_holds", _pairs("hold_accounts", "hold_ids", held)))[0], Hold)
+        return account_id
+
+    def state_rows(self, table: type[R]) -> list[R]:
+        """Return the loaded rows of one table."""
+        return [row for row in self.state.rows.values() if isinstance(row, table)]
+
+
+def _asks(command: Command) -> bool:
+    """Tell whether a command always asks about its account's totals; usage in a run asks only beyond its hold."""
+    subject = subject_of(command)
+    return subject.run_id is None or isinstance(command, SettleJob) or type(command).__name__ != "RecordUsage"
+
+
+def _pairs(first: str, second: str, pairs: Pairs) -> dict[str, Any]:
+    ordered = sorted(pairs)
+    return {first: [pair[0] for pair in ordered], second: [pair[1] for pair in ordered]}

@@ -1,0 +1,105 @@
+"""Connections to a PostgreSQL server: opening, deadlines, and bringing the schema up to date."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Self
+
+import psycopg
+
+from callfare.errors import LedgerUnavailable, SchemaNewer
+from callfare.store.statements import load_migrations, load_named_statements
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_SQL: dict[str, Any] = load_named_statements("postgres")
+# Any number that no other program is likely to lock: the letters of "callfare" on a telephone.
+_MIGRATION_LOCK = 22553273
+# Connections inherited over a fork. Closing them would end the parent's session; they are kept, unused.
+_INHERITED: list[Any] = []
+
+
+def connect(url: str, deadline_s: int) -> psycopg.Connection[Any]:
+    """Return a connection that works in schema callfare and waits for its commits.
+
+    Several hosts in the address are tried in turn until one takes writes. Raises LedgerUnavailable.
+    """
+    try:
+        connection = psycopg.connect(
+            url,
+            connect_timeout=deadline_s,
+            target_session_attrs="read-write",
+            application_name="callfare",
+            options="-c search_path=callfare -c synchronous_commit=on -c timezone=UTC",
+            prepare_threshold=2,
+        )
+    except psycopg.Error as error:
+        raise LedgerUnavailable(f"PostgreSQL cannot be reached: {error}; retry with the same key") from error
+    connection.prepared_max = 200
+    return connection
+
+
+class Deadline:
+    """Ends a connection whose server does not answer in time; whoever waits on it gets an OperationalError."""
+
+    def __init__(self, connection: psycopg.Connection[Any], seconds: int) -> None:
+        self._connection = connection
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError, psycopg.Error):
+            duplicate = socket.socket(fileno=os.dup(self._connection.fileno()))
+            duplicate.shutdown(socket.SHUT_RDWR)
+            duplicate.close()
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+
+
+def schema_version(connection: psycopg.Connection[Any]) -> int | None:
+    """Return the number of the ledger's schema, None when there is none.
+
+    Raises SchemaNewer when a newer callfare wrote it.
+    """
+    [[found]] = connection.execute(_SQL["schema_versions"]).fetchall()
+    version = None
+    if found is not None:
+        [[version]] = connection.execute(_SQL["newest_version"]).fetchall()
+    connection.rollback()
+    newest = load_migrations("postgres")[-1].number
+    if version is not None and version > newest:
+        raise SchemaNewer(f"the database has schema {version}, this callfare knows {newest}; upgrade callfare")
+    return None if version is None else int(version)
+
+
+def migrate(connection: psycopg.Connection[Any]) -> bool:
+    """Bring the schema to the newest version in one transaction, and return whether the ledger is new.
+
+    Any number of processes may do so at once: the first holds a lock, the others find nothing left to do.
+    """
+    with connection.transaction():
+        connection.execute(_SQL["lock_migrations"], {"number": _MIGRATION_LOCK})
+        connection.execute(_SQL["make_schema"])
+        connection.execute(_SQL["make_versions"])
+        [[version]] = connection.execute(_SQL["newest_version"]).fetchall()
+        for step in load_migrations("postgres"):
+            if step.number > (version or 0):
+                connection.execute(step.sql.encode())
+                connection.execute(_SQL["note_version"], {"number": step.number})
+        return version is None
+
+
+def keep_inherited(*connections: object) -> None:
+    """Set connections aside that were opened before a fork."""
+    _INHERITED.extend(connections)

@@ -1,0 +1,340 @@
+-- Queries of the PostgreSQL store. Sets of rows come as one JSON array of arrays in the order of the columns, so that
+-- a batch is one parameter; what only SQLite words otherwise is worded here in PostgreSQL's way.
+
+-- name: put_identities
+-- Name a user, or renew what is known of one.
+INSERT INTO identities (
+    "user", account_id, email, stripe_customer_id, created_at_us, seal
+)
+SELECT
+    r ->> 0, (r ->> 1)::BIGINT, r ->> 2, r ->> 3, (r ->> 4)::BIGINT, (r ->> 5)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT ("user") DO UPDATE SET
+    email = excluded.email,
+    stripe_customer_id = excluded.stripe_customer_id,
+    seal = excluded.seal;
+
+-- name: put_accounts
+-- Open an account, or move its totals.
+INSERT INTO accounts (
+    account_id, posted_nanocredits, held_nanocredits, debt_nanocredits, last_seq, opened_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, (r ->> 1)::BIGINT, (r ->> 2)::BIGINT, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT,
+    (r ->> 5)::BIGINT, (r ->> 6)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT (account_id) DO UPDATE SET
+    posted_nanocredits = excluded.posted_nanocredits,
+    held_nanocredits = excluded.held_nanocredits,
+    debt_nanocredits = excluded.debt_nanocredits,
+    last_seq = excluded.last_seq,
+    seal = excluded.seal;
+
+-- name: put_grants
+-- Add a lot, or move what remains of it.
+INSERT INTO grants (
+    account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
+    reference, created_at_us, expires_at_us, refunded_nanocredits, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, (r ->> 1)::BIGINT, r ->> 2, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT, (r ->> 5)::BIGINT,
+    (r ->> 6)::BIGINT, r ->> 7, (r ->> 8)::BIGINT, (r ->> 9)::BIGINT, (r ->> 10)::BIGINT, (r ->> 11)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT (account_id, grant_id) DO UPDATE SET
+    remaining_nanocredits = excluded.remaining_nanocredits,
+    held_nanocredits = excluded.held_nanocredits,
+    seal = excluded.seal;
+
+-- name: put_runs
+-- Open a run, or move it along.
+INSERT INTO runs (
+    account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
+    debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
+    high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint,
+    seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, r ->> 4, (r ->> 5)::BIGINT, (r ->> 6)::BIGINT,
+    (r ->> 7)::BIGINT, (r ->> 8)::BIGINT, (r ->> 9)::BIGINT, (r ->> 10)::BIGINT, (r ->> 11)::BIGINT,
+    (r ->> 12)::BIGINT, (r ->> 13)::BIGINT, (r ->> 14)::BIGINT, (r ->> 15)::BIGINT, (r ->> 16)::BIGINT,
+    (r ->> 17)::BIGINT, (r ->> 18)::BIGINT, (r ->> 19)::BIGINT, r ->> 20, r ->> 21, (r ->> 22)::BIGINT,
+    (r ->> 23)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT (account_id, run_id) DO UPDATE SET
+    status = excluded.status,
+    held_nanocredits = excluded.held_nanocredits,
+    used_nanocredits = excluded.used_nanocredits,
+    debt_nanocredits = excluded.debt_nanocredits,
+    charged_nanocredits = excluded.charged_nanocredits,
+    cost_picousd = excluded.cost_picousd,
+    calls = excluded.calls,
+    unpriced_calls = excluded.unpriced_calls,
+    expires_at_us = excluded.expires_at_us,
+    closed_at_us = excluded.closed_at_us,
+    close_seq = excluded.close_seq,
+    receipt = excluded.receipt,
+    seal = excluded.seal;
+
+-- name: put_holds
+-- Reserve a part of a lot, or change how much.
+INSERT INTO holds (
+    account_id, hold_id, grant_id, amount_nanocredits, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, (r ->> 2)::BIGINT, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT (account_id, hold_id, grant_id) DO UPDATE SET
+    amount_nanocredits = excluded.amount_nanocredits,
+    seal = excluded.seal;
+
+-- name: put_jobs
+-- Add a long job, or end it.
+INSERT INTO jobs (
+    account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us,
+    seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, (r ->> 4)::BIGINT, r ->> 5, (r ->> 6)::BIGINT,
+    (r ->> 7)::BIGINT, (r ->> 8)::BIGINT, (r ->> 9)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT (account_id, job_id) DO UPDATE SET
+    status = excluded.status,
+    held_nanocredits = excluded.held_nanocredits,
+    settled_at_us = excluded.settled_at_us,
+    seal = excluded.seal;
+
+-- name: put_transfers
+-- Append a transfer.
+INSERT INTO transfers (
+    account_id, seq, kind, amount_nanocredits, entry_count, run_id, reference, at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, (r ->> 1)::BIGINT, r ->> 2, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT, r ->> 5, r ->> 6,
+    (r ->> 7)::BIGINT, (r ->> 8)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: put_entries
+-- Append an entry.
+INSERT INTO entries (
+    account_id, seq, position, account_kind, grant_id, amount_nanocredits, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, (r ->> 1)::BIGINT, (r ->> 2)::BIGINT, r ->> 3, (r ->> 4)::BIGINT, (r ->> 5)::BIGINT,
+    (r ->> 6)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: put_events
+-- Append a usage event.
+INSERT INTO events (
+    account_id, key, kind, corrects, run_id, workflow, call_number, step, provider, base_url, model, operation,
+    response_id, status, flags, reason, nanocredits, picousd, debt_nanocredits, charge_seq, edition, markup,
+    usage, counted, attributes, lines, metadata, raw_digest, at_us, recorded_at_us, fingerprint,
+    held_after_nanocredits, used_after_nanocredits, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, r ->> 4, r ->> 5, (r ->> 6)::BIGINT, r ->> 7, r ->> 8,
+    r ->> 9, r ->> 10, r ->> 11, r ->> 12, r ->> 13, r ->> 14, r ->> 15, (r ->> 16)::BIGINT, (r ->> 17)::BIGINT,
+    (r ->> 18)::BIGINT, (r ->> 19)::BIGINT, r ->> 20, r ->> 21, r ->> 22, r ->> 23, r ->> 24, r ->> 25,
+    r ->> 26, (r ->> 27)::BIGINT, (r ->> 28)::BIGINT, (r ->> 29)::BIGINT, (r ->> 30)::BIGINT,
+    (r ->> 31)::BIGINT, (r ->> 32)::BIGINT, (r ->> 33)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: put_raw_usage
+-- Append the provider's own usage object.
+INSERT INTO raw_usage (
+    account_id, key, recorded_at_us, raw, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, (r ->> 2)::BIGINT, r ->> 3, (r ->> 4)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: put_keys
+-- Append an idempotency key with its first answer.
+INSERT INTO keys (
+    account_id, key, kind, fingerprint, receipt, at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, (r ->> 3)::BIGINT, r ->> 4, (r ->> 5)::BIGINT, (r ->> 6)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: put_rollups
+-- Put a roll-up in place.
+INSERT INTO rollups (
+    account_id, grain, start_us, workflow, provider, model, operation, calls, unpriced_calls, nanocredits,
+    picousd, units, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, (r ->> 2)::BIGINT, r ->> 3, r ->> 4, r ->> 5, r ->> 6, (r ->> 7)::BIGINT,
+    (r ->> 8)::BIGINT, (r ->> 9)::BIGINT, r ->> 10, r ->> 11, (r ->> 12)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT (account_id, grain, start_us, workflow, provider, model, operation) DO UPDATE SET
+    calls = excluded.calls,
+    unpriced_calls = excluded.unpriced_calls,
+    nanocredits = excluded.nanocredits,
+    picousd = excluded.picousd,
+    units = excluded.units,
+    seal = excluded.seal;
+
+-- name: drop_holds
+-- Forget parts of holds that were captured, voided or expired.
+DELETE FROM holds AS h
+USING jsonb_array_elements(:rows::JSONB) AS r
+WHERE h.account_id = (r ->> 0)::BIGINT AND h.hold_id = r ->> 1 AND h.grant_id = (r ->> 2)::BIGINT;
+
+-- name: now
+-- The server's clock.
+SELECT (extract(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT;
+
+-- name: load_identities
+-- The users of some names.
+SELECT
+    "user", account_id, email, stripe_customer_id, created_at_us
+FROM identities
+WHERE "user" = ANY(:users);
+
+-- name: load_identities_of
+-- The users behind some accounts.
+SELECT
+    "user", account_id, email, stripe_customer_id, created_at_us
+FROM identities
+WHERE account_id = ANY(:accounts);
+
+-- name: owners_of_runs
+-- Which accounts have runs of these ids.
+SELECT account_id, run_id
+FROM runs
+WHERE run_id = ANY(:run_ids);
+
+-- name: owners_of_jobs
+-- Which accounts have jobs of these ids.
+SELECT account_id, job_id
+FROM jobs
+WHERE job_id = ANY(:job_ids);
+
+-- name: lock_runs
+-- Named runs and those past their time, locked in the order of their key, so that batches wait in turn.
+SELECT
+    account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
+    debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
+    high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint
+FROM runs
+WHERE (account_id, run_id) IN (
+    SELECT n.account_id, n.run_id FROM unnest(:run_accounts::BIGINT[], :run_ids::TEXT[]) AS n (account_id, run_id)
+    UNION
+    SELECT d.account_id, d.run_id
+    FROM runs AS d
+    WHERE d.account_id = ANY(:accounts) AND d.status = 'open' AND d.expires_at_us <= :now_us
+)
+ORDER BY account_id, run_id
+FOR NO KEY UPDATE;
+
+-- name: lock_jobs
+-- Named jobs and those past their time, locked in the order of their key.
+SELECT
+    account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us
+FROM jobs
+WHERE (account_id, job_id) IN (
+    SELECT n.account_id, n.job_id FROM unnest(:job_accounts::BIGINT[], :job_ids::TEXT[]) AS n (account_id, job_id)
+    UNION
+    SELECT d.account_id, d.job_id
+    FROM jobs AS d
+    WHERE d.account_id = ANY(:accounts) AND d.status = 'pending' AND d.expires_at_us <= :now_us
+)
+ORDER BY account_id, job_id
+FOR NO KEY UPDATE;
+
+-- name: load_events
+-- The usage events under some keys.
+SELECT
+    e.account_id, e.key, e.kind, e.corrects, e.run_id, e.workflow, e.call_number, e.step, e.provider,
+    e.base_url, e.model, e.operation, e.response_id, e.status, e.flags, e.reason, e.nanocredits, e.picousd,
+    e.debt_nanocredits, e.charge_seq, e.edition, e.markup, e.usage, e.counted, e.attributes, e.lines,
+    e.metadata, e.raw_digest, e.at_us, e.recorded_at_us, e.fingerprint, e.held_after_nanocredits,
+    e.used_after_nanocredits
+FROM events AS e
+INNER JOIN unnest(:key_accounts::BIGINT[], :keys::TEXT[]) AS n (account_id, key)
+    ON e.account_id = n.account_id AND e.key = n.key;
+
+-- name: load_keys
+-- What is recorded under some idempotency keys.
+SELECT
+    k.account_id, k.key, k.kind, k.fingerprint, k.receipt, k.at_us
+FROM keys AS k
+INNER JOIN unnest(:key_accounts::BIGINT[], :keys::TEXT[]) AS n (account_id, key)
+    ON k.account_id = n.account_id AND k.key = n.key;
+
+-- name: lock_accounts
+-- Accounts, locked in the order of their number, after their runs.
+SELECT
+    account_id, posted_nanocredits, held_nanocredits, debt_nanocredits, last_seq, opened_at_us
+FROM accounts
+WHERE account_id = ANY(:accounts)
+ORDER BY account_id
+FOR NO KEY UPDATE;
+
+-- name: load_grants
+-- Lots that still have credit, and lots that are named.
+SELECT
+    account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
+    reference, created_at_us, expires_at_us, refunded_nanocredits
+FROM grants
+WHERE
+    (account_id = ANY(:accounts) AND remaining_nanocredits > 0)
+    OR (account_id, grant_id) IN (
+        SELECT n.account_id, n.grant_id
+        FROM unnest(:lot_accounts::BIGINT[], :lots::BIGINT[]) AS n (account_id, grant_id)
+    );
+
+-- name: load_holds
+-- What some runs and jobs have reserved, lot by lot.
+SELECT
+    h.account_id, h.hold_id, h.grant_id, h.amount_nanocredits
+FROM holds AS h
+INNER JOIN unnest(:hold_accounts::BIGINT[], :hold_ids::TEXT[]) AS n (account_id, hold_id)
+    ON h.account_id = n.account_id AND h.hold_id = n.hold_id;
+
+-- name: lock_rollups
+-- The roll-ups that a batch adds to, locked in the order of their key.
+SELECT
+    o.account_id, o.grain, o.start_us, o.workflow, o.provider, o.model, o.operation, o.calls, o.unpriced_calls,
+    o.nanocredits, o.picousd, o.units
+FROM rollups AS o
+INNER JOIN jsonb_array_elements(:rows::JSONB) AS r
+    ON
+        o.account_id = (r ->> 0)::BIGINT
+        AND o.grain = r ->> 1
+        AND o.start_us = (r ->> 2)::BIGINT
+        AND o.workflow = r ->> 3
+        AND o.provider = r ->> 4
+        AND o.model = r ->> 5
+        AND o.operation = r ->> 6
+ORDER BY o.account_id, o.grain, o.start_us, o.workflow, o.provider, o.model, o.operation
+FOR NO KEY UPDATE OF o;
+
+-- name: schema_versions
+-- Where the schema's version is kept, null when there is no ledger.
+SELECT to_regclass('callfare.schema_versions');
+
+-- name: newest_version
+-- The newest step that was applied.
+SELECT max(number) FROM callfare.schema_versions;
+
+-- name: lock_migrations
+-- One process migrates at a time; the others wait and find nothing left to do.
+SELECT pg_advisory_xact_lock(:number);
+
+-- name: make_schema
+-- The schema that everything lives in.
+CREATE SCHEMA IF NOT EXISTS callfare;
+
+-- name: make_versions
+-- Which steps were applied, and when.
+CREATE TABLE IF NOT EXISTS callfare.schema_versions (number INTEGER PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL);
+
+-- name: note_version
+-- A step has been applied.
+INSERT INTO callfare.schema_versions (number, applied_at) VALUES (:number, now());
+
+-- name: read_one_instant
+-- All reads of a snapshot see the same instant.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
