@@ -61,6 +61,7 @@ class Answers:
         lot = self._holders.lot(receipt.grant_id)
         if lot is None:
             return ""
+        lot.refunded -= self._postings.refunded(key.key)
         reason = self._postings.claim(
             receipt.grant_id, ("grant",), amount=receipt.nanocredits, run_id=None, reference=lot.reference
         )

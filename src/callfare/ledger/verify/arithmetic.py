@@ -51,9 +51,7 @@ def number(text: str | int) -> Number:
     """
     if isinstance(text, int):
         return text
-    if text.isdigit() and text.isascii() and len(text) <= _WHOLE_DIGITS_MAX:
-        return int(text)
-    return _rational(text)
+    return int(text) if text.isdigit() and text.isascii() and len(text) <= _WHOLE_DIGITS_MAX else _rational(text)
 
 
 @lru_cache(maxsize=4096)
@@ -73,9 +71,10 @@ def quantities(text: str) -> dict[str, Number]:
     Raises Wrong when it is not such JSON.
     """
     try:
-        return {meter: number(quantity) for meter, quantity in _usage(text).items()}
+        usage = _usage(text)
     except msgspec.MsgspecError:
         raise Wrong("it is not JSON of meters and quantities") from None
+    return {meter: number(quantity) for meter, quantity in usage.items()}
 
 
 @lru_cache(maxsize=4096)
@@ -116,13 +115,12 @@ def rated(text: str, usage: dict[str, Number], markup: str) -> tuple[int, int]:
         quantity = number(line.quantity)
         if disjoint.get(line.meter) != quantity:
             raise Wrong(f"{line.meter} is {line.quantity}, the usage says {disjoint.get(line.meter)}")
-        said = number(line.picousd), number(line.nanocredits)
         found = (0, 0)
         if line.billed and line.rate is not None:
-            cost, credit = _worth(line.rate, line.per, markup)
-            found = _times(quantity, cost), _times(quantity, credit)
-        if said != found:
-            raise Wrong(f"{line.meter} comes to {found[0]} picodollars and {found[1]} nanocredits, not {said}")
+            worth = _worth(line.rate, line.per, markup)
+            found = _times(quantity, worth[0]), _times(quantity, worth[1])
+        if (number(line.picousd), number(line.nanocredits)) != found:
+            raise Wrong(f"{line.meter} comes to {found[0]} picodollars and {found[1]} nanocredits")
         picousd += found[0]
         nanocredits += found[1]
     return picousd, nanocredits

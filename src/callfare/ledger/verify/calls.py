@@ -14,12 +14,13 @@ from callfare.ledger.rows import Event, Job, RawUsage, digest_of
 from callfare.ledger.settle import WAIVER
 from callfare.ledger.verify.arithmetic import Number, Wrong, quantities, rated
 from callfare.ledger.verify.findings import Findings, Stream
-from callfare.ledger.verify.holders import Holders, RunTally
+from callfare.ledger.verify.holders import Holders, RunTally, mark
 from callfare.ledger.verify.marks import Marks
 from callfare.ledger.verify.postings import Postings
 from callfare.ledger.verify.totals import Totals
 
 _ADJUSTMENTS = frozenset({"correction", "reprice"})
+_FLAGS = charges.UNCHARGED | {charges.LATE, charges.ESTIMATED, charges.NOW_PRICED, charges.NOW_UNPRICED}
 _NOTHING: dict[str, Number] = {}
 # What a correction takes over from the event it is about.
 _TAKEN_OVER = (
@@ -105,6 +106,10 @@ class Calls:
             self.totals.add(event, usage)
         else:
             self._wrong(event, "kind", f"{event.kind!r} is no kind of event")
+        if event.kind not in _ADJUSTMENTS and (event.corrects, event.counted) != (None, None):
+            self._wrong(event, "corrects", "only an adjustment corrects anything")
+        if event.flags and not _FLAGS.issuperset(event.flags.split()):
+            self._wrong(event, "flags", f"{event.flags!r} are no flags")
         if run is not None:
             run.charged -= event.nanocredits
             run.cost -= event.picousd
@@ -156,8 +161,6 @@ class Calls:
         if (event.picousd, event.nanocredits) != (came[0], nanocredits):
             column = "nanocredits" if event.picousd == came[0] else "picousd"
             self._wrong(event, column, f"its lines come to {came[0]} picodollars and {nanocredits} nanocredits")
-        if (event.corrects, event.counted) != (None, None):
-            self._wrong(event, "corrects", "a call corrects nothing")
         if not 0 <= event.debt_nanocredits <= max(event.nanocredits, 0):
             self._wrong(event, "debt_nanocredits", f"{event.debt_nanocredits} of {event.nanocredits} cannot be debt")
         job = self._holders.jobs.get(event.key)
@@ -208,10 +211,14 @@ class Calls:
         run.calls -= 1
         run.unpriced -= event.status == "unpriced"
         run.drawn -= drawn
-        run.chain -= hash((number, used)) - hash((number - 1, used - drawn))
+        run.numbers -= number
+        run.chain -= mark(number, used) - mark(number - 1, used - drawn)
+        run.states -= mark(used) - mark(used - drawn)
         is_before_end = number <= run.end_calls
         if number < 1 or (is_late and is_before_end) or (drawn and not is_before_end):
             self._wrong(event, "call_number", f"call {number} does not lie where its run has it")
+        if is_late and (event.held_after_nanocredits, used) != (0, run.used):
+            self._wrong(event, "used_after_nanocredits", f"its run had ended with {run.used} drawn and nothing held")
         if is_before_end:
             run.end_charged -= event.nanocredits
             run.end_cost -= event.picousd
@@ -219,10 +226,9 @@ class Calls:
 
     def _remembered(self, event: Event, *, is_free: bool) -> None:
         name = response_name(event)
-        if event.key != name:
+        if event.key != name and not (is_free and event.key.startswith(f"{name}#")):
             self.answered.add(hash((event.key, event.fingerprint, event.recorded_at_us)))
-            if not is_free:
-                self.responses.add(hash(name))
+            self.responses.add(hash(name))
 
     # What changes a charge later
 
@@ -232,6 +238,8 @@ class Calls:
             self._wrong(event, "corrects", f"there is no call {event.corrects!r} that it is about")
         else:
             family.adjustments.append((event, came))
+        if not 0 <= event.debt_nanocredits <= max(event.nanocredits, 0):
+            self._wrong(event, "debt_nanocredits", f"{event.debt_nanocredits} of {event.nanocredits} cannot be debt")
         drawn = 0
         if event.charge_seq is None:
             drawn = self._drawn(event, run)
@@ -242,24 +250,32 @@ class Calls:
             drawn = event.nanocredits + given_back
             if drawn > 0 or (drawn and run is None):
                 self._wrong(event, "charge_seq", f"transfer {event.charge_seq} gave {given_back} back")
-        if run is None:
-            return
+        if run is not None:
+            self._count_adjustment(event, run, drawn)
+
+    def _count_adjustment(self, event: Event, run: RunTally, drawn: int) -> None:
+        used = event.used_after_nanocredits
         run.drawn -= drawn
         run.unpriced -= unpriced_change(event)
-        run.is_adjusted = True
-        if event.held_after_nanocredits:
+        run.states -= mark(used) - mark(used - drawn)
+        is_before_end = bool(event.held_after_nanocredits) or run.is_open
+        if is_before_end:
+            run.is_adjusted = True
             run.end_charged -= event.nanocredits
             run.end_cost -= event.picousd
             run.end_unpriced -= unpriced_change(event)
         elif run.closed_at_us is not None and event.recorded_at_us <= run.closed_at_us:
             # Without a hold it cannot be told whether it came before the end or at the same instant.
-            run.is_blurred = True
+            run.is_adjusted = run.is_blurred = True
+        elif used != run.used:
+            self._wrong(event, "used_after_nanocredits", f"its run had ended with {run.used} drawn")
 
     def _waiver(self, event: Event, run: RunTally | None) -> None:
         if run is None:
             return
         fits = run.is_waived and event.key == f"{event.run_id}#{WAIVER}" and event.charge_seq == run.close_seq
-        if not fits or event.call_number != run.end_calls + 1 or event.picousd or event.debt_nanocredits:
+        rest = (event.picousd, event.debt_nanocredits, event.held_after_nanocredits, event.used_after_nanocredits)
+        if not fits or event.call_number != run.end_calls + 1 or any(rest):
             self._wrong(event, "kind", "it does not waive what its run was charged")
         run.waived += event.nanocredits
 

@@ -34,6 +34,7 @@ _ROWS_PER_PROGRESS = 10_000
 Owned: TypeAlias = Account | Grant | Run | Hold | Job | Transfer | Entry | Event | RawUsage | Key | Rollup
 """A row that belongs to an account: all but the one that names a user."""
 
+R = TypeVar("R", bound=Row)
 O = TypeVar("O", bound=Owned)  # noqa: E741 - the one letter that a row of an owner has
 Progress = Callable[[str, int], None]
 
@@ -80,13 +81,15 @@ class Findings:
         self.totals = dict.fromkeys(sorted(ACCOUNT_KINDS), 0)
         self.held = 0
 
-    def read(self, row: Row, seal: int) -> None:
-        """Count a row and compare its seal with its columns."""
-        count = self.counted[row.table] = self.counted[row.table] + 1
-        if seal_of(row) != seal:
-            self._add(self._altered, row.table, row.pk[1:], None, "its seal does not fit what stands in it")
-        if self._progress is not None and count % _ROWS_PER_PROGRESS == 0:
-            self._progress(row.table, count)
+    def altered(self, row: Row) -> None:
+        """Note that the seal of a row does not fit its columns."""
+        self._add(self._altered, row.table, row.pk[1:], None, "its seal does not fit what stands in it")
+
+    def count(self, table: type[Row], rows: int) -> None:
+        """Take down how many rows of a table have been read."""
+        self.counted[table.table] = rows
+        if self._progress is not None:
+            self._progress(table.table, rows)
 
     def wrong(self, row: Row, column: str | None, message: str) -> None:
         """Note that something in a row does not follow from history."""
@@ -114,26 +117,33 @@ class Findings:
         )
 
 
+def sealed(table: type[R], rows: Iterator[tuple[R, int]], findings: Findings) -> Iterator[R]:
+    """Yield a table's rows, each counted and compared with its seal."""
+    count = 0
+    for row, seal in rows:
+        count += 1
+        if seal_of(row) != seal:
+            findings.altered(row)
+        if not count % _ROWS_PER_PROGRESS:
+            findings.count(table, count)
+        yield row
+    findings.count(table, count)
+
+
 class Stream(Generic[O]):
     """One table's rows in the order of their keys, each read once and checked against its seal."""
 
-    def __init__(self, rows: Iterator[tuple[O, int]], findings: Findings) -> None:
-        self._rows = rows
-        self._read = findings.read
-        self.head: O | None = None
-        self.step()
+    def __init__(self, table: type[O], rows: Iterator[tuple[O, int]], findings: Findings) -> None:
+        self._rows = sealed(table, rows, findings)
+        self.head = next(self._rows, None)
 
     def step(self) -> None:
         """Go on to the next row."""
-        row, seal = next(self._rows, (None, 0))
-        if row is not None:
-            self._read(row, seal)
-        self.head = row
+        self.head = next(self._rows, None)
 
     def of(self, account_id: int) -> Iterator[O]:
         """Yield the rows of an account that the table now stands before."""
         row = self.head
         while row is not None and row.account_id == account_id:
             yield row
-            self.step()
-            row = self.head
+            row = self.head = next(self._rows, None)

@@ -23,6 +23,14 @@ R = TypeVar("R", bound=Receipt)
 _JOB_PREFIX = hold_id("")
 
 
+def mark(number: int, other: int = 0) -> int:
+    """Return what stands for numbers in a sum, where a wrong one must not be made up for by another.
+
+    Text is hashed well, tuples of integers are not.
+    """
+    return hash(f"{number} {other}")
+
+
 class LotTally:
     """A lot, less what entries and holds account for."""
 
@@ -34,6 +42,7 @@ class LotTally:
         "held",
         "paid_picousd",
         "reference",
+        "refunded",
         "remaining",
         "source",
     )
@@ -42,6 +51,7 @@ class LotTally:
         self.granted = self.amount = row.amount_nanocredits
         self.remaining = row.remaining_nanocredits
         self.held = row.held_nanocredits
+        self.refunded = row.refunded_nanocredits
         self.source = row.source
         self.reference = row.reference
         self.paid_picousd = row.paid_picousd
@@ -71,7 +81,9 @@ class RunTally:
         "is_blurred",
         "is_open",
         "is_waived",
+        "numbers",
         "receipt",
+        "states",
         "unpriced",
         "used",
         "waived",
@@ -92,7 +104,9 @@ class RunTally:
         self.calls = row.calls
         self.unpriced = row.unpriced_calls
         # What the calls' own draws say, folded so that their order does not matter.
-        self.chain = hash((row.calls, row.used_nanocredits)) - hash((0, 0))
+        self.chain = mark(row.calls, row.used_nanocredits) - mark(0, 0)
+        self.states = mark(row.used_nanocredits) - mark(0)
+        self.numbers = row.calls * (row.calls + 1) // 2
         self.is_adjusted = self.is_blurred = False
         self.waived = receipt.waived_nanocredits if receipt else 0
         self.end_calls = receipt.calls if receipt else row.calls
@@ -259,6 +273,7 @@ class Holders:
                 self._left(Grant, key, "amount_nanocredits", lot.amount, "the entry that brought it")
                 self._left(Grant, key, "remaining_nanocredits", lot.remaining, "its entries")
                 self._left(Grant, key, "held_nanocredits", lot.held, "the holds on it")
+                self._left(Grant, key, "refunded_nanocredits", lot.refunded, "its refunds")
         for run_id, run in self._runs.items():
             if run is not None:
                 self._close_run((self._account_id, run_id), run)
@@ -274,7 +289,9 @@ class Holders:
         self._left(Run, key, "debt_nanocredits", run.debt, "its events")
         self._left(Run, key, "debt_nanocredits", run.debt_posted, "its debt transfers")
         self._left(Run, key, "held_nanocredits", run.held, "the holds for it")
-        if run.chain and not run.is_adjusted:
+        if run.numbers:
+            self._findings.fault(Run, key, "calls", "its calls are not numbered from 1 on")
+        if run.states or (run.chain and not run.is_adjusted):
             self._findings.fault(
                 Run, key, "used_nanocredits", "used_after of its calls does not follow from call to call"
             )

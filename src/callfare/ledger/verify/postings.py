@@ -34,7 +34,7 @@ _SHAPES: dict[str, frozenset[tuple[str, bool]]] = {
     "capture": frozenset({(CUSTOMER, _OUT), (RECEIVABLE, _OUT), (REVENUE, _IN)}),
     "repay": frozenset({(CUSTOMER, _OUT), (RECEIVABLE, _IN)}),
     "breakage": frozenset({(CUSTOMER, _OUT), (BREAKAGE, _IN)}),
-    "refund": frozenset({(CUSTOMER, _OUT), (RECEIVABLE, _OUT), (SALES, _IN), (PROMO, _IN)}),
+    "refund": frozenset({(CUSTOMER, _OUT), (RECEIVABLE, _OUT), (SALES, _IN)}),
 }
 _KINDS = tuple(_SHAPES)
 # What these moved follows from balances and times alone; nothing else stands behind them.
@@ -59,6 +59,7 @@ class Postings:
         self._runs = array("q")
         self._times = array("q")
         self._claimed = bytearray()
+        self._refunds: dict[int, int] = {}
         self.posted = 0
         self.owed = 0
 
@@ -179,6 +180,9 @@ class Postings:
         self._runs.append(_mark(transfer.run_id))
         self._times.append(transfer.at_us)
         self._claimed.append(transfer.kind in _UNCLAIMED)
+        if transfer.kind == "refund":
+            mark = _mark(transfer.reference)
+            self._refunds[mark] = self._refunds.get(mark, 0) + transfer.amount_nanocredits
 
     # Asking
 
@@ -212,6 +216,10 @@ class Postings:
         """Return what a grant paid of an older debt: it does so in the very next transfer."""
         at = self.find(seq + 1)
         return self._amounts[at] if at is not None and self.kind(at) == "repay" else 0
+
+    def refunded(self, grant_key: str) -> int:
+        """Return what was refunded of the grant that was made under a key."""
+        return self._refunds.pop(_mark(grant_key), 0)
 
     def claim(
         self, seq: int, kinds: Sequence[str], *, amount: int | None, run_id: str | None, reference: str | None
@@ -247,7 +255,11 @@ class Postings:
         return False
 
     def close(self) -> None:
-        """Note every transfer that nothing stands behind."""
+        """Note every transfer that nothing stands behind, and every refund of nothing."""
+        for at, kind in enumerate(self._kinds if self._refunds else ()):
+            if self._references[at] in self._refunds and kind == _KINDS.index("refund"):
+                key = (self._account_id, self._seqs[at])
+                self._findings.fault(Transfer, key, "reference", "there is no grant under the key that was refunded")
         at = self._claimed.find(0)
         while at >= 0:
             missing = f"nothing stands behind this {self.kind(at) or 'transfer'}: what it was made for is missing"

@@ -26,8 +26,8 @@ from callfare.ledger.rows import (
 )
 from callfare.ledger.verify.answers import Answers
 from callfare.ledger.verify.calls import Calls, response_name
-from callfare.ledger.verify.findings import Findings, Progress, Stream, Verification
-from callfare.ledger.verify.holders import Holders, RunTally
+from callfare.ledger.verify.findings import Findings, Progress, Stream, Verification, sealed
+from callfare.ledger.verify.holders import Holders, RunTally, mark
 from callfare.ledger.verify.marks import Marks
 from callfare.ledger.verify.postings import Postings
 
@@ -62,8 +62,7 @@ def _identities(scan: Scan, findings: Findings) -> Marks:
     for account, _ in scan(Account):
         opened.add(account.account_id)
     opened.close()
-    for user, seal in scan(User):
-        findings.read(user, seal)
+    for user in sealed(User, scan(User), findings):
         named.add(user.account_id)
         if user.account_id not in opened:
             findings.wrong(user, "account_id", f"there is no account {user.account_id}")
@@ -83,17 +82,17 @@ class _Walk:
         self._scan = scan
         self._findings = findings
         self._named = named
-        self._accounts = Stream(scan(Account), findings)
-        self._grants = Stream(scan(Grant), findings)
-        self._runs = Stream(scan(Run), findings)
-        self._jobs = Stream(scan(Job), findings)
-        self._holds = Stream(scan(Hold), findings)
-        self._transfers = Stream(scan(Transfer), findings)
-        self._entries = Stream(scan(Entry), findings)
-        self._events = Stream(scan(Event), findings)
-        self._raws = Stream(scan(RawUsage), findings)
-        self._keys = Stream(scan(Key), findings)
-        self._rollups = Stream(scan(Rollup), findings)
+        self._accounts = Stream(Account, scan(Account), findings)
+        self._grants = Stream(Grant, scan(Grant), findings)
+        self._runs = Stream(Run, scan(Run), findings)
+        self._jobs = Stream(Job, scan(Job), findings)
+        self._holds = Stream(Hold, scan(Hold), findings)
+        self._transfers = Stream(Transfer, scan(Transfer), findings)
+        self._entries = Stream(Entry, scan(Entry), findings)
+        self._events = Stream(Event, scan(Event), findings)
+        self._raws = Stream(RawUsage, scan(RawUsage), findings)
+        self._keys = Stream(Key, scan(Key), findings)
+        self._rollups = Stream(Rollup, scan(Rollup), findings)
         self._streams: tuple[Stream[Any], ...] = (
             self._accounts, self._grants, self._runs, self._jobs, self._holds, self._transfers, self._entries,
             self._events, self._raws, self._keys, self._rollups,
@@ -150,11 +149,18 @@ class _Walk:
 
     def _name_forgotten(self, account_id: int, forgotten: set[int]) -> None:
         """Read the events once more, for the names of the keys that are missing."""
+        names: dict[str, str] = {}
         for event, _ in self._scan(Event):
             if event.account_id == account_id and event.response_id:
                 name = response_name(event)
-                if hash(name) in forgotten:
-                    self._findings.fault(Key, (account_id, name), None, f"event {event.key} answers it, it is missing")
+                if event.key == name:
+                    # The response stands for itself: its first call has its name as key.
+                    forgotten.discard(hash(name))
+                elif hash(name) in forgotten:
+                    names.setdefault(name, event.key)
+        for name, key in names.items():
+            if hash(name) in forgotten:
+                self._findings.fault(Key, (account_id, name), None, f"event {key} answers it, and it is missing")
 
 
 def _end_of(run_id: str, run: RunTally, postings: Postings) -> tuple[str, str]:
@@ -173,7 +179,8 @@ def _end_of(run_id: str, run: RunTally, postings: Postings) -> tuple[str, str]:
     used = postings.amount(at) - postings.receivable(at)
     # What was drawn until the end is not captured; from then on nothing is drawn.
     run.drawn += used
-    run.chain -= hash((run.end_calls, 0)) - hash((run.end_calls, used))
+    run.chain -= mark(run.end_calls, 0) - mark(run.end_calls, used)
+    run.states -= mark(0) - mark(used)
     paid = run.waived - postings.amount(at)
     if paid:
         lot = postings.claim(run.close_seq + 1, ("waive",), amount=paid, run_id=None, reference=run_id)
