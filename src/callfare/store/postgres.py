@@ -98,6 +98,13 @@ class PostgresStore:
             raise LedgerNotFound("the database has no schema callfare; `callfare init` makes it, and so does a grant")
         return connection
 
+    def _open_reader(self) -> psycopg.Connection[Any]:
+        """Return a connection on which all statements of a read see the same instant."""
+        connection = self._open()
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+        return connection
+
     # Writing
 
     def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
@@ -175,7 +182,7 @@ class PostgresStore:
     @contextmanager
     def _reader(self) -> Iterator[psycopg.Connection[Any]]:
         self._after_fork()
-        connection = self._readers.pop() if self._readers else self._open()
+        connection = self._readers.pop() if self._readers else self._open_reader()
         try:
             with Deadline(connection, self._deadline_s):
                 yield connection
@@ -192,7 +199,6 @@ class PostgresStore:
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""
         with self._reader() as connection:
-            connection.execute(self._sql["read_one_instant"])
             loader = Loader(connection, self._sql, self._clock)
             account_id = loader.load_account_of(user)
             if account_id is None:

@@ -334,7 +334,3 @@ CREATE TABLE IF NOT EXISTS callfare.schema_versions (number INTEGER PRIMARY KEY,
 -- name: note_version
 -- A step has been applied.
 INSERT INTO callfare.schema_versions (number, applied_at) VALUES (:number, now());
-
--- name: read_one_instant
--- All reads of a snapshot see the same instant.
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
