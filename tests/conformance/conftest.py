@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.support.fixtures import books, clock
+from tests.support.fixtures import books, clock, make_books
 
-__all__ = ["books", "clock"]
+__all__ = ["books", "clock", "make_books"]

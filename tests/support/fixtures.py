@@ -35,11 +35,24 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture(params=STORES)
-def books(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Books]:
-    """An empty ledger on each store; at the end its books must balance."""
+def make_books(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], Books]]:
+    """Makes an empty ledger, on each store; at the end all books must balance."""
+    made: list[Books] = []
     kind: str = request.param
-    store = open_store(kind, tmp_path, clock)
-    again: Callable[[], Store] | None = None if kind == "memory" else lambda: open_store(kind, tmp_path, clock)
-    yield Books(store, clock, again)
-    assert faults(store) == []
-    store.close()
+
+    def make() -> Books:
+        folder = tmp_path / f"ledger-{len(made)}"
+        again: Callable[[], Store] | None = None if kind == "memory" else lambda: open_store(kind, folder, clock)
+        made.append(Books(open_store(kind, folder, clock), clock, again))
+        return made[-1]
+
+    yield make
+    for books in made:
+        assert faults(books.store) == []
+        books.store.close()
+
+
+@pytest.fixture
+def books(make_books: Callable[[], Books]) -> Books:
+    """An empty ledger on each store."""
+    return make_books()
