@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from callfare.capture.clients import wrap_client
-from callfare.checks import check_user
+from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock
 from callfare.context import current_user
 from callfare.engine.engine import Engine
 from callfare.engine.metering import Metering
 from callfare.engine.requests import Amount
+from callfare.errors import InvalidInput
 from callfare.estimate.workflows import Part, Workflow
 from callfare.money import Credits
 from callfare.pricing.book import PriceBook
@@ -32,6 +33,10 @@ Period = Literal["day", "week", "month", "all"]
 Markup = int | Decimal | str | dict[datetime, int | Decimal | str]
 
 DEFAULT_URL = "sqlite:///callfare.db"
+
+_PART_NEEDS = {"model", "usage"}
+_PART_NAMES = _PART_NEEDS | {"attributes", "at_least", "at_most"}
+_PART_CALLS_MAX = 1_000_000
 
 
 def open_engine(
@@ -52,14 +57,29 @@ def open_engine(
     return Engine(open_store(address, clock), settings, clock)
 
 
-def part_of(part: Mapping[str, Any], book: PriceBook) -> Part:
-    """Return a workflow's part from a mapping of model, usage, attributes, at_least and at_most."""
+def parts_of(parts: Iterable[Mapping[str, Any]], book: PriceBook) -> tuple[Part, ...]:
+    """Return a workflow's parts from mappings of model, usage, attributes, at_least and at_most.
+
+    Raises InvalidInput for anything else.
+    """
+    if isinstance(parts, str | bytes | Mapping) or not isinstance(parts, Iterable):
+        raise InvalidInput(f"parts is {type(parts).__name__}; give a list of mappings", param="parts")
+    return tuple(_part(part, book) for part in parts)
+
+
+def _part(part: object, book: PriceBook) -> Part:
+    if not isinstance(part, Mapping) or not _PART_NEEDS <= part.keys() <= _PART_NAMES:
+        raise InvalidInput(
+            "a part is a mapping with model and usage, and with attributes, at_least and at_most where they matter",
+            param="parts",
+        )
+    at_least = check_whole(part.get("at_least", 1), "at_least", least=0, most=_PART_CALLS_MAX)
     return Part(
-        model=part["model"],
+        model=check_text(part["model"], "model"),
         usage=check_usage(part["usage"]),
-        attributes=check_attributes(part.get("attributes") or {}, also=book.attribute_names),
-        at_least=part.get("at_least", 1),
-        at_most=part.get("at_most", part.get("at_least", 1)),
+        attributes=check_attributes(part.get("attributes", {}), also=book.attribute_names),
+        at_least=at_least,
+        at_most=check_whole(part.get("at_most", at_least), "at_most", least=at_least, most=_PART_CALLS_MAX),
     )
 
 
@@ -122,7 +142,7 @@ class Facade:
                 name=name,
                 low=None if low is None else Credits(low),
                 high=None if high is None else Credits(high),
-                parts=tuple(part_of(part, book) for part in parts),
+                parts=parts_of(parts, book),
                 on_failure=on_failure,
             )
         )

@@ -11,6 +11,7 @@ from callfare.money import Credits
 from callfare.usage.quantities import Quantity
 
 ON_FAILURE = ("charge", "waive")
+_NOTHING = Credits(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Workflows:
         low, high = workflow.low, workflow.high
         if not workflow.parts and (low is None or high is None):
             raise InvalidInput(f"workflow {workflow.name} needs low= and high=, or parts=", param="low")
-        if (low is not None and low < Credits(0)) or (low is not None and high is not None and high < low):
+        if min(low or _NOTHING, high or _NOTHING) < _NOTHING or (low is not None and high is not None and high < low):
             raise InvalidAmount(f"workflow {workflow.name} needs 0 <= low <= high", param="low")
         self._known[workflow.name] = workflow
 
