@@ -1,7 +1,7 @@
 """`callfare demo`: the main job, end to end, on this machine alone. Needs no key, no network and no server.
 
-A fresh ledger in a new folder, a stand-in for OpenAI, the real SDK. Exit codes are the command line's: 0 when all was as
-it should be, 1 when anything was not, 2 for a ledger it cannot use, 7 without the SDK, 130 when interrupted.
+A fresh ledger in a new folder, a stand-in for OpenAI, the real SDK. Exit codes are the command line's: 0 when all was
+as it should be, 1 when anything was not, 2 for a ledger it cannot use, 7 without the SDK, 130 when interrupted.
 """
 
 from __future__ import annotations
