@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from callfare.ledger.charges import NOW_PRICED, NOW_UNPRICED
 from callfare.ledger.counted import Units, add_to, units_of, units_text
 from callfare.ledger.rows import Event, Rollup
+from callfare.money import in_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 QUARTER_US = 15 * 60 * 1_000_000
 DAY_US = 24 * 3600 * 1_000_000
 GRAINS = {"day": DAY_US, "quarter": QUARTER_US}
+_WHAT = "spending of a day"
 
 
 def part_of(event: Event, grain: str) -> Rollup:
@@ -61,14 +63,17 @@ class _Sum:
             self.first,
             calls=self.calls,
             unpriced_calls=self.unpriced_calls,
-            nanocredits=self.nanocredits,
+            nanocredits=in_range(self.nanocredits, _WHAT),
             picousd=str(self.picousd),
             units=units_text(self.units),
         )
 
 
 def fold(events: Iterable[Event]) -> dict[Pk, Rollup]:
-    """Return what a batch of events adds to the roll-ups, by primary key."""
+    """Return what a batch of events adds to the roll-ups, by primary key.
+
+    Raises AmountOutOfRange when a sum leaves 64 bits.
+    """
     sums: dict[tuple[object, ...], _Sum] = {}
     for event in events:
         units = units_of(event.usage if event.counted is None else event.counted)
@@ -89,14 +94,17 @@ def fold(events: Iterable[Event]) -> dict[Pk, Rollup]:
 
 
 def plus(one: Rollup, other: Rollup) -> Rollup:
-    """Return the sum of two roll-ups with the same key."""
+    """Return the sum of two roll-ups with the same key.
+
+    Raises AmountOutOfRange when it leaves 64 bits.
+    """
     units = units_of(one.units)
     add_to(units, units_of(other.units))
     return replace(
         one,
         calls=one.calls + other.calls,
         unpriced_calls=one.unpriced_calls + other.unpriced_calls,
-        nanocredits=one.nanocredits + other.nanocredits,
+        nanocredits=in_range(one.nanocredits + other.nanocredits, _WHAT),
         picousd=str(int(one.picousd) + int(other.picousd)),
         units=units_text(units),
     )
