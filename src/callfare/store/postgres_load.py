@@ -40,10 +40,20 @@ class Loader:
         self._accounts: set[int] = set()
 
     def _ask(self, *questions: tuple[str, dict[str, Any]]) -> list[list[tuple[Any, ...]]]:
-        """Return the answers to several statements, sent together."""
+        """Return the answers to several statements, sent together; one that asks about nothing is not sent."""
+        wanted = [question for question in questions if _is_about_something(question[1])]
+        if not self.now_us:
+            wanted.append(("now", {}))
+        if not wanted:
+            return [[] for _ in questions]
         with self._connection.pipeline():
-            cursors = [self._connection.execute(self._sql[name], values) for name, values in questions]
-            return [cursor.fetchall() for cursor in cursors]
+            cursors = [self._connection.execute(self._sql[name], values) for name, values in wanted]
+            answers = [cursor.fetchall() for cursor in cursors]
+        if not self.now_us:
+            [[server_now_us]] = answers.pop()
+            self.now_us = self._clock.now_us() if self._clock else server_now_us
+        found = iter(answers)
+        return [next(found) if _is_about_something(values) else [] for _, values in questions]
 
     def _put(self, values: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
         rows = rows_of(values, table)
@@ -59,16 +69,16 @@ class Loader:
         users = sorted({s.user for s in subjects if s.user})
         run_ids = sorted({s.run_id for s in subjects if s.account_id is None and s.run_id})
         job_ids = sorted({s.job_id for s in subjects if s.account_id is None and s.job_id})
-        now, identities, run_owners, job_owners = self._ask(
-            ("now", {}),
-            ("load_identities", {"users": users}),
-            ("owners_of_runs", {"run_ids": run_ids}),
-            ("owners_of_jobs", {"job_ids": job_ids}),
-        )
-        self.now_us = self._clock.now_us() if self._clock else now[0][0]
-        self._put(identities, User)
-        runs |= set(run_owners)
-        jobs |= set(job_owners)
+        if users or run_ids or job_ids or any(_asks(command) for command in commands):
+            # Usage of runs whose account is known needs none of this, not even the time before its locks.
+            identities, run_owners, job_owners = self._ask(
+                ("load_identities", {"users": users}),
+                ("owners_of_runs", {"run_ids": run_ids}),
+                ("owners_of_jobs", {"job_ids": job_ids}),
+            )
+            self._put(identities, User)
+            runs |= set(run_owners)
+            jobs |= set(job_owners)
         self._lock_runs(commands, runs, jobs)
         self._lock_accounts(commands)
         return self.state
@@ -174,9 +184,7 @@ class Loader:
 
     def load_account_of(self, user: str) -> int | None:
         """Load a user's account with everything due, without locks, and return its number."""
-        now, identities = self._ask(("now", {}), ("load_identities", {"users": [user]}))
-        self.now_us = self._clock.now_us() if self._clock else now[0][0]
-        rows = self._put(identities, User)
+        rows = self._put(self._ask(("load_identities", {"users": [user]}))[0], User)
         if not rows:
             return None
         account_id = rows[0].account_id
@@ -208,6 +216,10 @@ def _asks(command: Command) -> bool:
     """Tell whether a command always asks about its account's totals; usage in a run asks only beyond its hold."""
     subject = subject_of(command)
     return subject.run_id is None or isinstance(command, SettleJob) or type(command).__name__ != "RecordUsage"
+
+
+def _is_about_something(values: dict[str, Any]) -> bool:
+    return any(value for value in values.values() if not isinstance(value, int)) or "account_id" in values
 
 
 def _pairs(first: str, second: str, pairs: Pairs) -> dict[str, Any]:
