@@ -13,7 +13,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from callfare.capture.base import Meter, Metered, Unharmed, is_metered
+from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
 from callfare.capture.openai_raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
 from callfare.capture.openai_replies import Ending, Retold, Settlement, Ticketed, released, settlement_of
 from callfare.capture.openai_requests import (
@@ -74,9 +74,8 @@ class Calls:
     def _request(
         self, operation: str, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]
     ) -> Request:
-        base_url = str(self.client.base_url)
-        request = unread_request(operation, base_url=base_url, body=body, options=options)
-        with Unharmed("read a request"):
+        base_url, is_stream = str(self.client.base_url), bool(rest.get("stream"))
+        try:
             request = request_of(
                 path,
                 operation=operation,
@@ -84,8 +83,11 @@ class Calls:
                 body=body,
                 options=options,
                 files=rest.get("files"),
-                is_stream=bool(rest.get("stream")),
+                is_stream=is_stream,
             )
+        except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
+            LOGGER.exception("callfare could not read a request; it is sent as it is")
+            return unread_request(operation, base_url=base_url, body=body, options=options, is_stream=is_stream)
         return request.plain if request.plain and self.refuses_usage else request
 
     def _retold(self, asked: JobAsked, rest: Mapping[str, Any]) -> tuple[Request, Ending]:

@@ -23,7 +23,7 @@ _BODY_BYTES_MAX = 64 * 1024 * 1024
 
 def is_raw(reply: object) -> bool:
     """Whether a reply is one of the SDK's raw ones: legacy or streaming, sync or async."""
-    return hasattr(reply, "http_response") and hasattr(reply, "parse")
+    return "http_response" in getattr(reply, "__dict__", ())
 
 
 class Tee:

@@ -6,14 +6,16 @@ pending until its end is seen. Refuses to charge what the provider says it faile
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from callfare.capture.base import Meter, Ticket
 from callfare.capture.openai_requests import Request, text_bytes, tokens_of_bytes
-from callfare.usage.extract import Reading, field_of, read
+from callfare.usage.extract import Reading, field_of, members_of, read
 from callfare.usage.quantities import Quantity
+
+_TEXTS = frozenset({"content", "refusal", "reasoning_content"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +124,11 @@ def settlement_of(request: Request, reply: object, *, written_bytes: int | None 
     reading = read(intent.operation, reply, model=intent.model, usage=intent.usage, attributes=intent.attributes)
     if intent.operation == "video":
         return _settlement_of_video(request, reading, field_of(reply, "status"))
-    written = sum(text_bytes(text) for text in texts_in(reply)) if written_bytes is None else written_bytes
-    is_job = bool(field_of(reply, "background"))
-    status = field_of(reply, "status") if intent.operation == "responses" else None
+    is_job = intent.operation == "responses" and bool(field_of(reply, "background"))
     if not reading.incomplete:
         return Settlement("settle", reading, is_job=is_job)
+    written = sum(text_bytes(text) for text in texts_in(reply)) if written_bytes is None else written_bytes
+    status = field_of(reply, "status") if intent.operation == "responses" else None
     estimate = replace(reading, usage=_estimated_usage(request, reading, written))
     if is_job and status in ("queued", "in_progress") and reading.response_id:
         return Settlement("pend", estimate, is_job=True)
@@ -143,19 +145,30 @@ def released(request: Request) -> Settlement:
 def texts_in(reply: object) -> Iterator[object]:
     """Yield the texts of a chat reply, of a chunk of one, or of a response."""
     for choice in _list_of(field_of(reply, "choices")):
-        message = field_of(choice, "delta") or field_of(choice, "message")
-        yield field_of(choice, "text")
-        for name in ("content", "refusal", "reasoning_content"):
-            yield field_of(message, name)
-        for call in _list_of(field_of(message, "tool_calls")):
-            yield field_of(field_of(call, "function"), "arguments")
-        yield field_of(field_of(message, "function_call"), "arguments")
-        yield field_of(field_of(message, "audio"), "transcript")
+        yield from texts_of_choice(members_of(choice))
     for item in _list_of(field_of(reply, "output")):
         yield field_of(item, "arguments")
         for part in (*_list_of(field_of(item, "content")), *_list_of(field_of(item, "summary"))):
             yield field_of(part, "text")
             yield field_of(part, "refusal")
+
+
+def texts_of_choice(choice: Mapping[str, object]) -> list[object]:
+    """Return the texts of one choice of a chat reply, or of a chunk of one."""
+    message = choice.get("delta") or choice.get("message")
+    if message is None:
+        return [choice.get("text")]
+    texts: list[object] = []
+    for name, part in members_of(message).items():
+        if not part or name == "role":
+            continue
+        if name in _TEXTS:
+            texts.append(part)
+        elif name in ("function_call", "audio"):
+            texts.append(field_of(part, "arguments") or field_of(part, "transcript"))
+        elif name == "tool_calls":
+            texts += [field_of(field_of(call, "function"), "arguments") for call in _list_of(part)]
+    return texts
 
 
 def _list_of(value: object) -> list[object]:

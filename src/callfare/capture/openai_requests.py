@@ -144,9 +144,12 @@ def request_for_job(asked: JobAsked, *, base_url: str, is_stream: bool) -> Reque
     return Request(intent=intent, body=None, options={}, is_stream=is_stream, is_evented=is_stream)
 
 
-def unread_request(operation: str, *, base_url: str, body: object, options: Mapping[str, Any]) -> Request:
+def unread_request(
+    operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
+) -> Request:
     """Return a request of which nothing could be read but its kind."""
-    return Request(intent=_bare_intent(operation, base_url), body=body, options=options)
+    intent = _bare_intent(operation, base_url)
+    return Request(intent=intent, body=body, options=options, is_stream=is_stream, is_evented=is_stream)
 
 
 def _bare_intent(operation: str, base_url: str) -> Intent:
@@ -227,6 +230,10 @@ def _texts_in(value: object, depth: int = 0) -> Iterator[str]:
 
 def _sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
     """Return the quantities that can be true; the provider will refuse the others."""
+    if not fixed:
+        return {}
+    with suppress(InvalidInput):
+        return check_usage(fixed)
     usage: dict[str, Quantity] = {}
     for name, quantity in fixed.items():
         with suppress(InvalidInput):

@@ -18,7 +18,7 @@ from enum import Enum
 from types import TracebackType
 from typing import Any, Self
 
-from callfare.capture.base import Unharmed
+from callfare.capture.base import LOGGER, Unharmed
 from callfare.capture.leftovers import LEFTOVERS
 from callfare.capture.openai_replies import Ending, Settlement, settlement_of
 from callfare.capture.openai_requests import Request
@@ -34,7 +34,6 @@ class Moment(Enum):
     CUT = "the stream broke, was closed, cancelled or forgotten"
 
 
-_COUNTING = Unharmed("count an event of a stream")
 _SETTLING = Unharmed("settle a stream")
 _OPEN, _ESTIMATED, _DONE = range(3)
 
@@ -64,9 +63,11 @@ class Watch:
 
     def take(self, event: object) -> bool:
         """Count an event; return whether it must be hidden from the caller."""
-        with _COUNTING:
+        try:
             return self._tally.take(event)
-        return False
+        except Exception:  # noqa: BLE001 - an event nobody can count is still the caller's
+            LOGGER.exception("callfare could not count an event of a stream; the stream itself is unharmed")
+            return False
 
     @property
     def is_due(self) -> bool:

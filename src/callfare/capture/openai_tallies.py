@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from typing import Protocol
 
-from callfare.capture.openai_replies import texts_in
+from callfare.capture.openai_replies import texts_in, texts_of_choice
 from callfare.capture.openai_requests import Request, text_bytes
-from callfare.usage.extract import field_of
+from callfare.usage.extract import field_of, members_of
 
 _ENDS_OF_RESPONSES = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 _DATA = b"data:"
+_TOLD = ("id", "model", "service_tier", "usage")
 _BEGINNINGS_OF_RESPONSES = {"response.created", "response.queued", "response.in_progress"}
 
 
@@ -67,18 +68,14 @@ class ChatTally(_Counting):
 
     def take(self, event: object) -> bool:
         """Take in a chunk."""
-        used = field_of(event, "usage")
-        choices = field_of(event, "choices")
-        if not self._told or used is not None:
-            told = {name: field_of(event, name) for name in ("id", "model", "service_tier", "usage")}
-            self._told |= {name: value for name, value in told.items() if value is not None}
+        chunk = members_of(event)
+        used = chunk.get("usage")
+        choices = chunk.get("choices")
+        if used is not None or not self._told:
+            self._told |= {name: chunk[name] for name in _TOLD if chunk.get(name) is not None}
             self.reply = self._told
-        for choice in choices if isinstance(choices, list) else ():
-            if field_of(choice, "finish_reason") is not None:
-                self._ended.add(field_of(choice, "index"))
-        for text in texts_in(event):
-            if text:
-                self.written_bytes += text_bytes(text)
+        if choices:
+            self._take_choices(choices)
         has_ended = len(self._ended) >= self._choices
         if used is not None:
             self.is_counted = True
@@ -86,6 +83,14 @@ class ChatTally(_Counting):
             self.is_final = not choices or has_ended
         self.awaits_count = has_ended and not self.is_final
         return self._hides and not choices and (used is not None or has_ended)
+
+    def _take_choices(self, choices: object) -> None:
+        for choice in choices if isinstance(choices, list) else ():
+            members = members_of(choice)
+            if members.get("finish_reason") is not None:
+                self._ended.add(members.get("index"))
+            for text in texts_of_choice(members):
+                self.written_bytes += text_bytes(text)
 
 
 class ResponseTally(_Counting):

@@ -104,7 +104,7 @@ class FakeOpenAI:
         self._made = 0
         handler = type("_BoundHandler", (_Handler,), {"fake": self})
         self._server = _Server(("127.0.0.1", port), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
 
     @property
     def base_url(self) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
@@ -21,13 +22,26 @@ from callfare.usage.meters import METERS
 from callfare.usage.quantities import Quantity, check_attributes, check_usage, leaves, quantity_text
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
+# Where pydantic's objects keep the fields that their class does not name.
+_EXTRA = "__pydantic_extra__"
 _ID_LENGTH_MAX = 255
 _RAW_DEPTH_MAX = 5
 _RAW_FIELDS_MAX = 100
 _RAW_NUMBER_MAX = 10**15
 # Identifiers and labels, never sentences: no spaces, and short.
 _LABEL = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
-_IDENTITY = ("id", "model", "service_tier", "status", "seconds", "size", "quality", "duration", "remixed_from_video_id")
+_IDENTITY = (
+    "id",
+    "model",
+    "service_tier",
+    "status",
+    "seconds",
+    "size",
+    "quality",
+    "duration",
+    "remixed_from_video_id",
+    "usage",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,21 +262,15 @@ def _attributes_of(reply: object, asked: Mapping[str, str]) -> dict[str, str]:
 
 def _raw_of(reply: object) -> dict[str, object]:
     """Return what the reply says of itself and of its usage, reduced to counts and labels."""
-    raw = {name: plain for name in _IDENTITY if (plain := _plain(field_of(reply, name), 0)) is not None}
-    used = _plain(field_of(reply, "usage"), 0)
-    if used is not None:
-        raw["usage"] = used
-    calls = Counter(_tool_calls_in(field_of(reply, "output")))
-    if calls:
-        raw["tool_calls"] = dict(calls)
-    return raw
+    members = members_of(reply)
+    raw = {name: plain for name in _IDENTITY if (plain := _plain(members.get(name), 0)) is not None}
+    calls = Counter(_tool_calls_in(members.get("output") or ()))
+    return raw | {"tool_calls": dict(calls)} if calls else raw
 
 
 def _tool_calls_in(output: object) -> Iterable[str]:
     """Yield the kind of each call to a tool that the provider ran itself, and may bill for."""
-    if not isinstance(output, list):
-        return
-    for item in output:
+    for item in output if isinstance(output, list) else ():
         kind = _label_of(field_of(item, "type"))
         if kind.endswith("_call") and kind not in ("function_call", "custom_tool_call"):
             yield kind
@@ -270,34 +278,34 @@ def _tool_calls_in(output: object) -> Iterable[str]:
 
 def _plain(value: object, depth: int) -> object:
     """Return a value as plain JSON without prose: numbers, labels, and what holds them. None for anything else."""
+    if value is None or depth == _RAW_DEPTH_MAX:
+        return None
     if isinstance(value, str):
         return value if _LABEL.fullmatch(value) else None
-    if isinstance(value, Fraction):
-        return quantity_text(value)
-    if value is None or depth == _RAW_DEPTH_MAX or (isinstance(value, Real) and not _is_counted(value)):
-        return None
-    if isinstance(value, Real):
-        return value
-    if isinstance(value, Sequence):
+    if isinstance(value, int) or isinstance(value, Real):  # noqa: SIM101 - the first is quick, and almost always enough
+        return _plain_number(value)
+    if isinstance(value, list | tuple):
         return [_plain(part, depth + 1) for part in value[:_RAW_FIELDS_MAX]]
+    members = members_of(value).items()
     plain = {
         name: inner
-        for name, part in list(_members_of(value).items())[:_RAW_FIELDS_MAX]
-        if isinstance(name, str) and _LABEL.fullmatch(name) and (inner := _plain(part, depth + 1)) is not None
+        for name, part in (members if len(members) <= _RAW_FIELDS_MAX else list(members)[:_RAW_FIELDS_MAX])
+        if part is not None and isinstance(name, str) and _is_name(name)
+        if (inner := _plain(part, depth + 1)) is not None
     }
     return plain or None
 
 
-def _is_counted(number: Any) -> bool:  # noqa: ANN401 - the tower of numbers has no common type to compare by
-    """Whether a number is finite and of a size that counts have; NaN is neither."""
-    return bool(-_RAW_NUMBER_MAX < number < _RAW_NUMBER_MAX)
+def _plain_number(number: Any) -> object:  # noqa: ANN401 - the tower of numbers has no common type to compare by
+    """Return a number of a size that counts have, or None. NaN is neither above nor below anything."""
+    if isinstance(number, Fraction):
+        return quantity_text(number)
+    return number if -_RAW_NUMBER_MAX < number < _RAW_NUMBER_MAX else None
 
 
-def _members_of(value: object) -> Mapping[object, object]:
-    """Return the fields of a mapping or of an object, with those that its class does not know."""
-    if isinstance(value, Mapping):
-        return value
-    return {**getattr(value, "__dict__", _NOTHING), **(getattr(value, "model_extra", None) or _NOTHING)}
+@lru_cache(maxsize=1024)
+def _is_name(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
 
 
 # Access
@@ -312,9 +320,31 @@ def _unwrapped(reply: object) -> object:
 
 def field_of(source: object, name: str) -> object:
     """Return a field of a mapping or an attribute of an object, or None when it is not there."""
-    if source is None or isinstance(source, str):
-        return None
-    return source.get(name) if isinstance(source, Mapping) else getattr(source, name, None)
+    if type(source) is dict:
+        return source.get(name)
+    own = getattr(source, "__dict__", _NOTHING)
+    if name in own or source is None:
+        return own.get(name)
+    if isinstance(source, Mapping):
+        return source.get(name)
+    if hasattr(type(source), _EXTRA):
+        return (getattr(source, _EXTRA, None) or _NOTHING).get(name)
+    return None if isinstance(source, str) else getattr(source, name, None)
+
+
+def members_of(source: object) -> Mapping[Any, object]:
+    """Return what a mapping or an object holds, with the fields that the SDK's class does not know.
+
+    SDK objects keep their fields where any object does. Asking them for one that is not there raises within, which
+    costs more than all the rest of a reading.
+    """
+    if type(source) is dict:
+        return source
+    unknown = getattr(source, _EXTRA, _NOTHING)
+    if unknown is _NOTHING:
+        return source if isinstance(source, Mapping) else getattr(source, "__dict__", _NOTHING)
+    own: dict[str, object] = vars(source)
+    return {**own, **unknown} if unknown else own
 
 
 def _first(source: object, *names: str) -> object:
