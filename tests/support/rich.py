@@ -68,6 +68,9 @@ def _runs(books: Books) -> None:
     books.do_all(
         close("done", key="close-1"),
         close("done", key="close-2"),
+    )
+    books.advance(seconds=1)
+    books.do_all(
         adjust(2, key="unknown", kind="reprice"),
         adjust("0.5", key="first", usage=MORE_TOKENS),
         record(3, run_id="done", key="late"),
@@ -75,6 +78,9 @@ def _runs(books: Books) -> None:
         record(8, run_id="waived", key="waived-1"),
         record(12, run_id="waived", key="waived-2"),
         close("waived", "failed"),
+    )
+    books.advance(seconds=1)
+    books.do_all(
         record(4, run_id="waived", key="waived-late"),
         adjust(6, key="waived-1", usage=MORE_TOKENS),
         open_run("cancelled", hold=10),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
+from callfare.ids import response_key_of
 from callfare.ledger import charges
 from callfare.ledger.rollups import unpriced_change
 from callfare.ledger.rows import Event, Job, RawUsage, digest_of
@@ -31,7 +32,7 @@ _TAKEN_OVER = (
 
 def response_name(event: Event) -> str:
     """Return the key under which a provider's response is remembered."""
-    return f"response:{event.provider}:{event.base_url}:{event.response_id}"
+    return response_key_of(event.provider, event.base_url, event.response_id)
 
 
 class _Family:
@@ -159,7 +160,8 @@ class Calls:
         is_free = bool(flags) and not charges.UNCHARGED.isdisjoint(flags)
         nanocredits = 0 if is_free else came[1]
         if (event.picousd, event.nanocredits) != (came[0], nanocredits):
-            column = "nanocredits" if event.picousd == came[0] else "picousd"
+            agreeing = event.picousd == came[0], event.nanocredits == nanocredits
+            column = {(True, False): "nanocredits", (False, True): "picousd"}.get(agreeing, "lines")
             self._wrong(event, column, f"its lines come to {came[0]} picodollars and {nanocredits} nanocredits")
         if not 0 <= event.debt_nanocredits <= max(event.nanocredits, 0):
             self._wrong(event, "debt_nanocredits", f"{event.debt_nanocredits} of {event.nanocredits} cannot be debt")
@@ -176,7 +178,7 @@ class Calls:
         else:
             self._claim(event, ("charge",) if job is None else ("capture",), event.nanocredits, event.key)
         if run is not None:
-            self._count(event, run, drawn, is_late=charges.LATE in flags)
+            self._count(event, run, drawn, is_late=charges.LATE in flags, is_free=is_free or job is not None)
         if event.response_id and job is None:
             self._remembered(event, is_free=is_free)
 
@@ -206,7 +208,8 @@ class Calls:
             self._findings.fault(Job, (self._account_id, event.key), None, "it was charged, and is missing")
         return self._postings.amount(at)
 
-    def _count(self, event: Event, run: RunTally, drawn: int, *, is_late: bool) -> None:
+    def _count(self, event: Event, run: RunTally, drawn: int, *, is_late: bool, is_free: bool) -> None:
+        """Count a call of a run. `is_free`: one that may come after the end without being late."""
         number, used = event.call_number, event.used_after_nanocredits
         run.calls -= 1
         run.unpriced -= event.status == "unpriced"
@@ -215,7 +218,8 @@ class Calls:
         run.chain -= mark(number, used) - mark(number - 1, used - drawn)
         run.states -= mark(used) - mark(used - drawn)
         is_before_end = number <= run.end_calls
-        if number < 1 or (is_late and is_before_end) or (drawn and not is_before_end):
+        fits = not is_late if is_before_end else is_late or (is_free and not drawn)
+        if number < 1 or not fits:
             self._wrong(event, "call_number", f"call {number} does not lie where its run has it")
         if is_late and (event.held_after_nanocredits, used) != (0, run.used):
             self._wrong(event, "used_after_nanocredits", f"its run had ended with {run.used} drawn and nothing held")

@@ -216,6 +216,8 @@ class Holders:
         for name, value in expected.items():
             if getattr(receipt, name) != value:
                 wrong(row, "receipt", f"its {name} is {getattr(receipt, name)}, the run says {value}")
+        if receipt.calls > row.calls:
+            wrong(row, "receipt", f"it counts {receipt.calls} calls, the run has {row.calls}")
         if receipt.given_back_nanocredits < 0 or receipt.waived_nanocredits < 0:
             wrong(row, "receipt", "it gives back or waives less than nothing")
         if is_waived and (row.used_nanocredits or receipt.charged_nanocredits):
