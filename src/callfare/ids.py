@@ -56,3 +56,16 @@ def parse_charge_id(text: str) -> tuple[int, str] | None:
 def transfer_id(account_id: int, seq: int) -> str:
     """Return the id of an account's transfer by its number."""
     return f"txn_{base32(account_id, _ACCOUNT_CHARACTERS)}_{seq}"
+
+
+def made_key(kind: str, *parts: str) -> str:
+    """Return a key that callfare makes of parts; no other parts make the same one.
+
+    ':' parts them and '#' is what the ledger appends, so within a part both are escaped.
+    """
+    return ":".join((kind, *(part.replace("%", "%25").replace(":", "%3A").replace("#", "%23") for part in parts)))
+
+
+def response_key_of(provider: str, base_url: str, response_id: str) -> str:
+    """Return the key that a provider's response has by itself."""
+    return made_key("response", provider, base_url, response_id)

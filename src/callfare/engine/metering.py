@@ -11,9 +11,9 @@ from callfare.capture.base import Intent
 from callfare.checks import clean_text
 from callfare.context import current_run, current_step, current_user
 from callfare.engine.engine import Engine
-from callfare.engine.requests import Call, Subject, made_key, response_key_of
+from callfare.engine.requests import Call, Subject
 from callfare.errors import CallfareError, InsufficientCredit, NotFound, UnpricedModel
-from callfare.ids import new_id
+from callfare.ids import made_key, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import AdjustUsage, ExtendRun, PendJob, RecordUsage, SettleJob
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt

@@ -16,7 +16,7 @@ from callfare.checks import NAME_LENGTH_MAX, check_text, check_user, check_whole
 from callfare.clock import Clock, event_instant, instant_of
 from callfare.errors import InvalidAmount, InvalidInput
 from callfare.estimate.workflows import Workflow, Workflows
-from callfare.ids import new_account_id, new_id
+from callfare.ids import made_key, new_account_id, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import AdjustUsage, CloseRun, ExtendRun, GrantCredit, OpenRun, RecordUsage
 from callfare.ledger.grants import SOURCES
@@ -301,19 +301,6 @@ def check_step(step: object) -> str:
     Raises InvalidInput when it is empty, longer than 128 characters or not clean text.
     """
     return check_text(step, "step", length_max=_STEP_LENGTH_MAX)
-
-
-def made_key(kind: str, *parts: str) -> str:
-    """Return a key that callfare makes of parts; no other parts make the same one.
-
-    ':' parts them and '#' is what the ledger appends, so within a part both are escaped.
-    """
-    return ":".join((kind, *(part.replace("%", "%25").replace(":", "%3A").replace("#", "%23") for part in parts)))
-
-
-def response_key_of(provider: str, base_url: str, response_id: str) -> str:
-    """Return the key that a provider's response has by itself."""
-    return made_key("response", provider, base_url, response_id)
 
 
 def stored_key(key: str) -> str:
