@@ -17,12 +17,10 @@ class Marks:
     def __init__(self) -> None:
         # In parts, so that sorting them never needs all of them as Python integers at once.
         self._parts: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
-        self.count = 0
 
     def add(self, mark: int) -> None:
         """Put a mark in."""
         self._parts[mark & _PARTS].append(mark)
-        self.count += 1
 
     def close(self) -> None:
         """Make the marks ready to be asked for."""
