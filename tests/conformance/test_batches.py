@@ -93,7 +93,8 @@ def test_one_refusal_fails_no_neighbour(books: Books):
     )
 
     assert told(answers) == [
-        "ok", "insufficient_credit", "ok", "key_conflict", "ok", "insufficient_credit", "run_not_found", "ok", "run_closed",
+        "ok", "insufficient_credit", "ok", "key_conflict", "ok", "insufficient_credit", "run_not_found",
+        "ok", "run_closed",
     ]  # fmt: skip
     assert isinstance(answers[1], InsufficientCredit)
     assert isinstance(answers[3], KeyConflict)

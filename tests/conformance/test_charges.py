@@ -279,7 +279,7 @@ def test_a_response_under_two_explicit_keys_is_charged_once(books: Books):
     books.do(open_run("r1"))
 
     for key in ("one", "two"):
-        books.do(record(5, run_id="r1", key=key, response_id="resp_1", response_key="response:openai::resp_1"))
+        books.do(record(5, run_id="r1", key=key, response_id="resp_1"))
 
     assert books.view().spent_nanocredits == 5_000_000_000
 

@@ -203,10 +203,17 @@ def test_keys_jobs_events_and_raw_usage_are_found_by_name(books: Books):
 def test_roll_ups_come_by_grain_and_by_when_they_start(books: Books):
     quarter_us, day_us = 15 * MINUTE_US, 24 * 60 * MINUTE_US
     books.do(grant("alice", 100))
-    for key, at_us in (("a", START_US), ("b", START_US + quarter_us - 1), ("c", START_US + quarter_us), ("d", START_US + day_us)):
+    for key, at_us in (
+        ("a", START_US),
+        ("b", START_US + quarter_us - 1),
+        ("c", START_US + quarter_us),
+        ("d", START_US + day_us),
+    ):
         books.do(record(1, user="alice", key=key, at_us=at_us))
 
-    quarters = books.store.select(RollupsOf(account_id=ALICE, grain="quarter", since_us=START_US, until_us=START_US + day_us))
+    quarters = books.store.select(
+        RollupsOf(account_id=ALICE, grain="quarter", since_us=START_US, until_us=START_US + day_us)
+    )
     days = books.store.select(RollupsOf(account_id=ALICE, grain="day", since_us=0, until_us=LATEST_US))
 
     assert [(row.start_us, row.calls) for row in quarters] == [(START_US, 2), (START_US + quarter_us, 1)]
@@ -215,7 +222,9 @@ def test_roll_ups_come_by_grain_and_by_when_they_start(books: Books):
 
 def test_roll_ups_keep_workflows_models_and_operations_apart(books: Books):
     books.do_all(grant("alice", 100), open_run("r1", workflow="story"))
-    books.do_all(record(1, run_id="r1", key="a"), record(1, user="alice", key="b"), record(1, run_id="r1", key="c", model="x"))
+    books.do_all(
+        record(1, run_id="r1", key="a"), record(1, user="alice", key="b"), record(1, run_id="r1", key="c", model="x")
+    )
 
     rows = books.store.select(RollupsOf(account_id=ALICE, grain="day", since_us=0, until_us=LATEST_US))
 
@@ -270,7 +279,9 @@ def test_a_snapshot_of_a_stranger_is_none(books: Books):
 
 def test_a_snapshot_tells_what_open_runs_have_drawn_and_no_other(books: Books):
     books.do_all(grant("alice", 100), grant("bob", 100))
-    books.do_all(open_run("r1", hold=10), open_run("r2", hold=10, ttl_s=60), open_run("r3", hold=10), open_run("r4", "bob"))
+    books.do_all(
+        open_run("r1", hold=10), open_run("r2", hold=10, ttl_s=60), open_run("r3", hold=10), open_run("r4", "bob")
+    )
     books.do_all(*(record(3, run_id=f"r{number}", key=f"call-{number}") for number in (1, 2, 3, 4)))
     books.do(close("r3"))
     books.advance(seconds=60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 
 from callfare.clock import instant_of
 from callfare.ledger.commands import (
@@ -51,14 +52,15 @@ def fingerprint(*facts: object) -> int:
 
 def lines_of(nanocredits: int, usage: str) -> str:
     """Return charge lines that come to an amount: all of it on the first meter of the usage, at a rate made for it."""
-    meter, quantity = next(iter(json.loads(usage).items()), ("", "0"))
-    if not int(quantity):
+    meter, text = next(iter(json.loads(usage).items()), ("", "0"))
+    quantity = Fraction(text)
+    if not quantity:
         return "[]"
     line = {
         "meter": meter,
-        "quantity": int(quantity),
-        "rate": format(Decimal(nanocredits).scaleb(-11), "f"),
-        "per": int(quantity),
+        "quantity": quantity.numerator if quantity.denominator == 1 else text,
+        "rate": format(Decimal(nanocredits * quantity.denominator).scaleb(-11), "f"),
+        "per": quantity.numerator,
         "rate_meter": meter,
         "attributes": {},
         "picousd": nanocredits * 10,
@@ -139,6 +141,8 @@ def record(
     """One metered call, charged to a run, or to a user when no run is named."""
     owner = user or ("" if run_id else "alice")
     request = fingerprint(model, usage, response_id, nano(amount), step, metadata)
+    if response_id and repeat != "duplicate" and response_key is None:
+        response_key = f"response:openai::{response_id}"
     return RecordUsage(
         key=key,
         user=owner,
@@ -179,14 +183,12 @@ def heard(amount: Amount, response_id: str, **facts: object) -> RecordUsage:
 
 def step(amount: Amount, name: str, response_id: str = "", **facts: object) -> RecordUsage:
     """A call of a step, whose later attempts are kept and not charged."""
-    response_key = f"response:openai::{response_id}" if response_id else None
     return record(
         amount,
         key=f"step:{facts.get('run_id', '')}:{name}:1",
         repeat="attempt",
         step=name,
         response_id=response_id,
-        response_key=response_key,
         **facts,  # type: ignore[arg-type]
     )
 

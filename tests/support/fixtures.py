@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from callfare.clock import Clock, ManualClock
+from callfare.ledger.verify import verify
 from callfare.store.memory import MemoryStore
 from callfare.store.protocol import Store
 from callfare.store.sqlite import SqliteStore
@@ -49,6 +50,7 @@ def make_books(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualCloc
     yield make
     for books in made:
         assert faults(books.store) == []
+        assert verify(books.store.scan).faults == ()
         books.store.close()
 
 
