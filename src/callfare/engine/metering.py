@@ -40,6 +40,7 @@ class Ticket:
         self._ordinal = run.next_ordinal(self._step) if run and self._step is not None else 1
         self._attempt = new_id("try") if self._step is not None else ""
         self._estimate: ChargeReceipt | None = None
+        self._made_at_us = 0
         self._is_over = False
 
     def settle(self, reading: Reading, *, estimated: bool = False) -> None:
@@ -96,9 +97,14 @@ class Ticket:
     def _command(self, reading: Reading, *, estimated: bool) -> RecordUsage | AdjustUsage:
         call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
         if self._estimate is not None:
-            return self._meter.correction(self._estimate.account_id, self._estimate.key, self._intent.provider, reading)
+            estimate = self._estimate
+            return self._meter.correction(
+                estimate.account_id, estimate.key, self._intent.provider, reading, at_us=self._made_at_us
+            )
         call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
-        return self._meter.engine.requests.usage(self._subject, call)
+        command = self._meter.engine.requests.usage(self._subject, call)
+        self._made_at_us = command.at_us
+        return command
 
     def _settled(self, receipt: ChargeReceipt, *, estimated: bool) -> None:
         if estimated:
@@ -220,8 +226,8 @@ class Metering:
             is_estimated=is_estimated,
         )
 
-    def correction(self, account_id: int, key: str, provider: str, reading: Reading) -> AdjustUsage:
-        """Return the command that puts a real count in place of an estimate."""
+    def correction(self, account_id: int, key: str, provider: str, reading: Reading, *, at_us: int) -> AdjustUsage:
+        """Return the command that puts a real count in place of an estimate, at the rates of the call's own time."""
         return self.engine.requests.adjustment(
             account_id,
             key,
@@ -230,7 +236,7 @@ class Metering:
             provider=provider,
             usage=reading.usage,
             attributes=reading.attributes,
-            at_us=self.engine.clock.now_us(),
+            at_us=at_us,
             raw=reading.raw,
         )
 
@@ -300,7 +306,7 @@ class Metering:
         event = self.engine.reports.event_of_response(account_id, name)
         if event is None or "estimated" not in event.flags.split():
             return None
-        return self.correction(account_id, event.key, provider, reading)
+        return self.correction(account_id, event.key, provider, reading, at_us=event.at_us)
 
 
 def job_key(provider: str, base_url: str, job_id: str) -> str:
