@@ -253,12 +253,13 @@ class Reports:
         if event.run_id is not None:
             rows = self._select(ask.RunsNamed(run_id=event.run_id), Run)
             run = next((row for row in rows if row.account_id == account_id), None)
-        transfers = list(self._transfers_behind(event, run))
+        corrections = list(self._corrections(event))
+        transfers = list(self._transfers_behind([event, *corrections], run))
         return Explanation(
             call=shapes.call(event),
             arithmetic=shapes.arithmetic(event),
             raw=json.loads(raw[0].raw) if raw else None,
-            corrections=tuple(shapes.call(row) for row in self._corrections(event)),
+            corrections=tuple(shapes.call(row) for row in corrections),
             run=None if run is None else shapes.run(run, self._clock.now_us()),
             transfers=tuple(shapes.transaction(row, self._entries(row)) for row in transfers),
             movements=tuple(move for row in transfers for move in self._movements(row)),
@@ -269,10 +270,13 @@ class Reports:
             query = ask.EventNamed(account_id=event.account_id, key=f"{event.key}#{kind}")
             yield from self._select(query, Event)
 
-    def _transfers_behind(self, event: Event, run: Run | None) -> Iterator[Transfer]:
-        numbers = {event.charge_seq, run.close_seq if run else None} - {None}
+    def _transfers_behind(self, events: list[Event], run: Run | None) -> Iterator[Transfer]:
+        numbers = {row.charge_seq for row in events}
+        if run and any(row.nanocredits and row.charge_seq is None for row in events):
+            # Drawn from the run's hold, so taken by its end.
+            numbers.add(run.close_seq)
         for number in sorted(seq for seq in numbers if seq is not None):
-            query = ask.TransfersOf(account_id=event.account_id, before_seq=number + 1, limit=1)
+            query = ask.TransfersOf(account_id=events[0].account_id, before_seq=number + 1, limit=1)
             yield from self._select(query, Transfer)
 
     def _movements(self, transfer: Transfer) -> Iterator[Movement]:
