@@ -31,20 +31,18 @@ async def test_the_specified_workflows_are_known_from_the_start(fare, workflow, 
     assert (estimate.parts, estimate.past_runs, estimate.past_median) == ((), 0, None)
 
 
-async def test_an_unknown_workflow_needs_a_hold_and_the_error_says_so(alice, ledger):
+@pytest.mark.parametrize("hold", [{}, {"hold": "low"}, {"hold": "high"}], ids=str)
+async def test_an_unknown_workflow_needs_a_hold_and_the_error_says_so(alice, ledger, hold):
     before = ledger.rows()
 
-    for attempt in (
-        lambda: alice.open_run("opera", user="alice"),
-        lambda: alice.open_run("opera", user="alice", hold="high"),
-    ):
-        with pytest.raises(UnknownWorkflow) as caught:
-            await attempt()
-        assert caught.value.message == (
-            "workflow 'opera' has no estimate to hold by; pass hold= an amount of credits, "
-            "or declare it with fare.workflow('opera', low=…, high=…)"
-        )
-        assert caught.value.param == "workflow"
+    with pytest.raises(UnknownWorkflow) as caught:
+        await alice.open_run("opera", user="alice", **hold)
+
+    assert caught.value.message == (
+        "workflow 'opera' has no estimate to hold by; pass hold= an amount of credits, "
+        "or declare it with fare.workflow('opera', low=…, high=…)"
+    )
+    assert caught.value.param == "workflow"
     assert ledger.rows() == before
 
 

@@ -1,0 +1,243 @@
+"""Lists: runs, calls and transactions, page by page, and cursors that no page gave."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from callfare import Credits
+from callfare.errors import InvalidInput
+from tests.facade.doors import START, chat, image, speech, texts
+
+
+async def pages(ask, limit):
+    """Return all items of a list, asked for a page at a time, and how long the pages were."""
+    items, lengths, cursor = [], [], None
+    while True:
+        page = await ask(limit=limit, cursor=cursor)
+        items += page.items
+        lengths.append(len(page.items))
+        cursor = page.next_cursor
+        if cursor is None:
+            return items, lengths
+
+
+@pytest.fixture
+async def busy(alice, clock):
+    """A façade on a ledger with seven runs of alice, three of them opened in one instant."""
+    for number in range(1, 8):
+        async with alice.run("tweet", user="alice", run_id=f"r{number}", hold=1) as run:
+            await chat(run)
+        clock.advance(60 if number < 5 else 0)
+    return alice
+
+
+async def test_runs_are_listed_newest_first(busy):
+    page = await busy.history("alice")
+
+    assert [run.run_id for run in page.items] == ["r7", "r6", "r5", "r4", "r3", "r2", "r1"]
+    assert page.next_cursor is None
+
+
+async def test_a_run_in_a_list_says_what_it_did(alice):
+    async with alice.run("tweet", user="alice", run_id="r1", hold="low") as run:
+        await image(run)
+
+    (summary,) = (await alice.history("alice")).items
+
+    assert (summary.run_id, summary.workflow, summary.status, summary.calls) == ("r1", "tweet", "completed", 1)
+    assert texts(summary, "charged", "held", "cost", "low", "high") == ("8", "0", "0.08", "15", "50")
+    assert (summary.opened_at, summary.closed_at, summary.unpriced_calls) == (START, START, 0)
+
+
+@pytest.mark.parametrize(("limit", "lengths"), [(1, [1] * 7), (2, [2, 2, 2, 1]), (7, [7]), (200, [7])])
+async def test_pages_of_runs_make_up_the_list(busy, limit, lengths):
+    items, found = await pages(lambda **page: busy.history("alice", **page), limit)
+
+    assert [run.run_id for run in items] == ["r7", "r6", "r5", "r4", "r3", "r2", "r1"]
+    assert found == lengths
+
+
+async def test_a_run_opened_while_one_pages_disturbs_no_page(busy):
+    first = await busy.history("alice", limit=3)
+    await busy.open_run("tweet", user="alice", run_id="r8", hold=1)
+
+    second = await busy.history("alice", limit=3, cursor=first.next_cursor)
+
+    assert [run.run_id for run in second.items] == ["r4", "r3", "r2"]
+
+
+async def test_ten_runs_are_listed_without_a_word(alice):
+    for number in range(12):
+        await alice.open_run("tweet", user="alice", run_id=f"r{number:02}", hold=1)
+
+    page = await alice.history("alice")
+
+    assert (len(page.items), page.next_cursor is None) == (10, False)
+
+
+async def test_calls_are_listed_in_their_order(alice):
+    async with alice.run("tweet", user="alice", run_id="r1", hold=1) as run:
+        for number in range(12):
+            await chat(run, 1000 + number, operation=f"call-{number}")
+
+    items, lengths = await pages(lambda **page: alice.calls("r1", **page), 5)
+
+    assert [call.operation for call in items] == [f"call-{number}" for number in range(12)]
+    assert lengths == [5, 5, 2]
+
+
+async def test_a_call_in_a_list_says_everything_that_was_told_of_it(alice):
+    run = await alice.open_run("tweet", user="alice", run_id="r1", hold=20)
+    charge = await run.record(
+        "gpt-image-1",
+        {"images": 1, "output_tokens": 100},
+        operation="image",
+        attributes={"size": "1024x1536", "quality": "high"},
+        step="cover",
+        response_id="img_1",
+        metadata={"scene": 3, "tags": ["a", None, True, 1.5]},
+        at=START.replace(year=2025),
+        provider="openai",
+    )
+
+    (call,) = (await alice.calls(run)).items
+
+    assert (call.id, call.kind, call.run_id, call.workflow, call.step) == (charge.id, "usage", "r1", "tweet", "cover")
+    assert (call.provider, call.model, call.operation, call.response_id) == ("openai", "gpt-image-1", "image", "img_1")
+    assert (call.status, call.reason, call.flags) == ("priced", None, ())
+    assert dict(call.usage) == {"images": 1, "output_tokens": 100}
+    assert dict(call.attributes) == {"size": "1024x1536", "quality": "high"}
+    assert call.metadata == {"scene": 3, "tags": ["a", None, True, 1.5]}
+    assert (call.lines, call.credits, call.edition) == (charge.lines, Credits(8), charge.edition)
+    assert (call.at, call.recorded_at) == (START.replace(year=2025), START)
+
+
+async def test_a_run_without_calls_has_an_empty_list(alice):
+    await alice.open_run("tweet", user="alice", run_id="r1", hold=1)
+
+    assert (await alice.calls("r1")).items == ()
+
+
+async def test_transactions_are_listed_newest_first_with_what_they_changed(alice, clock):
+    async with alice.run("tweet", user="alice", run_id="r1", hold=10) as run:
+        await image(run)
+    await speech(alice, user="alice")
+    await image(alice, 12, user="alice")
+    await alice.grant("alice", 50, key="more")
+
+    items, lengths = await pages(lambda **page: alice.transactions("alice", **page), 2)
+
+    assert [(item.number, item.kind, *texts(item, "change", "debt_change"), item.run_id) for item in items] == [
+        (6, "repay", "-5.2", "-5.2", None),
+        (5, "grant", "50", "0", None),
+        (4, "charge", "-90.8", "5.2", None),
+        (3, "charge", "-1.2", "0", None),
+        (2, "capture", "-8", "0", "r1"),
+        (1, "grant", "100", "0", None),
+    ]
+    assert lengths == [2, 2, 2]
+    assert sum(item.change.nanocredits for item in items) == (await alice.balance("alice")).posted.nanocredits
+
+
+async def test_a_grant_in_a_list_is_named_by_its_key(alice):
+    (grant,) = (await alice.transactions("alice")).items
+
+    assert (grant.reference, grant.at, grant.id.endswith("_1")) == ("welcome", START, True)
+
+
+@pytest.mark.parametrize("ask", ["history", "transactions"])
+async def test_a_user_nobody_has_heard_of_has_empty_lists(alice, ask):
+    page = await getattr(alice, ask)("nobody")
+
+    assert (page.items, page.next_cursor) == ((), None)
+
+
+# Cursors
+
+
+def forged(content):
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+HOSTILE = {
+    "empty": "",
+    "not base64": "!!!!",
+    "not ascii": "ü",
+    "surrogate": "\ud800",
+    "not json": forged(b"hello"),
+    "null": forged(b"null"),
+    "object": forged(b'{"a":1}'),
+    "too short": forged(b"[1]"),
+    "too long": forged(b'[1,"a",2]'),
+    "text for number": forged(b'["1","a"]'),
+    "boolean": forged(b'[true,"a"]'),
+    "float": forged(b'[1.0,"a"]'),
+    "not a number": forged(b'[NaN,"a"]'),
+    "beyond 64 bits": forged(b'[99999999999999999999,"a"]'),
+    "thousands of digits": forged(b"[" + b"9" * 5000 + b',"a"]'),
+    "below zero": forged(b'[-2,"a"]'),
+    "name missing": forged(b"[1,null]"),
+    "name is a list": forged(b'[1,["a"]]'),
+    "half a character": forged(b'[1,"\\ud800"]'),
+    "control character": forged(b'[1,"\\u0000"]'),
+    "nested": forged(b"[" * 20_000),
+    "huge": "A" * 1_000_000,
+    "spaces": forged(b'[1,  "a"]'),
+    "padded": base64.urlsafe_b64encode(b'[1, "ab"]').decode() + "=",
+    "bytes": b"WzEsICJhIl0",
+    "number": 5,
+    "list": [1, "a"],
+}
+
+
+@pytest.mark.parametrize("cursor", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_a_cursor_that_no_page_gave_is_refused(alice, cursor):
+    await alice.open_run("tweet", user="alice", run_id="r1", hold=1)
+
+    for ask in (
+        alice.history("alice", cursor=cursor),
+        alice.history("nobody", cursor=cursor),
+        alice.transactions("alice", cursor=cursor),
+        alice.calls("r1", cursor=cursor),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            await ask
+        assert caught.value.param == "cursor"
+
+
+async def test_a_cursor_reaches_no_other_users_rows(busy):
+    await busy.grant("bob", 10, key="welcome")
+    cursor = (await busy.history("alice", limit=1)).next_cursor
+
+    page = await busy.history("bob", cursor=cursor)
+
+    assert page.items == ()
+
+
+async def test_a_cursor_is_short_and_safe_in_an_address(alice):
+    for letter in "äb":
+        await alice.open_run("tweet", user="alice", run_id=letter * 255, hold=1)
+
+    cursor = (await alice.history("alice", limit=1)).next_cursor
+    page = await alice.history("alice", limit=1, cursor=cursor)
+
+    assert set(cursor) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    assert [run.run_id for run in page.items] == ["b" * 255]
+    assert json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))[1] == "ä" * 255
+
+
+@pytest.mark.parametrize("limit", [0, -1, 201, 10**30, True, False, 1.0, "10", None, []], ids=repr)
+async def test_a_limit_that_is_none_is_refused(alice, limit):
+    await alice.open_run("tweet", user="alice", run_id="r1", hold=1)
+
+    for ask in (
+        alice.history("alice", limit=limit),
+        alice.transactions("alice", limit=limit),
+        alice.calls("r1", limit=limit),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            await ask
+        assert caught.value.param == "limit"
