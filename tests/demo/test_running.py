@@ -8,11 +8,13 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 
 from openai import OpenAI
 
@@ -56,6 +58,19 @@ def on_terminal(*arguments: str, width: int, **environment: str) -> tuple[str, i
     return seen.decode().replace("\r\n", "\n"), process.wait(timeout=120)
 
 
+def callfare(words: str) -> int:
+    """Run the command line as it was installed, and return its exit code."""
+    program = Path(sys.executable).with_name("callfare")
+    return subprocess.run([program, *shlex.split(words)], capture_output=True, timeout=120, check=False).returncode
+
+
+def test_the_command_line_has_it_too(tmp_path):
+    url = f"sqlite:///{tmp_path}/callfare.db"
+
+    assert callfare(f"demo --once --json --db {url}") == 0
+    assert callfare(f"demo --once --json --db {url}") == 2
+
+
 def test_in_a_pipe_it_is_plain_text(tmp_path):
     done = perform("--once", TMPDIR=str(tmp_path))
 
@@ -67,11 +82,11 @@ def test_in_a_pipe_it_is_plain_text(tmp_path):
 
 
 def test_on_a_terminal_it_has_colour():
-    page, exit_code = on_terminal("--once", width=120)
+    page, exit_code = on_terminal("--once", width=118)
 
     assert exit_code == 0, page
     assert f"{ESCAPE}1mcallfare demo" in page
-    assert re.search(r"credits +credits left", page)
+    assert re.search(r"credits +credits left +of its estimate", re.sub(r"\x1b\[\d+m", "", page))
 
 
 def test_no_color_is_honoured():
@@ -86,7 +101,7 @@ def test_on_a_narrow_terminal_the_table_of_calls_still_fits():
 
     rows = [line for line in page.splitlines() if "sora-2" in line or "gpt-image-1" in line]
     assert exit_code == 0, page
-    assert len(rows) == 18
+    assert len(rows) == 20
     assert max(len(row) for row in rows) <= 80
 
 
@@ -124,6 +139,7 @@ def test_it_stays_and_serves_until_it_is_interrupted(tmp_path):
     assert b"stopped" in complaints
     assert b"Traceback" not in complaints
     assert ready["commands"][0] == f"./run callfare --db {url} balance user_123"
+    assert [callfare(command.removeprefix("./run callfare ")) for command in ready["commands"]] == [0, 0, 0, 0]
 
 
 def test_interrupted_on_its_way_it_ends_without_a_trace(monkeypatch, capsys, tmp_path):

@@ -69,7 +69,11 @@ class RunOpened(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallCharged(_Event):
-    """A call of a run stands in the ledger. `left` is what the user has after it and all calls shown before it."""
+    """A call of a run stands in the ledger.
+
+    so_far: what its run has been charged with it, beside the run's estimate from `low` to `high`.
+    left: what the user has after it and all calls shown before it.
+    """
 
     event: ClassVar[str] = "call"
     charge: str
@@ -82,6 +86,9 @@ class CallCharged(_Event):
     arithmetic: tuple[str, ...]
     cost: Usd
     credits: Credits
+    so_far: Credits
+    low: Credits
+    high: Credits
     left: Credits
     flags: tuple[str, ...]
 

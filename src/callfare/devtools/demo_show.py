@@ -47,7 +47,8 @@ print(fare.balance("user_123").available)
 """
 """What to put into one's own app. A test runs it."""
 
-_WIDE = 92
+_CREDITS_FROM = 92
+_ESTIMATE_FROM = 118
 _DATED = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _ASCII = str.maketrans({"├": "|", "┤": "|", "─": "-", "●": "o", "–": "-", "×": "x", "…": "."})
 _BAR = 18
@@ -75,7 +76,7 @@ class Page:
     def __init__(self, stream: TextIO, *, explains: bool = False) -> None:
         self._write = _writer(stream)
         self._explains = explains
-        self._is_wide = not stream.isatty() or Console(file=stream).width >= _WIDE
+        self._width = Console(file=stream).width if stream.isatty() else _ESTIMATE_FROM
         self._chapters = 0
         self._block = ""
         self._sample: dict[str, CallCharged] = {}
@@ -150,31 +151,49 @@ class Page:
 
     def _called(self, event: CallCharged) -> None:
         if self._begin_block("calls"):
-            heading = f"{'credits':>10}  " if self._is_wide else ""
-            self._line((f"   {'run':<10}{'model':<17}{'units':<24}{'cost':<13}{heading}{'credits left':>12}", "dim"))
+            self._row("dim", ("run", "model", "units", "cost", "   credits", "credits left", "  of its estimate"))
         self._sample.setdefault(event.operation, event)
-        self._line(
-            (f"   {event.workflow:<10}", "cyan"),
-            (f"{family(event.model):<17}{units_in_words(event.units, event.attributes):<24}", ""),
-            (f"{'$' + cents(event.cost):<13}", ""),
-            (f"{pointed(event.credits, 10)}  " if self._is_wide else "", "yellow"),
-            (pointed(event.left, 12), "green"),
+        self._row(
+            "",
+            (
+                event.workflow,
+                family(event.model),
+                units_in_words(event.units, event.attributes),
+                f"${cents(event.cost)}",
+                pointed(event.credits, 10),
+                pointed(event.left, 12),
+                f"{pointed(event.so_far, 10)} of {event.low}–{grouped(event.high)}",
+            ),
         )
         if event.flags:
             self._line((f"{'':13}flagged {', '.join(event.flags)}: charged for what was received", "dim"))
         if self._explains:
             self._arithmetic(event)
 
+    def _row(self, style: str, cells: tuple[str, str, str, str, str, str, str]) -> None:
+        """Write a row of the table of calls, with the columns that fit."""
+        run, model, units, cost, paid, left, so_far = cells
+        self._line(
+            (f"   {run:<10}", style or "cyan"),
+            (f"{model:<17}{units:<24}{cost:<13}", style),
+            (f"{paid:<10}  " if self._width >= _CREDITS_FROM else "", style or "yellow"),
+            (f"{left:<12}", style or "green"),
+            (f"   {so_far}" if self._width >= _ESTIMATE_FROM else "", "dim"),
+        )
+
     def _ended(self, event: RunEnded) -> None:
         self._begin_block("ended")
+        place = within(event.charged, event.low, event.high)
+        fits = self._width >= _CREDITS_FROM
         self._line(
             (f"   {event.workflow:<10}", "cyan"),
-            (f"{_some(str(event.calls), 'call'):<8}", ""),
+            (f"{_some(str(event.calls), 'call'):<8} charged ", ""),
             (pointed(event.charged, 10), "yellow"),
-            (f" charged{pointed(event.given_back, 11)} given back  ", ""),
-            ("" if self._is_wide else f"\n{'':12}", ""),
-            (within(event.charged, event.low, event.high), "dim"),
+            (f"  given back {pointed(event.given_back, 10)}", ""),
+            (f"   {place}" if fits else "", "dim"),
         )
+        if not fits:
+            self._line((f"{'':21}{place}", "dim"))
 
     def _refused(self, event: Refusal) -> None:
         self._begin_block()
@@ -320,10 +339,11 @@ def _writer(stream: TextIO) -> Callable[[Iterable[Piece]], None]:
     console = Console(file=stream, highlight=False, soft_wrap=True)
 
     def write(pieces: Iterable[Piece]) -> None:
-        drawn = [(text if can_draw else text.translate(_ASCII), style) for text, style in pieces]
+        line = Text.assemble(*((text if can_draw else text.translate(_ASCII), style) for text, style in pieces))
+        line.rstrip()
         if is_plain:
-            print("".join(text for text, _ in drawn).rstrip(), file=stream, flush=True)
+            print(line.plain, file=stream, flush=True)
         else:
-            console.print(Text.assemble(*drawn))
+            console.print(line)
 
     return write

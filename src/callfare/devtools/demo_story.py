@@ -69,7 +69,7 @@ class Story:
     show: Show
     client: OpenAI = field(init=False)
     left: Credits = field(default_factory=Credits, init=False)
-    run_ids: list[str] = field(default_factory=list, init=False)
+    charged: dict[str, Credits] = field(default_factory=dict, init=False)
     faults: list[str] = field(default_factory=list, init=False)
     image_charge: str = field(default="", init=False)
 
@@ -280,7 +280,7 @@ class Story:
             )
         )
         self.claim("verify finds nothing wrong", holds=found.is_clean)
-        calls = [call for run_id in self.run_ids for call in self.fare.calls(run_id).items]
+        calls = [call for run_id in self.charged for call in self.fare.calls(run_id).items]
         by_hand, faults = differences(calls)
         self.faults.extend(faults)
         usage = self.fare.usage(USER)
@@ -317,7 +317,7 @@ class Story:
     # What the parts share
 
     def _opened(self, run: Run | AsyncRun) -> None:
-        self.run_ids.append(run.id)
+        self.charged[run.id] = Credits()
         estimate = self.fare.estimate(run.workflow)
         self.show(
             RunOpened(
@@ -369,6 +369,8 @@ class Story:
         if call.operation == "image":
             self.image_charge = call.id
         assert call.run_id is not None, call
+        self.charged[call.run_id] += call.credits
+        estimate = self.fare.estimate(call.workflow)
         self.show(
             CallCharged(
                 charge=call.id,
@@ -381,6 +383,9 @@ class Story:
                 arithmetic=self.fare.explain(call).arithmetic,
                 cost=call.cost,
                 credits=call.credits,
+                so_far=self.charged[call.run_id],
+                low=estimate.low,
+                high=estimate.high,
                 left=self.left,
                 flags=call.flags,
             )
