@@ -101,7 +101,8 @@ class Engine:
 
     def verify(self, progress: Callable[[str, int], None] | None = None) -> Verification:
         """Recompute the whole ledger from its history and return every row that is wrong."""
-        return verify(self.store.scan, progress=progress)
+        with self.store.one_instant() as scan:
+            return verify(scan, progress=progress)
 
     def reprice(self) -> Repriced:
         """Rate all unpriced calls again under the present book, and charge those that have a price now."""

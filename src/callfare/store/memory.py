@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from callfare.clock import SystemClock
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from callfare.ledger.commands import Command
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
+    from callfare.ledger.verify import Scan
     from callfare.store.protocol import Query, R
 
 
@@ -127,6 +129,13 @@ class MemoryStore:
         for row in rows:
             if after is None or row.pk > after:
                 yield row, seal_of(row)
+
+    @contextmanager
+    def one_instant(self) -> Iterator[Scan]:
+        """Give a scan that sees every table as it stands now."""
+        with self._gate:
+            tables: dict[type[Row], list[Any]] = {table: list(self.scan(table)) for table in TABLES}
+        yield lambda table: iter(tables[table])
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""

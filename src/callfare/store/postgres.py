@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from callfare.ledger.commands import Command
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
+    from callfare.ledger.verify import Scan
     from callfare.store.protocol import Query, R
 
 _TRIES = 6
@@ -217,17 +219,43 @@ class PostgresStore:
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
-        names = table.__struct_fields__[: table.pk_columns]
         key = after[1:] if after else lowest_key(table)
         while True:
             with self._reader() as connection:
-                values = dict(zip(names, key, strict=True))
-                page = connection.execute(self._sql[f"scan_{table.table}"], values).fetchall()
+                page = self._page(connection, table, key)
             if not page:
                 return
-            for *columns, seal in page:
-                yield table(*columns), seal
-            key = table(*page[-1][:-1]).pk[1:]
+            yield from page
+            key = page[-1][0].pk[1:]
+
+    @contextmanager
+    def one_instant(self) -> Iterator[Scan]:
+        """Give a scan that sees every table as it stands now, on a connection of its own."""
+        self._after_fork()
+        connection = self._open_reader()
+        try:
+            yield partial(self._pages, connection)
+        except psycopg.Error as error:
+            raise _fault_of(error) from error
+        finally:
+            connection.close()
+
+    def _pages(self, connection: psycopg.Connection[Any], table: type[R]) -> Iterator[tuple[R, int]]:
+        key: tuple[str | int, ...] = lowest_key(table)
+        while True:
+            with Deadline(connection, self._deadline_s):
+                page = self._page(connection, table, key)
+            if not page:
+                return
+            yield from page
+            key = page[-1][0].pk[1:]
+
+    def _page(
+        self, connection: psycopg.Connection[Any], table: type[R], key: tuple[str | int, ...]
+    ) -> list[tuple[R, int]]:
+        values = dict(zip(table.__struct_fields__, key, strict=False))
+        rows = connection.execute(self._sql[f"scan_{table.table}"], values).fetchall()
+        return [(table(*columns), seal) for *columns, seal in rows]
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""

@@ -10,12 +10,14 @@ from callfare.ledger.rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from callfare.errors import CallfareError
     from callfare.ledger.commands import Command
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
     from callfare.ledger.state import State
+    from callfare.ledger.verify import Scan
 
 R = TypeVar("R", bound=Row)
 
@@ -181,6 +183,10 @@ class Store(Protocol):
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, at bounded memory."""
+        ...
+
+    def one_instant(self) -> AbstractContextManager[Scan]:
+        """Give a scan of whole tables that sees all of them at one instant, whatever is written meanwhile."""
         ...
 
     def facts(self) -> StoreFacts:

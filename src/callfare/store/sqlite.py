@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections import defaultdict
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import apsw
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from callfare.ledger.commands import Command
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
+    from callfare.ledger.verify import Scan
     from callfare.store.protocol import Query, R
 
 
@@ -217,12 +219,31 @@ class SqliteStore:
         key = after[1:] if after else lowest_key(table)
         while True:
             with self._reader() as connection:
-                page = connection.execute(self._sql[f"scan_{table.table}"], key).fetchall()
+                page = self._page(connection, table, key)
             if not page:
                 return
-            for *values, seal in page:
-                yield table(*values), cast("int", seal)
-            key = table(*page[-1][:-1]).pk[1:]
+            yield from page
+            key = page[-1][0].pk[1:]
+
+    @contextmanager
+    def one_instant(self) -> Iterator[Scan]:
+        """Give a scan that sees every table as it stands now. The log grows until it is done."""
+        with self._reader() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield partial(self._pages, connection)
+            finally:
+                connection.execute("COMMIT")
+
+    def _pages(self, connection: apsw.Connection, table: type[R]) -> Iterator[tuple[R, int]]:
+        key: tuple[str | int, ...] = lowest_key(table)
+        while page := self._page(connection, table, key):
+            yield from page
+            key = page[-1][0].pk[1:]
+
+    def _page(self, connection: apsw.Connection, table: type[R], key: tuple[str | int, ...]) -> list[tuple[R, int]]:
+        cursor = connection.execute(self._sql[f"scan_{table.table}"], key)
+        return [(table(*values), cast("int", seal)) for *values, seal in cursor]
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""

@@ -1,6 +1,6 @@
 """Verification: everything recomputed from history, and the first row that is wrong named first."""
 
 from callfare.ledger.verify.findings import Fault, Verification
-from callfare.ledger.verify.walk import verify
+from callfare.ledger.verify.walk import Scan, verify
 
-__all__ = ["Fault", "Verification", "verify"]
+__all__ = ["Fault", "Scan", "Verification", "verify"]
