@@ -40,6 +40,9 @@ class Root(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *_: object, **_extra: object) -> NoReturn:
         """Run a command and exit with its code."""
         words = sys.argv[1:] if args is None else list(args)
+        if words and not words[0].startswith("-"):
+            # No option stands before the command's name, and for typer to read none takes longer than most commands.
+            self.params, self.add_help_option = [], False
         try:
             code = super().main(args=words, prog_name=PROGRAM, standalone_mode=False)
             sys.stdout.flush()
@@ -48,6 +51,11 @@ class Root(TyperGroup):
         except _UsageError as error:
             code = _report(_usage_facts(error), words, exits.BAD_INPUT)
         except BrokenPipeError:
+            code = leave_quietly()
+        except SystemExit as ended:
+            # typer ends so when a write finds nobody reading.
+            if not isinstance(ended.__context__, BrokenPipeError):
+                raise
             code = leave_quietly()
         except KeyboardInterrupt:
             code = exits.INTERRUPTED

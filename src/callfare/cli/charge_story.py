@@ -64,8 +64,7 @@ def _reported(found: Explanation) -> Iterator[str]:
 
 
 def _counted(call: Call) -> Iterator[str]:
-    for meter, quantity in call.usage.items():
-        yield f"{meter} {show.quantity(quantity)}"
+    yield show.units(call.usage)
     if call.attributes:
         yield f"with {show.attributes(call.attributes)}"
     if call.metadata:
@@ -74,9 +73,8 @@ def _counted(call: Call) -> Iterator[str]:
 
 def _cost(found: Explanation) -> Iterator[str]:
     yield from map(show.clean, found.arithmetic)
-    if not found.arithmetic:
-        reason = show.clean(found.call.reason or "no price")
-        yield f"nothing yet: {reason}; `callfare reprice` rates it once there is one"
+    if found.call.status != "priced" and not any(call.status == "priced" for call in found.corrections):
+        yield "nothing is charged for it yet; `callfare reprice` rates it once there is a price"
     yield f"together {show.exact(found.call.cost)} = {show.exact(found.call.credits)} credits"
     yield f"by price book {show.clean(found.call.edition) or 'none'}"
 

@@ -18,12 +18,15 @@ def moment(text: str, what: str, zone: tzinfo = UTC) -> datetime:
     except ValueError:
         pass
     try:
-        return datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidTime(
             f"{what} is {text[:64]!r}; give a date such as 2027-01-01 or a time such as 2027-01-01T00:00:00Z",
             param=what,
         ) from None
+    if at.tzinfo is None:
+        raise InvalidTime(f"{what} has no offset; end it with Z for UTC, or with one such as +02:00", param=what)
+    return at
 
 
 def pairs(texts: Iterable[str], what: str, example: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from callfare.cli.screen import Screen, aside, leave_quietly, standard
+from callfare.cli.screen import Screen, aside, standard
 
 if TYPE_CHECKING:
     from callfare.callfare import Callfare
@@ -141,11 +141,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(context: typer.Context, **given: Any) -> None:
         later = _every_command(**{parameter.name: given.pop(parameter.name) for parameter in _SHARED})
         earlier = context.find_root().obj or Options()
-        try:
-            command(Session(earlier.with_later(later)), **given)
-        except BrokenPipeError:
-            # typer would make a failure of it.
-            raise typer.Exit(leave_quietly()) from None
+        command(Session(earlier.with_later(later)), **given)
 
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     signature = inspect.Signature([_CONTEXT, *(p.replace(kind=p.KEYWORD_ONLY) for p in own), *_SHARED])

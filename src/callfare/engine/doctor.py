@@ -278,16 +278,17 @@ def _unattributed(engine: Engine) -> Finding:
 
 
 def _unpriced(engine: Engine) -> Finding:
-    by_model = Counter(event.model for event in _unpriced_events(engine))
-    figures = {"calls": by_model.total(), "models": dict(by_model.most_common())}
+    counts = Counter(event.model for event in _unpriced_events(engine))
+    by_model = dict(sorted(counts.items(), key=lambda model: (-model[1], model[0])))
+    figures = {"calls": counts.total(), "models": by_model}
     if not by_model:
         return Finding(check="unpriced", status="ok", message="every call has a price", figures=figures)
-    named = ", ".join(f"{model} {count:,}" for model, count in by_model.most_common(_NAMED_MAX))
+    named = ", ".join(f"{model} {count:,}" for model, count in list(by_model.items())[:_NAMED_MAX])
     others = f" and {len(by_model) - _NAMED_MAX:,} other models" if len(by_model) > _NAMED_MAX else ""
     return Finding(
         check="unpriced",
         status="warn",
-        message=f"{_counted(by_model.total(), 'call')} without a price: {named}{others}",
+        message=f"{_counted(counts.total(), 'call')} without a price: {named}{others}",
         next_step="add their rates to a price book, then `callfare reprice --book FILE`",
         figures=figures,
     )
