@@ -43,6 +43,7 @@ FROM jsonb_array_elements(:rows::JSONB) AS r
 ON CONFLICT (account_id, grant_id) DO UPDATE SET
     remaining_nanocredits = excluded.remaining_nanocredits,
     held_nanocredits = excluded.held_nanocredits,
+    refunded_nanocredits = excluded.refunded_nanocredits,
     seal = excluded.seal;
 
 -- name: put_runs
