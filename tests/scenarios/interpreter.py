@@ -1,6 +1,6 @@
 """Reads scenario files: a line is a verb, then words, then what is expected. README.md lists the verbs.
 
-A line that ends in `!code` must be refused with that code and leave no trace. Calls without a name get one of their own.
+A line that ends in `!code` must be refused with that code, without a trace. Calls without a name get one of their own.
 """
 
 from __future__ import annotations
