@@ -28,7 +28,7 @@ from callfare.ledger.rows import Entry, Event, Grant, Run, Transfer
 from callfare.ledger.view import BalanceView
 from callfare.money import Credits, Usd
 from callfare.pricing.rating import Rating
-from callfare.usage.quantities import Quantity, parse_quantity
+from callfare.usage.quantities import Quantity, parse_quantity, quantity_text
 
 
 def balance(user: str, view: BalanceView | None) -> Balance:
@@ -241,12 +241,12 @@ def arithmetic(event: Event) -> tuple[str, ...]:
     shown = []
     for line in lines(event.lines):
         if line.rate is None:
-            shown.append(f"{line.meter}: {line.quantity} × no rate ({event.reason})")
+            shown.append(f"{line.meter}: {quantity_text(line.quantity)} × no rate ({event.reason})")
             continue
         of = "" if line.rate_meter == line.meter else f" (the rate of {line.rate_meter})"
         times = "" if event.markup == "1" else f" × {event.markup}"
         shown.append(
-            f"{line.meter}: {line.quantity} × ${line.rate} / {line.per}{of} = ${line.cost}{times}"
+            f"{line.meter}: {quantity_text(line.quantity)} × ${line.rate} / {line.per}{of} = ${line.cost}{times}"
             f" = {line.credits} credits"
         )
     return tuple(shown)
