@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import pytest
 
+from callfare import Callfare, Usd
+from callfare.engine.requests import Call, Subject
+from callfare.ids import charge_id
+from callfare.ledger.receipts import ChargeReceipt, GrantReceipt
+
 MARCH = ("--since", "2026-03-01", "--until", "2026-04-01")
 
 pytestmark = pytest.mark.usefixtures("written")
@@ -331,6 +336,25 @@ def test_explain_tells_what_has_no_price_yet(cli, written):
 
     assert "(unpriced: no price book names model-9)" in said
     assert "`callfare reprice` rates it once there is a price" in said
+
+
+def test_explain_reaches_from_the_providers_own_object_to_the_card_payment(cli, clock):
+    with Callfare("sqlite:///callfare.db", clock=clock) as fare:
+        engine = fare._engine
+        bought = engine.requests.grant(
+            "carol", 2000, key="order_7", source="purchase", expires_at=None, paid=Usd("18"), reference="pi_123"
+        )
+        engine.commit(bought, GrantReceipt)
+        raw = {"prompt_tokens": 1000, "details": {"cached": 0}}
+        call = Call(model="gpt-5-mini", usage={"input_tokens": 1000}, provider="openai", response_id="r", raw=raw)
+        receipt = engine.commit(engine.requests.usage(Subject(user="carol"), call), ChargeReceipt)
+
+    said = cli.text("explain", charge_id(receipt.account_id, receipt.key))
+
+    assert '   {\n     "details": {\n       "cached": 0\n     },\n     "prompt_tokens": 1000\n   }\n' in said
+    assert "5. The run it was part of\n   none: it was charged directly\n" in said
+    assert "     -0.015 credits on the customer's lot pi_123, bought for $18.00\n" in said
+    assert "     +0.015 credits on the house's revenue\n" in said
 
 
 def single_spaced(text):
