@@ -139,7 +139,9 @@ async def test_a_transcript_counts_seconds_as_the_decimal_the_provider_wrote(eit
 
 async def test_a_transcript_billed_by_tokens_counts_audio_inside_its_input(either, meter, wav):
     await either.do(
-        lambda client: client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", wav), prompt="boats")
+        lambda client: client.audio.transcriptions.create(
+            model="gpt-4o-transcribe", file=("a.wav", wav), prompt="boats"
+        )
     )
 
     assert meter.ticket.intent.usage == {"audio_seconds": Fraction(3, 2)}
@@ -149,9 +151,7 @@ async def test_a_transcript_billed_by_tokens_counts_audio_inside_its_input(eithe
 @pytest.mark.parametrize("form", ["text", "srt", "vtt"])
 async def test_a_transcript_as_text_is_as_long_as_the_wav_that_was_sent(either, meter, wav, form):
     text = await either.do(
-        lambda client: client.audio.transcriptions.create(
-            model="whisper-1", file=("a.wav", wav), response_format=form
-        )
+        lambda client: client.audio.transcriptions.create(model="whisper-1", file=("a.wav", wav), response_format=form)
     )
 
     assert isinstance(text, str)
@@ -195,9 +195,7 @@ def test_a_wav_that_claims_more_than_it_holds_is_not_believed(client, meter, wav
 
 
 async def test_images_are_counted_with_the_size_that_was_made(either, meter):
-    await either.do(
-        lambda client: client.images.generate(model="gpt-image-1", prompt="a cat", n=2, size="1024x1536")
-    )
+    await either.do(lambda client: client.images.generate(model="gpt-image-1", prompt="a cat", n=2, size="1024x1536"))
 
     assert meter.ticket.intent.usage == {"images": 2}
     assert meter.ticket.intent.attributes == {"size": "1024x1536"}

@@ -9,6 +9,7 @@ import threading
 import openai
 import pytest
 
+from callfare.capture import leftovers
 from callfare.capture.openai import wrap
 from callfare.devtools.fake_openai import Fault, Pause
 
@@ -20,19 +21,20 @@ async def chat(client):
     return await client.chat.completions.create(model="gpt-5-mini", messages=HELLO, stream=True)
 
 
-async def read(client, into):
-    async for chunk in await chat(client):
-        into.append(chunk)
+async def read(client, has_four):
+    number = 0
+    async for _ in await chat(client):
+        number += 1
+        if number == 4:
+            has_four.set()
 
 
 async def test_a_cancelled_stream_is_settled_by_what_was_received(async_client, meter, fake):
     pause = Pause(after=4)
     fake.script(Fault(pause=pause))
-    chunks = []
-    reading = asyncio.create_task(read(async_client, chunks))
-    await asyncio.to_thread(pause.reached.wait, 5)
-    while len(chunks) < 4:
-        await asyncio.sleep(0)
+    has_four = asyncio.Event()
+    reading = asyncio.create_task(read(async_client, has_four))
+    await has_four.wait()
 
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -114,7 +116,8 @@ async def test_an_async_iterator_closed_by_another_task_is_settled(async_client,
     assert len(meter.ticket.settled) == 1
 
 
-async def test_the_event_loop_is_not_held_up_by_a_stream_that_is_dropped(async_client, meter):
+async def test_the_event_loop_is_not_held_up_by_a_stream_that_is_dropped(async_client, meter, monkeypatch):
+    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
     stream = await chat(async_client)
     await anext(stream)
     inner = stream._inner

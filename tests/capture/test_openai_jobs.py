@@ -140,9 +140,7 @@ async def test_a_response_told_again_in_events_is_observed(either, meter):
 
 
 async def test_a_background_response_is_pending_until_its_end_is_seen(either, meter):
-    queued = await either.do(
-        lambda client: client.responses.create(model="gpt-5-mini", input="hey", background=True)
-    )
+    queued = await either.do(lambda client: client.responses.create(model="gpt-5-mini", input="hey", background=True))
 
     [(job_id, reading)] = meter.ticket.pended
     assert (job_id, reading.usage) == (queued.id, {"input_tokens": 1, "output_tokens": 0})
@@ -158,9 +156,7 @@ async def test_a_background_response_is_pending_until_its_end_is_seen(either, me
 
 async def test_a_background_response_that_fails_is_given_back(either, meter, fake):
     fake.script(Fault(job="failed"))
-    queued = await either.do(
-        lambda client: client.responses.create(model="gpt-5-mini", input="hey", background=True)
-    )
+    queued = await either.do(lambda client: client.responses.create(model="gpt-5-mini", input="hey", background=True))
 
     for _ in range(2):
         await either.do(lambda client: client.responses.retrieve(queued.id))

@@ -124,7 +124,7 @@ async def test_a_streaming_reply_is_settled_however_it_is_read(either, meter, re
         (lambda raw: raw.read(), lambda found: found.decode()),
         (lambda raw: raw.text(), lambda found: found),
         (lambda raw: raw.iter_bytes(7), lambda found: b"".join(found).decode()),
-        (lambda raw: raw.iter_text(7), lambda found: "".join(found)),
+        (lambda raw: raw.iter_text(7), "".join),
         (lambda raw: raw.iter_lines(), lambda found: "".join(f"{line}\n" for line in found)),
     ],
     ids=["read", "text", "iter_bytes", "iter_text", "iter_lines"],
@@ -182,9 +182,7 @@ def test_raw_events_left_early_are_counted_as_far_as_they_came(client, meter):
 
 async def test_speech_written_to_a_file_is_settled_when_it_begins(either, meter, tmp_path):
     def speak(client):
-        return client.audio.speech.with_streaming_response.create(
-            model="gpt-4o-mini-tts", voice="alloy", input="hello"
-        )
+        return client.audio.speech.with_streaming_response.create(model="gpt-4o-mini-tts", voice="alloy", input="hello")
 
     if isinstance(either.client, openai.AsyncOpenAI):
         async with speak(either.client) as raw:

@@ -93,7 +93,9 @@ def test_sound_in_the_events_of_a_response_is_no_text():
     assert counting.written_bytes == 6
 
 
-@pytest.mark.parametrize("line", [b"", b": comment", b"event: x", b"data: [DONE]", b"data:", b"data: {broken", b"id: 1"])
+@pytest.mark.parametrize(
+    "line", [b"", b": comment", b"event: x", b"data: [DONE]", b"data:", b"data: {broken", b"id: 1"]
+)
 def test_a_line_without_an_event_is_none(line):
     assert event_in(line) is None
 
