@@ -9,6 +9,7 @@ import threading
 from callfare.committer import Committer
 from callfare.errors import CallfareError
 from callfare.ledger.rows import Key
+from callfare.store import sqlite
 from callfare.store.sqlite import SqliteStore
 from tests.support.commands import grant
 
@@ -117,4 +118,23 @@ def children_that_share_a_committer(path: str) -> None:
             thread.join()
         os._exit(0)
     os.wait()
+    print(len(list(store.scan(Key))))
+
+
+def forked_in_the_middle_of_a_long_read(path: str) -> None:
+    """Fork while the forking thread itself reads everything at one instant."""
+    sqlite._FORK_WAIT_S = 0.1  # type: ignore[assignment]
+    store = SqliteStore(path)
+    store.create()
+    store.apply([grant("alice", 1, key="parent")])
+    with store.one_instant() as scan:
+        if os.fork() == 0:
+            try:
+                store.snapshot("alice")
+            except CallfareError as error:
+                os.write(1, f"{error.code}: {error.message}\n".encode())
+            os._exit(0)
+        os.wait()
+        print(len(list(scan(Key))))
+    store.apply([grant("alice", 1, key="parent again")])
     print(len(list(store.scan(Key))))

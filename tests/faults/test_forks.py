@@ -38,3 +38,10 @@ def test_a_fork_that_python_does_not_know_of_is_refused_with_the_reason(tmp_path
     (said,) = call(ACTORS, "forked_behind_pythons_back", tmp_path / "callfare.db")
 
     assert said.startswith("misconfigured: this process was forked")
+
+
+def test_a_fork_in_the_middle_of_a_long_read_is_refused_to_the_child_and_harmless_to_the_parent(tmp_path):
+    refused, *counted = call(ACTORS, "forked_in_the_middle_of_a_long_read", tmp_path / "callfare.db")
+
+    assert refused.startswith("misconfigured: this process was forked")
+    assert counted == ["1", "2"]

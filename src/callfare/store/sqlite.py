@@ -75,16 +75,19 @@ class SqliteStore:
         self._writer: apsw.Connection | None = None
         self._readers: list[apsw.Connection] = []
         self._reading = 0
+        self._is_torn = False
 
     # Forking. SQLite remembers per process which locks it has on a file. A child that inherits this believes it has
     # the locks of its parent, and a third process may drop the log under it. So nothing is open while a process forks.
 
     def pause(self) -> None:
-        """Wait until nobody writes or reads, close all connections, and let nobody begin until `resume`."""
+        """Wait until nobody writes or reads, close all connections, and let nobody begin until `resume`.
+
+        Whoever reads for longer than some seconds is not waited for: then the child may not use the ledger.
+        """
         self._gate.acquire()
         self._door.acquire()
-        while self._reading:
-            self._door.wait()
+        self._door.wait_for(lambda: not self._reading, _FORK_WAIT_S)
         with suppress(apsw.Error):
             self._close_connections()
 
@@ -95,17 +98,22 @@ class SqliteStore:
 
     def restart(self) -> None:
         """Go on in a child, where the threads that held the locks are not."""
+        was_reading = bool(self._reading)
         self._start_afresh()
+        self._is_torn = was_reading
 
     def _check_process(self) -> None:
-        if os.getpid() == self._pid:
-            return
-        if self._writer is not None or self._readers or self._reading:
+        if os.getpid() != self._pid:
+            was_open = self._writer is not None or bool(self._readers) or bool(self._reading)
+            # Kept, unused: to close them here could take the log away from the parent.
+            self._inherited = (self._writer, *self._readers)
+            self._start_afresh()
+            self._is_torn = was_open
+        if self._is_torn:
             raise Misconfigured(
-                "this process was forked while the ledger was open, in a way that Python could not tell of; "
-                "fork with os.fork or multiprocessing, or close the ledger before"
+                "this process was forked while the ledger was in use, so its locks cannot be trusted here; "
+                "fork with os.fork or multiprocessing while nobody reads for long, or close the ledger before"
             )
-        self._start_afresh()
 
     def create(self) -> bool:
         """Make the file and its schema where they are missing; return whether the ledger is new."""
@@ -188,7 +196,7 @@ class SqliteStore:
         finally:
             with self._door:
                 self._reading -= 1
-                if connection is not None:
+                if connection is not None and not self.file.is_still():
                     self._readers.append(connection)
                 self._door.notify_all()
 
@@ -258,6 +266,7 @@ class SqliteStore:
             )
 
 
+_FORK_WAIT_S = 10
 _STORES: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 

@@ -6,6 +6,7 @@ Reached through apsw alone: the standard library's sqlite3 on the same file in t
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import apsw
@@ -16,8 +17,12 @@ from callfare.store.statements import load_migrations
 APPLICATION_ID = 0x63666172
 _OLDEST_SQLITE = (3, 51, 3)
 _NETWORK_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "glusterfs"}
+    | {f"fuse.{name}" for name in ("sshfs", "glusterfs", "s3fs", "gcsfuse", "rclone", "ceph-fuse")}
 )
+# How mountinfo writes a space, a tab, a line break and a backslash.
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+_MOUNTS = Path("/proc/self/mountinfo")
 _BUSY_TIMEOUT_MS = 5000
 _PAGES_PER_CHECKPOINT = 4000
 
@@ -40,6 +45,7 @@ class SqliteFile:
         self.path = Path(path).absolute()
         self.is_readonly = is_readonly
         self._identity: tuple[int, int] | None = None
+        self._is_local = False
 
     def exists(self) -> bool:
         """Return whether there is a file with something in it."""
@@ -47,6 +53,14 @@ class SqliteFile:
             return self.path.stat().st_size > 0
         except FileNotFoundError:
             return False
+
+    def is_still(self) -> bool:
+        """Return whether a file opened for reading lies where no log can be made, and none is in use.
+
+        SQLite then reads it only when told that it does not change, so such a connection is good for one question.
+        """
+        has_log = self.path.with_name(f"{self.path.name}-wal").exists()
+        return self.is_readonly and not has_log and not os.access(self.path.parent, os.W_OK)
 
     def check_same(self) -> None:
         """Return when the file is still the one that was opened.
@@ -68,8 +82,8 @@ class SqliteFile:
         Raises Misconfigured on a network file system, SchemaNewer when a newer callfare wrote the file.
         """
         is_new = not self.exists()
+        self._refuse_network()
         if is_new:
-            self._refuse_network()
             self.path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = self.connect()
@@ -81,15 +95,23 @@ class SqliteFile:
 
         Raises LedgerNotFound when there is no file.
         """
+        if self._identity is not None:
+            self.check_same()
         if not self.path.exists():
             raise LedgerNotFound(
                 f"there is no ledger at {self.path}; `callfare init` makes one, and so does the first grant",
             )
+        if not self.is_readonly:
+            self._refuse_network()
         if tuple(int(part) for part in apsw.sqlite_lib_version().split(".")) < _OLDEST_SQLITE:
             raise Misconfigured(f"SQLite {apsw.sqlite_lib_version()} can lose writes; upgrade apsw to 3.51.3 or newer")
         flags = apsw.SQLITE_OPEN_READONLY if self.is_readonly else apsw.SQLITE_OPEN_READWRITE
+        name = str(self.path)
+        if self.is_still():
+            flags |= apsw.SQLITE_OPEN_URI
+            name = f"{self.path.as_uri()}?immutable=1"
         try:
-            connection = apsw.Connection(str(self.path), flags=flags, statementcachesize=200)
+            connection = apsw.Connection(name, flags=flags, statementcachesize=200)
             connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
             self._prepare(connection)
         except apsw.Error as error:
@@ -98,8 +120,10 @@ class SqliteFile:
 
     def _prepare(self, connection: apsw.Connection) -> None:
         newest = load_migrations("sqlite")[-1].number
+        # Read in this order: a schema that another process makes meanwhile brings its application id along.
         version = connection.pragma("user_version")
-        if version and connection.pragma("application_id") != APPLICATION_ID:
+        is_empty = not version and not connection.pragma("schema_version")
+        if not is_empty and connection.pragma("application_id") != APPLICATION_ID:
             raise Misconfigured(f"{self.path} is a database of another program")
         if version > newest:
             raise SchemaNewer(f"{self.path} has schema {version}, this callfare knows {newest}; upgrade callfare")
@@ -113,9 +137,13 @@ class SqliteFile:
                 migrate(connection)
 
     def _refuse_network(self) -> None:
-        kind = _file_system_of(self.path.parent)
-        if kind in _NETWORK_FILE_SYSTEMS:
-            raise Misconfigured(f"{self.path} lies on {kind}, where SQLite cannot lock; use a local disk or PostgreSQL")
+        if not self._is_local:
+            kind = _file_system_of(self.path.parent.resolve())
+            if kind in _NETWORK_FILE_SYSTEMS:
+                raise Misconfigured(
+                    f"{self.path} lies on {kind}, where SQLite cannot lock; use a local disk or PostgreSQL"
+                )
+            self._is_local = True
 
 
 def migrate(connection: apsw.Connection) -> int:
@@ -149,13 +177,13 @@ def _refuse_foreign(connection: apsw.Connection, version: int) -> None:
 def _file_system_of(folder: Path) -> str:
     """Return the type of the file system that a folder lies on, empty where the system does not tell."""
     try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     best, kind = "", ""
     for line in lines:
         fields = line.split()
-        mounted_at = fields[4]
+        mounted_at = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), fields[4])
         lies_below = mounted_at == "/" or str(folder) == mounted_at or str(folder).startswith(mounted_at + "/")
         if lies_below and len(mounted_at) >= len(best):
             best, kind = mounted_at, fields[fields.index("-") + 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
@@ -35,6 +36,7 @@ def load_named_statements(dialect: str) -> dict[str, str]:
     return {name: _PLACEHOLDER.sub(r"%(\1)s", sql.replace("%", "%%")) for name, sql in load_statements(dialect).items()}
 
 
+@cache
 def load_migrations(dialect: str) -> list[Migration]:
     """Return a dialect's migrations in the order in which they apply."""
     folder = files("callfare.store") / "sql" / dialect

@@ -1,0 +1,117 @@
+"""What processes do in test_files.py and test_migrations.py: each function is the whole of one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import apsw
+
+from callfare.errors import CallfareError
+from callfare.store import sqlite_file
+from callfare.store.sqlite import SqliteStore
+from tests.support.commands import grant
+
+NOBODY = 65534
+
+
+def create_at_the_same_moment(path: str, name: str) -> None:
+    """Say that it is ready, wait for a word, then create the ledger and write to it."""
+    store = SqliteStore(path)
+    print("ready")
+    sys.stdin.readline()
+    is_new = store.create()
+    store.apply([grant("alice", 1, key=name)])
+    print("new" if is_new else "there")
+
+
+def die_while_migrating(path: str, statements: str) -> None:
+    """Begin to create a ledger and die after so many statements of its schema."""
+    left = int(statements)
+    steps = sqlite_file.load_migrations("sqlite")
+
+    def trace(cursor: object, sql: str, bindings: object) -> bool:
+        nonlocal left
+        if sql.lstrip().upper().startswith(("CREATE", "PRAGMA", "COMMIT", "--")):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), 9)
+        return True
+
+    def connect(*arguments: object, **named: object) -> apsw.Connection:
+        connection = real(*arguments, **named)
+        connection.exec_trace = trace
+        return connection
+
+    real = apsw.Connection
+    sqlite_file.apsw.Connection = connect  # type: ignore[misc, assignment]
+    SqliteStore(path).create()
+    print(f"{len(steps)} steps, {left} left")
+
+
+def read_where_nothing_may_be_written(path: str, mode: str) -> None:
+    """Give up all rights, then read, and try to write."""
+    store = SqliteStore(path, is_readonly=mode == "ro")
+    sqlite_file.load_migrations("sqlite")
+    os.setgroups([])
+    os.setgid(NOBODY)
+    os.setuid(NOBODY)
+    try:
+        print(store.snapshot("alice") is not None)
+    except CallfareError as error:
+        print(error.code, error.message)
+    try:
+        store.apply([grant("alice", 1, key="more")])
+    except CallfareError as error:
+        print(error.code)
+
+
+def fill_the_disk(path: str) -> None:
+    """Write until there is no space, go on reading, make space, and write again."""
+    store = SqliteStore(path)
+    store.create()
+    written = 0
+    try:
+        while written < 100_000:
+            store.apply([grant("alice", 1, key=f"key-{written}-{number}") for number in range(200)])
+            written += 200
+    except CallfareError as error:
+        print(error.code)
+    print(store.facts().rows["keys"] == written)
+    Path(path).with_name("ballast").unlink()
+    store.apply([grant("alice", 1, key="after")])
+    print(store.facts().rows["keys"] == written + 1)
+
+
+def hold_the_write_lock(path: str) -> None:
+    """Hold the lock of a file until told to let go."""
+    connection = apsw.Connection(path)
+    connection.execute("BEGIN IMMEDIATE")
+    print("locked")
+    sys.stdin.readline()
+    connection.execute("ROLLBACK")
+
+
+def many_threads(path: str) -> None:
+    """Write and read from many threads on one store."""
+    store = SqliteStore(path)
+    store.create()
+    failures: list[BaseException] = []
+
+    def work(name: int) -> None:
+        try:
+            for number in range(20):
+                store.apply([grant("alice", 1, key=f"{name} {number}")])
+                assert store.snapshot("alice") is not None
+        except BaseException as failure:  # noqa: BLE001 - the test looks at it
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+    print(len(failures), store.facts().rows["keys"])
