@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -20,6 +22,7 @@ NOBODY = 65534
 def create_at_the_same_moment(path: str, name: str) -> None:
     """Say that it is ready, wait for a word, then create the ledger and write to it."""
     store = SqliteStore(path)
+    sqlite_file.load_migrations("sqlite")
     print("ready")
     sys.stdin.readline()
     is_new = store.create()
@@ -27,28 +30,51 @@ def create_at_the_same_moment(path: str, name: str) -> None:
     print("new" if is_new else "there")
 
 
-def die_while_migrating(path: str, statements: str) -> None:
-    """Begin to create a ledger and die after so many statements of its schema."""
-    left = int(statements)
-    steps = sqlite_file.load_migrations("sqlite")
+def be_killed_at_every_statement(folder: str) -> None:
+    """For each statement of making a ledger: die just before it, then make the same ledger in another process."""
+    points = 0
+    is_over = False
+    while not is_over:
+        path = f"{folder}/ledger-{points}.db"
+        if os.fork() == 0:
+            _die_before(points)
+            SqliteStore(path).create()
+            os._exit(0)
+        _, status = os.wait()
+        is_over = status == 0
+        assert is_over or os.WTERMSIG(status) == signal.SIGKILL
+        store = SqliteStore(path)
+        is_new = store.create()
+        assert is_new or is_over or points >= _statements(), points
+        assert not isinstance(store.apply([grant("alice", 1, key="after")])[0], CallfareError)
+        assert store.facts().schema_version == sqlite_file.load_migrations("sqlite")[-1].number
+        store.close()
+        points += 1
+    print(points > _statements())
+
+
+def _die_before(left: int) -> None:
+    """Have the next connection kill this process before its statement of this number."""
+    real = apsw.Connection
 
     def trace(cursor: object, sql: str, bindings: object) -> bool:
         nonlocal left
-        if sql.lstrip().upper().startswith(("CREATE", "PRAGMA", "COMMIT", "--")):
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), 9)
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
         return True
 
-    def connect(*arguments: object, **named: object) -> apsw.Connection:
+    def connect(*arguments: Any, **named: Any) -> apsw.Connection:
         connection = real(*arguments, **named)
         connection.exec_trace = trace
         return connection
 
-    real = apsw.Connection
     sqlite_file.apsw.Connection = connect  # type: ignore[misc, assignment]
-    SqliteStore(path).create()
-    print(f"{len(steps)} steps, {left} left")
+
+
+def _statements() -> int:
+    """Return how many statements the schema has."""
+    return sum(step.sql.count("CREATE ") for step in sqlite_file.load_migrations("sqlite"))
 
 
 def read_where_nothing_may_be_written(path: str, mode: str) -> None:

@@ -46,6 +46,7 @@ class SqliteFile:
         self.is_readonly = is_readonly
         self._identity: tuple[int, int] | None = None
         self._is_local = False
+        self._has_made = False
 
     def exists(self) -> bool:
         """Return whether there is a file with something in it."""
@@ -81,14 +82,13 @@ class SqliteFile:
 
         Raises Misconfigured on a network file system, SchemaNewer when a newer callfare wrote the file.
         """
-        is_new = not self.exists()
         self._refuse_network()
-        if is_new:
+        if not self.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = self.connect()
-        connection.close()
-        return is_new
+        self._has_made = False
+        self.connect().close()
+        return self._has_made
 
     def connect(self) -> apsw.Connection:
         """Return a new connection to the ledger at the newest schema.
@@ -134,7 +134,7 @@ class SqliteFile:
             connection.pragma("synchronous", "full")
             connection.pragma("wal_autocheckpoint", _PAGES_PER_CHECKPOINT)
             if version < newest:
-                migrate(connection)
+                self._has_made = migrate(connection) == 0
 
     def _refuse_network(self) -> None:
         if not self._is_local:
@@ -147,7 +147,7 @@ class SqliteFile:
 
 
 def migrate(connection: apsw.Connection) -> int:
-    """Bring a file to the newest schema in one transaction, and return that schema's number.
+    """Bring a file to the newest schema in one transaction, and return the number of the schema it had before.
 
     Any number of processes may do so at once: the first holds the write lock, the others find nothing left to do.
     """
@@ -166,7 +166,7 @@ def migrate(connection: apsw.Connection) -> int:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return steps[-1].number
+    return int(version)
 
 
 def _refuse_foreign(connection: apsw.Connection, version: int) -> None:

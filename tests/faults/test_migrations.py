@@ -1,0 +1,38 @@
+"""Making a ledger: by many processes at once, and by one that is killed midway."""
+
+from __future__ import annotations
+
+import pytest
+
+from callfare.store.sqlite import SqliteStore
+from tests.support.audit import faults
+from tests.support.commands import nano
+from tests.support.processes import call, start
+
+ACTORS = "tests.faults.filing"
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_four_processes_make_one_ledger_at_the_same_moment(tmp_path, attempt):
+    path = tmp_path / "callfare.db"
+    makers = [start(ACTORS, "create_at_the_same_moment", path, f"maker-{number}") for number in range(4)]
+    for maker in makers:
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == "ready\n"
+
+    for maker in makers:
+        assert maker.stdin is not None
+        maker.stdin.write("go\n")
+        maker.stdin.flush()
+    said = [maker.communicate(timeout=60) for maker in makers]
+
+    assert sorted(out for out, _ in said) == ["new\n", "there\n", "there\n", "there\n"], said
+    store = SqliteStore(str(path))
+    snapshot = store.snapshot("alice")
+    assert snapshot is not None
+    assert snapshot.state.rows["accounts", snapshot.account_id].posted_nanocredits == nano(4)
+    assert faults(store) == []
+
+
+def test_a_process_killed_before_any_statement_of_the_schema_leaves_what_the_next_one_can_finish(tmp_path):
+    assert call(ACTORS, "be_killed_at_every_statement", tmp_path, timeout_s=120) == ["True"]
