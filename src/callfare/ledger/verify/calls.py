@@ -176,7 +176,10 @@ class Calls:
         elif charges.WAIVED in flags:
             self._claim(event, ("waive",), came[1], event.key)
         else:
-            self._claim(event, ("charge",) if job is None else ("capture",), event.nanocredits, event.key)
+            is_job = job is not None or self._is_captured(event.charge_seq)
+            if job is None and is_job:
+                self._findings.fault(Job, (self._account_id, event.key), None, "it was charged, and is missing")
+            self._claim(event, ("capture",) if is_job else ("charge",), event.nanocredits, event.key)
         if run is not None:
             self._count(event, run, drawn, is_late=charges.LATE in flags, is_free=is_free or job is not None)
         if event.response_id and job is None:
@@ -204,9 +207,11 @@ class Calls:
             return 0
         if kinds[0] in {"charge", "capture"} and self._postings.receivable(at) != -event.debt_nanocredits:
             self._wrong(event, "debt_nanocredits", f"transfer {seq} made {-self._postings.receivable(at)} of debt")
-        if kinds == ("capture",) and event.key not in self._holders.jobs:
-            self._findings.fault(Job, (self._account_id, event.key), None, "it was charged, and is missing")
         return self._postings.amount(at)
+
+    def _is_captured(self, seq: int) -> bool:
+        at = self._postings.find(seq)
+        return at is not None and self._postings.kind(at) == "capture"
 
     def _count(self, event: Event, run: RunTally, drawn: int, *, is_late: bool, is_free: bool) -> None:
         """Count a call of a run. `is_free`: one that may come after the end without being late."""
