@@ -63,29 +63,51 @@ def json_text(value: object, what: str) -> str | None:
         return None
     if not isinstance(value, Mapping):
         raise InvalidMetadata(f"{what} is {type(value).__name__}; give a mapping of names to plain values", param=what)
-    _check_plain(value, what, _DEPTH_MAX)
+    copy = _PlainCopy(what).of(value, _DEPTH_MAX)
     try:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(copy, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
         size = len(text.encode())
-    except (TypeError, ValueError, UnicodeEncodeError) as error:
+    except (ValueError, UnicodeEncodeError) as error:
         raise InvalidMetadata(f"{what} is not plain JSON: {error}", param=what) from None
     if size > METADATA_BYTES_MAX:
         raise InvalidMetadata(f"{what} takes {size} bytes; {METADATA_BYTES_MAX} is the most", param=what)
     return text
 
 
-def _check_plain(value: object, what: str, depth: int) -> None:
-    if depth == 0:
-        raise InvalidMetadata(f"{what} nests deeper than {_DEPTH_MAX} levels", param=what)
-    if isinstance(value, Mapping):
+class _PlainCopy:
+    """Copies an object of plain values, and stops as soon as it must take more room than there is.
+
+    An object may hold another one many times over, so that a small one takes a huge text.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._room = METADATA_BYTES_MAX
+
+    def of(self, value: object, depth: int) -> object:
+        """Return a copy of a value that may nest so deep."""
+        self._take(1)
+        if isinstance(value, str):
+            self._take(len(value))
+            if "\x00" in value:
+                raise self._refusal("holds a NUL character")
+            return value
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if not isinstance(value, Mapping | list | tuple):
+            raise self._refusal(f"holds a value of type {type(value).__name__}; give plain JSON values")
+        if depth == 0:
+            raise self._refusal(f"nests deeper than {_DEPTH_MAX} levels")
+        if not isinstance(value, Mapping):
+            return [self.of(part, depth - 1) for part in value]
         if not all(isinstance(name, str) for name in value):
-            raise InvalidMetadata(f"{what} has a name that is not text", param=what)
-        parts = [*value, *value.values()]
-    elif isinstance(value, list | tuple):
-        parts = list(value)
-    else:
-        parts = []
-        if isinstance(value, str) and "\x00" in value:
-            raise InvalidMetadata(f"{what} holds a NUL character", param=what)
-    for part in parts:
-        _check_plain(part, what, depth - 1)
+            raise self._refusal("has a name that is not text")
+        return {self.of(name, depth - 1): self.of(part, depth - 1) for name, part in value.items()}
+
+    def _take(self, characters: int) -> None:
+        self._room -= characters
+        if self._room < 0:
+            raise self._refusal(f"takes more than {METADATA_BYTES_MAX} bytes, which is the most")
+
+    def _refusal(self, reason: str) -> InvalidMetadata:
+        return InvalidMetadata(f"{self._what} {reason}", param=self._what)
