@@ -156,7 +156,7 @@ class Reports:
             self._settings.book,
             model=model,
             usage=quantities,
-            attributes=check_attributes(attributes or {}, also=also),
+            attributes=check_attributes({} if attributes is None else attributes, also=also),
             at_us=at_us,
             markup=self._settings.markup_at(at_us),
         )
