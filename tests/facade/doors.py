@@ -137,3 +137,8 @@ def texts(answer: Any, *names: str) -> tuple[str, ...]:
 async def balance(fare: Any, user: str = "alice") -> tuple[str, ...]:
     """Return a user's posted, held, spent, available and debt, as decimal text."""
     return texts(await fare.balance(user), "posted", "held", "spent", "available", "debt")
+
+
+async def status(fare: Any, run_id: str = "r1", user: str = "alice") -> str:
+    """Return how a run stands in its user's history."""
+    return next(run.status for run in (await fare.history(user)).items if run.run_id == run_id)
