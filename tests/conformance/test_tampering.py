@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from callfare.clock import ManualClock
+from callfare.errors import LedgerCorrupt
 from callfare.ledger.rows import TABLES
 from callfare.ledger.verify import verify
 from callfare.store.sqlite import SqliteStore
@@ -51,6 +52,7 @@ RESEALED = [
 ]
 # Raw usage may be dropped by age.
 DELETED = [(table.table, "", "delete") for table in TABLES if table.is_history and table.table != "raw_usage"]
+GARBLED = ("events", "model", "garble")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tampered(ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, str], dict[str, object]]:
     """What another process did to copies of the ledger, by what was wished for."""
-    wishes = [*ALTERED, *RESEALED, *DELETED]
+    wishes = [*ALTERED, *RESEALED, *DELETED, GARBLED]
     command = [sys.executable, str(Path(tamper.__file__)), str(ledger), str(tmp_path_factory.mktemp("tampered"))]
     named = json.dumps([{"table": table, "column": column, "how": how} for table, column, how in wishes])
     done = subprocess.run(command, input=named, capture_output=True, check=True, text=True).stdout
@@ -121,3 +123,10 @@ def test_a_row_taken_out_of_history_is_missed(tampered, table, column, how):
 
     assert not verification.is_clean
     assert any("missing" in fault.message or "come to" in fault.message for fault in verification.faults)
+
+
+def test_bytes_that_are_no_text_are_a_damaged_row_and_not_a_crash(tampered):
+    done = tampered[GARBLED]
+
+    with pytest.raises(LedgerCorrupt, match="events holds text that cannot be read, in the row after"):
+        _verified(done["file"])

@@ -3,7 +3,8 @@
     python tamper.py LEDGER FOLDER < wishes.json > done.json
 
 A wish is {"table", "column", "how"}: `alter` changes the column of one row, `reseal` does so and seals the row again,
-`delete` takes the row away. What was done says in which copy, and under which key the row stands now.
+`garble` puts bytes there that are no text, `delete` takes the row away. What was done says in which copy, and under
+which key the row stands now.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def tamper(copy: Path, table: str, column: str, how: str) -> list[str]:
     count = connection.execute(f"SELECT count(*) FROM {table}").get
     old = connection.execute(f"SELECT * FROM {table} ORDER BY {order} LIMIT 1 OFFSET ?", (count // 2,)).get
     key: tuple[Any, ...] = old[: row.pk_columns]
-    if how == "delete":
+    if how == "garble":
+        connection.execute(f"UPDATE {table} SET {column} = CAST(x'ff' AS TEXT) WHERE {where}", key)
+    elif how == "delete":
         connection.execute(f"DELETE FROM {table} WHERE {where}", key)
     else:
         fields = (*row.__struct_fields__, "seal")

@@ -17,7 +17,7 @@ import apsw
 from msgspec.structs import astuple
 
 from callfare.clock import SystemClock
-from callfare.errors import CallfareError, Misconfigured
+from callfare.errors import CallfareError, LedgerCorrupt, Misconfigured
 from callfare.ledger import rollups
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
 from callfare.ledger.jobs import hold_id
@@ -250,8 +250,14 @@ class SqliteStore:
             key = page[-1][0].pk[1:]
 
     def _page(self, connection: apsw.Connection, table: type[R], key: tuple[str | int, ...]) -> list[tuple[R, int]]:
-        cursor = connection.execute(self._sql[f"scan_{table.table}"], key)
-        return [(table(*values), cast("int", seal)) for *values, seal in cursor]
+        page: list[tuple[R, int]] = []
+        try:
+            for *values, seal in connection.execute(self._sql[f"scan_{table.table}"], key):
+                page.append((table(*values), cast("int", seal)))
+        except UnicodeDecodeError as error:
+            last = page[-1][0].pk[1:] if page else key
+            raise LedgerCorrupt(f"{table.table} holds text that cannot be read, in the row after {last}") from error
+        return page
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""
