@@ -19,7 +19,7 @@ from pathlib import Path
 from openai import OpenAI
 
 from callfare.callfare import Callfare
-from callfare.devtools import demo, demo_story
+from callfare.devtools import demo, demo_arithmetic
 from callfare.devtools.demo_show import OWN_APP
 from callfare.devtools.fake_openai import FakeOpenAI
 from tests.demo.starting import DEMO, bare_environment
@@ -38,7 +38,8 @@ def perform(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-def on_terminal(*arguments: str, width: int, **environment: str) -> tuple[str, int]:
+def on_terminal(*arguments: str, width: int, interrupt_at: str = "", **environment: str) -> tuple[str, int]:
+    """Return what a person at a terminal saw, who pressed Ctrl-C when this text appeared, and the exit code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     process = subprocess.Popen(
@@ -50,10 +51,14 @@ def on_terminal(*arguments: str, width: int, **environment: str) -> tuple[str, i
     )
     os.close(theirs)
     seen = b""
+    awaited = interrupt_at.encode()
     # A terminal whose other side is gone answers with an error instead of an end.
     with contextlib.suppress(OSError):
         while part := os.read(ours, 65536):
             seen += part
+            if awaited and awaited in seen:
+                process.send_signal(signal.SIGINT)
+                awaited = b""
     os.close(ours)
     return seen.decode().replace("\r\n", "\n"), process.wait(timeout=120)
 
@@ -89,18 +94,12 @@ def test_on_a_terminal_it_has_colour():
     assert re.search(r"credits +credits left +of its estimate", re.sub(r"\x1b\[\d+m", "", page))
 
 
-def test_no_color_is_honoured():
-    page, exit_code = on_terminal("--once", width=120, NO_COLOR="1")
-
-    assert exit_code == 0, page
-    assert ESCAPE not in page
-
-
-def test_on_a_narrow_terminal_the_table_of_calls_still_fits():
+def test_on_a_narrow_terminal_without_colour_it_is_plain_and_its_tables_fit():
     page, exit_code = on_terminal("--once", width=80, NO_COLOR="1")
 
     rows = [line for line in page.splitlines() if "sora-2" in line or "gpt-image-1" in line]
     assert exit_code == 0, page
+    assert ESCAPE not in page
     assert len(rows) == 20
     assert max(len(row) for row in rows) <= 80
 
@@ -142,16 +141,13 @@ def test_it_stays_and_serves_until_it_is_interrupted(tmp_path):
     assert [callfare(command.removeprefix("./run callfare ")) for command in ready["commands"]] == [0, 0, 0, 0]
 
 
-def test_interrupted_on_its_way_it_ends_without_a_trace(monkeypatch, capsys, tmp_path):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(demo_story.Story, "refuse", interrupt)
-
-    exit_code = demo.main(["--once", "--db", f"sqlite:///{tmp_path}/callfare.db"])
+def test_interrupted_on_its_way_it_ends_without_a_trace():
+    page, exit_code = on_terminal("--once", width=120, NO_COLOR="1", interrupt_at="12 s of video")
 
     assert exit_code == 130
-    assert capsys.readouterr().err.endswith("callfare demo: interrupted\n")
+    assert page.endswith("\ncallfare demo: interrupted\n")
+    assert "Traceback" not in page
+    assert "In your own app" not in page
 
 
 def test_whoever_reads_only_the_beginning_is_not_met_with_a_trace(tmp_path):
@@ -196,7 +192,7 @@ def test_a_ledger_in_memory_is_refused(capsys):
 
 
 def test_a_charge_that_differs_from_the_table_fails_the_demo(monkeypatch, capsys, tmp_path):
-    monkeypatch.setitem(demo_story.differences.__globals__["_IMAGE"], "1024x1024", 1)
+    monkeypatch.setitem(demo_arithmetic._IMAGE, "1024x1024", 1)
 
     exit_code = demo.main(["--once", "--db", f"sqlite:///{tmp_path}/callfare.db"])
 

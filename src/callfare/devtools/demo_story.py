@@ -334,13 +334,19 @@ class Story:
     async def _follow(self, playing: Sequence[Playing]) -> None:
         """Show the calls of runs as they come into the ledger, one of each run in turn, then how the runs ended."""
         waiting = deque(playing)
-        while waiting:
-            call = await self._next_call(waiting[0])
-            if call is None:
-                waiting.popleft()
-            else:
-                self._called(call)
-                waiting.rotate(-1)
+        try:
+            while waiting:
+                call = await self._next_call(waiting[0])
+                if call is None:
+                    waiting.popleft()
+                else:
+                    self._called(call)
+                    waiting.rotate(-1)
+        finally:
+            # When interrupted, the runs end before the ledger is closed beneath them.
+            for interrupted in waiting:
+                interrupted.task.cancel()
+            await asyncio.wait([each.task for each in playing])
         for ended in playing:
             self._ended(ended.task.result(), ended.run.workflow)
         self._check_left()
