@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from callfare.capture.openai import wrap
+from callfare.capture.openai_requests import wav_seconds
 from callfare.devtools.fake_openai import Fault, Pause
 from callfare.errors import InsufficientCredit
 from callfare.money import Credits
@@ -169,9 +170,16 @@ async def test_a_transcript_as_text_of_an_unmeasured_upload_is_incomplete(either
     assert (reading.usage, reading.incomplete, estimated) == ({}, True, True)
 
 
-def test_measuring_an_upload_leaves_the_file_where_it_stood(client, meter, fake, wav):
+def test_measuring_an_upload_leaves_the_file_where_it_stood(wav):
     file = io.BytesIO(b"junk" + wav)
     file.seek(4)
+
+    assert wav_seconds([file]) == Fraction(3, 2)
+    assert file.tell() == 4
+
+
+def test_an_open_file_is_measured_and_sent_whole(client, meter, wav):
+    file = io.BytesIO(wav)
     file.name = "a.wav"
 
     client.audio.transcriptions.create(model="whisper-1", file=file, response_format="verbose_json")

@@ -73,10 +73,13 @@ def test_another_client_may_see_the_end_of_a_video(bare, client, meter):
 def test_an_extended_video_is_charged_for_what_is_added(client, meter, fake):
     fake.script(Fault(response_id="video_long"))
 
-    client.videos.extend(prompt="on", seconds="4", video=("first.mp4", b"film"))
+    job = client.videos.extend(prompt="on", seconds="8", video=("first.mp4", b"film"))
 
     [(job_id, reading)] = meter.ticket.pended
-    assert (job_id, reading.usage) == ("video_long", {"video_seconds": 4})
+    assert job.seconds == "12"
+    assert (job_id, reading.usage) == ("video_long", {"video_seconds": 8})
+    client.videos.poll(job.id)
+    assert meter.jobs == [("video_long", "completed", None)]
 
 
 def test_a_remixed_video_is_charged_for_what_the_job_says(client, meter):

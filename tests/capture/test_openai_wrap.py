@@ -59,9 +59,11 @@ def test_wrapping_twice_meters_once(bare, meter):
 def test_wrapping_for_another_user_charges_that_user_alone(bare, meter):
     client = wrap(wrap(bare, meter, user="ann"), meter, user="bob")
 
-    client.responses.create(**ASK)
+    reply = client.responses.create(**ASK)
+    client.responses.retrieve(reply.id)
 
     assert meter.ticket.user == "bob"
+    assert len(meter.observed) == 1
 
 
 def test_wrapping_for_another_ledger_charges_that_ledger_alone(bare, meter):

@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         "POST /v1/images/generations": "draw",
         "POST /v1/images/edits": "edit",
         "POST /v1/videos": "film",
-        "POST /v1/videos/extensions": "film",
+        "POST /v1/videos/extensions": "extend",
     }
 
     @override
@@ -357,6 +357,10 @@ class _Handler(BaseHTTPRequestHandler):
         job = replies.video(fields, self.fake.new_id("video", self._fault))
         self.fake.keep(job, self._fault.job)
         self._json(job)
+
+    def _extend(self, fields: Json, upload: bytes) -> None:
+        # An extended video tells how long the whole film is: here, four seconds were there before.
+        self._film(fields | {"seconds": int(fields["seconds"]) + 4}, upload)
 
     def _tell_job(self, job_id: str, wish: str | None, fields: Json) -> None:
         job = self.fake.job(job_id)
