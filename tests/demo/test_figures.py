@@ -124,6 +124,8 @@ def test_the_totals_are_those_of_the_calls(told):
         "gpt-5-mini-2025-08-07": "0.063885",
     }
     assert summary["charged"] == summary["by_hand"] == "489.405685"
+    # 4.8941101 dollars less the second attempt's 11 × 0.15 + 86 × 0.60 millionths are 4.89405685.
+    assert (summary["cost"], summary["uncharged"]) == ("4.8941101", "0.00005325")
     assert Decimal(summary["granted"]) - Decimal(summary["charged"]) == Decimal(summary["left"])
 
 

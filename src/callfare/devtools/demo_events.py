@@ -160,7 +160,7 @@ class ModelTotal:
 class Summary(_Event):
     """How it all adds up. `by_hand` is what was charged, worked out again from the table; `faults` should be empty.
 
-    cost: what the calls cost, with the second attempt that nobody was charged for.
+    cost: what the calls cost; `uncharged` of it are second attempts, which nobody was charged for.
     """
 
     event: ClassVar[str] = "summary"
@@ -168,6 +168,7 @@ class Summary(_Event):
     granted: Credits
     charged: Credits
     cost: Usd
+    uncharged: Usd
     by_hand: str
     left: Credits
     requests: int

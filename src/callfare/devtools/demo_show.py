@@ -253,6 +253,7 @@ class Page:
             (f"   {'together':<17}{event.calls:>5}     {'':24}{'$' + cents(event.cost):<13}", "bold"),
             (pointed(event.charged, 10), "yellow"),
         )
+        self._line((f"   {'':46}${event.uncharged} of it, a second attempt, was not charged", "dim"))
 
     def _explain(self, event: CallCharged) -> None:
         self._begin_block()

@@ -296,6 +296,7 @@ class Story:
                 granted=granted,
                 charged=usage.credits,
                 cost=usage.cost,
+                uncharged=usage.cost - usage.credits.usd,
                 by_hand=_decimal_text(by_hand),
                 left=self.fare.balance(USER).available,
                 requests=self.fake.count,
