@@ -118,6 +118,8 @@ def _debts(books: Books) -> None:
         open_run("over", "bob", hold=10),
         record(45, run_id="over", key="over-1", raw=RAW),
         record(2, run_id="over", key="over-2"),
+        record(run_id="over", key="over-3", is_unpriced=True),
+        adjust(1, key="over-3", kind="reprice", user="bob"),
         close("over"),
         record(3, user="bob", key="direct", response_id="resp_9", response_key="response:openai::resp_9"),
         adjust(1, key="direct", user="bob", usage=MORE_TOKENS),

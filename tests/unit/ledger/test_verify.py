@@ -39,8 +39,9 @@ TOLD_ONCE = {
     (Run, "high_nanocredits"),
     (Event, "held_after_nanocredits"),
 }
-# The draw shown with a call that drew nothing, in a run that was corrected while open: no other row tells of it.
-SHOWN_ONLY = {"response:openai::resp_1#resp_1", "step:done:plan:1#resp_3", "unknown"}
+# The draw shown with a call that drew nothing, in a run whose draw was corrected while it was open, and with a
+# correction that drew nothing: no other row tells of it.
+SHOWN_ONLY = {"response:openai::resp_1#resp_1", "step:done:plan:1#resp_3", "unknown", "over-3#reprice"}
 
 
 def _is_amount(column: str) -> bool:

@@ -268,14 +268,15 @@ class Calls:
         run.unpriced -= unpriced_change(event)
         run.states -= mark(used) - mark(used - drawn)
         is_before_end = bool(event.held_after_nanocredits) or run.is_open
+        # Where among the calls it came is not known; if it drew nothing, the calls still follow from each other.
+        run.is_adjusted = run.is_adjusted or bool(drawn)
         if is_before_end:
-            run.is_adjusted = True
             run.end_charged -= event.nanocredits
             run.end_cost -= event.picousd
             run.end_unpriced -= unpriced_change(event)
         elif run.closed_at_us is not None and event.recorded_at_us <= run.closed_at_us:
             # Without a hold it cannot be told whether it came before the end or at the same instant.
-            run.is_adjusted = run.is_blurred = True
+            run.is_blurred = True
         elif used != run.used:
             self._wrong(event, "used_after_nanocredits", f"its run had ended with {run.used} drawn")
 
