@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from callfare.clock import ManualClock
-from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, RawUsage, Run, Transfer, digest_of
+from callfare.ledger.rows import (
+    Account,
+    Entry,
+    Event,
+    Grant,
+    Hold,
+    Job,
+    Key,
+    RawUsage,
+    Run,
+    Transfer,
+    digest_of,
+    seal_of,
+)
 from callfare.store.memory import MemoryStore
 from tests.support.books import Books
 from tests.support.commands import START, account_number
@@ -59,6 +72,12 @@ BROKEN = [
     (Transfer, {"kind": "charge"}, {"entry_count": 7}, "it is 7, and there are 2 entries"),
     (Transfer, {"kind": "debt"}, {"run_id": None}, "a debt outside a run is part of its charge"),
     (Transfer, {"kind": "refund"}, {"reference": "gone"}, "there is no grant under the key that was refunded"),
+    (Entry, {"account_kind": "sales"}, {"seq": 999}, "there is no transfer 999"),
+    (Entry, {"account_kind": "sales"}, {"position": 5}, "1 should follow, so an entry before it is missing"),
+    (Entry, {"account_kind": "sales"}, {"grant_id": 1}, "an entry of sales has the lot 1"),
+    (Entry, {"account_kind": "breakage"}, {"account_kind": "sales"}, "a breakage never gives to 'sales'"),
+    (Entry, {"account_kind": "customer"}, {"grant_id": None}, "an entry of customer has the lot None"),
+    (Entry, {"account_kind": "customer"}, {"grant_id": 2}, "transfer 1 adds to the lot of another"),
     # Events
     (Event, DIRECT, {"workflow": "story"}, "it is outside a run"),
     (Event, {"key": "open-2"}, {"workflow": "tweet"}, "its run's is 'carousel'"),
@@ -163,6 +182,24 @@ def test_a_charge_whose_call_is_missing_is_told(rich):
     assert _reasons(verification, Transfer, key) == [
         "nothing stands behind this charge: what it was made for is missing"
     ]
+
+
+def test_a_lot_that_was_broken_off_before_its_time_is_told(rich):
+    row = find(rich, Grant, reference="plan")
+    broken_off = find(rich, Transfer, kind="breakage")
+
+    verification = changed(rich, row, expires_at_us=broken_off.at_us + 1)
+
+    key = (str(row.account_id), str(broken_off.seq), "0")
+    assert _reasons(verification, Entry, key) == [f"lot {row.grant_id} had not expired"]
+
+
+def test_a_transfer_of_nothing_is_told(rich):
+    forged = Transfer(BOB, find(rich, Account, account_id=BOB).last_seq + 1, "charge", 0, 0, None, None, 0)
+
+    verification = verified({**rich, Transfer: [*rich[Transfer], (forged, seal_of(forged))]})
+
+    assert "it moves nothing" in _reasons(verification, Transfer, key_of(forged))
 
 
 def test_a_missing_waiver_is_told_of_its_run(rich):
