@@ -341,3 +341,10 @@ def test_a_video_job_with_odd_seconds_falls_back_on_those_asked_for():
     reading = read("video", {"id": "video_1", "seconds": "soon"}, model="sora-2", usage={"video_seconds": 4})
 
     assert (reading.usage, reading.incomplete) == ({"video_seconds": 4}, True)
+
+
+def test_speech_whose_characters_are_not_known_is_incomplete():
+    reading = read("speech", {"usage": {"input_tokens": 2, "output_tokens": 10}}, model="gpt-4o-mini-tts")
+
+    assert reading.usage == {"input_tokens": 2, "output_tokens": 10, "output_audio_tokens": 10}
+    assert reading.incomplete
