@@ -133,6 +133,35 @@ def test_a_response_heard_twice_in_a_batch_is_charged_once(books: Books):
     assert len(books.rows(Event)) == 1
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        record(5, run_id="r1", key="call-1"),
+        close("r1", key="grant-1"),
+        extend("r1", 5, key="grant-1"),
+        record(5, run_id="r1", key="grant-1"),
+    ],
+    ids=["record", "close", "extend", "record under a grant's key"],
+)
+def test_keys_are_found_for_a_run_that_the_same_batch_opens(books: Books, later):
+    books.do_all(grant("alice", 100), record(5, user="alice", key="call-1"))
+
+    opened, answer, neighbour = books.batch(open_run("r1"), later, grant("bob", 5))
+
+    assert told([opened, neighbour]) == ["ok", "ok"]
+    assert isinstance(answer, KeyConflict) or answer.is_replay
+
+
+def test_events_are_found_for_a_job_that_the_same_batch_begins(books: Books):
+    books.do_all(grant("alice", 100), record(5, user="alice", key="call-1"), adjust(6))
+
+    answers = books.batch(
+        open_run("r1"), pend(20, run_id="r1"), settle("video-1"), pend(5, run_id="r1", job_id="call-1")
+    )
+
+    assert told(answers) == ["ok", "ok", "ok", "key_conflict"]
+
+
 def test_a_newcomer_named_twice_in_a_batch_gets_one_account(books: Books):
     books.batch(grant("alice", 1, key="a"), record(5, user="alice"), grant("alice", 1, key="b"))
 

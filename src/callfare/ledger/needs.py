@@ -117,6 +117,15 @@ def accounts_named(subject: Subject, state: State) -> set[int]:
     row = state.rows.get(("identities", subject.user)) if subject.user else None
     if row is not None:
         named.add(row.account_id)  # type: ignore[attr-defined]  # rows under "identities" are users
-    named |= state.owners.get(("runs", subject.run_id or ""), set())
-    named |= state.owners.get(("jobs", subject.job_id or ""), set())
+    for table, name in (("runs", subject.run_id), ("jobs", subject.job_id)):
+        if name is not None:
+            named |= state.owners.get((table, name), set()) | state.expected.get((table, name), set())
     return named
+
+
+def expect(command: Command, named: set[int], state: State) -> None:
+    """Note that a run or a job may come about on these accounts, for the commands that follow in the batch."""
+    if isinstance(command, OpenRun):
+        state.expected["runs", command.run_id] |= named
+    elif isinstance(command, PendJob):
+        state.expected["jobs", command.charge.key] |= named

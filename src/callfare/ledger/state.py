@@ -27,6 +27,7 @@ class State:
         self.holds: defaultdict[tuple[int, str], dict[int, Hold]] = defaultdict(dict)
         self.owners: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.names: dict[int, str] = {}
+        self.expected: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
 
     def put(self, row: Row) -> None:
         """Take a row in, or a newer version of it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
 from callfare.ledger.jobs import hold_id
-from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, refunded_lot, subject_of
+from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, expect, refunded_lot, subject_of
 from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, Run, User
 from callfare.ledger.state import State
 
@@ -94,6 +94,7 @@ class Loader:
             here = accounts_named(subject, self.state)
             if subject.account_id is None:
                 here = here | owners[subject.run_id or ""] | owners[subject.job_id or ""]
+            expect(command, here, self.state)
             named.append(here)
         asked = {account for command, here in zip(commands, named, strict=True) if _asks(command) for account in here}
         keys: Pairs = set()

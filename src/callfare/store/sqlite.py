@@ -21,7 +21,7 @@ from callfare.errors import CallfareError, LedgerCorrupt, Misconfigured
 from callfare.ledger import rollups
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
 from callfare.ledger.jobs import hold_id
-from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, refunded_lot, subject_of
+from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, expect, refunded_lot, subject_of
 from callfare.ledger.rows import (
     TABLES,
     Account,
@@ -337,6 +337,7 @@ class _Loader:
                 self._put("jobs_named", (subject.job_id,), Job)
         for command, subject in zip(commands, subjects, strict=True):
             named = accounts_named(subject, self.state)
+            expect(command, named, self.state)
             self._earlier(command, named)
             if isinstance(command, ExtendRun):
                 # Its refusal names the user, whom the command does not.
