@@ -355,7 +355,7 @@ class AsyncRun(RunHandle):
         Raises RunClosed when it has ended otherwise, KeyConflict, LedgerUnavailable.
         """
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome, key)
-        return shapes.ended_run(await self._engine.commit_async(command, CloseReceipt), key)
+        return self._take_close(await self._engine.commit_async(command, CloseReceipt), key)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -368,7 +368,7 @@ class AsyncRun(RunHandle):
         self._leave()
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
         try:
-            await self._engine.commit_async(command, CloseReceipt)
+            self._take_close(await self._engine.commit_async(command, CloseReceipt), None)
         except RunClosed:
             # The block has closed its run itself, with the outcome it chose.
             return

@@ -342,7 +342,7 @@ class Run(RunHandle):
         Raises RunClosed when it has ended otherwise, KeyConflict, LedgerUnavailable.
         """
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome, key)
-        return shapes.ended_run(self._engine.commit(command, CloseReceipt), key)
+        return self._take_close(self._engine.commit(command, CloseReceipt), key)
 
     def __enter__(self) -> Self:
         self.open()
@@ -355,7 +355,7 @@ class Run(RunHandle):
         self._leave()
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
         try:
-            self._engine.commit(command, CloseReceipt)
+            self._take_close(self._engine.commit(command, CloseReceipt), None)
         except RunClosed:
             # The block has closed its run itself, with the outcome it chose.
             return

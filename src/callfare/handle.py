@@ -10,14 +10,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from callfare.answers import Charge
+from callfare.answers import Charge, RunReceipt
 from callfare.context import current_run, current_step, current_user
 from callfare.engine import shapes
 from callfare.engine.engine import Engine
 from callfare.engine.requests import Call, Subject, check_step
 from callfare.errors import RunNotFound
 from callfare.ledger.commands import OpenRun
-from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, OpenReceipt
+from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 
@@ -32,6 +32,7 @@ class RunHandle:
         self._engine = engine
         self._command = command
         self._local: LocalRun | None = None
+        self._receipt: RunReceipt | None = None
         self._tokens: list[tuple[Token[LocalRun | None], Token[str | None]]] = []
 
     @property
@@ -53,6 +54,11 @@ class RunHandle:
     def left(self) -> Credits:
         """What the hold has left for further calls, as far as this process knows."""
         return Credits.of_units(self._opened().left_nanocredits)
+
+    @property
+    def receipt(self) -> RunReceipt | None:
+        """What the run was charged and gave back, once this handle has closed it."""
+        return self._receipt
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -95,6 +101,10 @@ class RunHandle:
             held_nanocredits=receipt.held_nanocredits,
             used_nanocredits=receipt.used_nanocredits,
         )
+
+    def _take_close(self, receipt: CloseReceipt, key: str | None) -> RunReceipt:
+        self._receipt = shapes.ended_run(receipt, key)
+        return self._receipt
 
     def _take_hold(self, receipt: ExtendReceipt) -> None:
         self._opened().learn(held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits)

@@ -224,6 +224,21 @@ class TestVideos:
         balance = fare.balance("alice")
         assert (balance.posted, balance.held) == (Credits(68), Credits(0))
 
+    def test_a_pending_video_leaves_its_run_what_its_hold_has_left(
+        self, fare: Callfare, fake: FakeOpenAI, client: OpenAI
+    ) -> None:
+        fare.grant("alice", 60, key="k")
+
+        run = fare.open_run("video", user="alice", hold=50)
+        with run.active():
+            client.videos.create(model="sora-2", prompt="waves", seconds="12", size="1280x720")
+            with pytest.raises(InsufficientCredit):
+                client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1536", n=5)
+
+        assert run.left == Credits(2)
+        assert fake.count == 1
+        assert fare.balance("alice").debt == Credits(0)
+
     def test_a_failed_video_is_given_back(self, fare: Callfare, fake: FakeOpenAI, client: OpenAI) -> None:
         fare.grant("alice", 100, key="k")
         fake.script(Fault(job="failed"))
@@ -322,3 +337,13 @@ async def test_sync_and_async_clients_share_one_run(url: str, fake: FakeOpenAI, 
                 await asyncio.to_thread(waiting.images.generate, model="gpt-image-1", prompt="a cat", size="1024x1024")
 
         assert [call.credits for call in fare.calls(run).items] == [Credits(4), Credits(4)]
+
+
+def test_a_closed_run_tells_what_it_was_charged(fare: Callfare, client: OpenAI) -> None:
+    fare.grant("alice", 100, key="k")
+
+    with fare.run("tweet", user="alice") as run:
+        client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1024")
+
+    assert run.receipt is not None
+    assert (run.receipt.outcome, run.receipt.charged, run.receipt.given_back) == ("completed", Credits(4), Credits(11))

@@ -68,7 +68,7 @@ class Ticket:
     def pend(self, job_id: str, reading: Reading) -> None:
         """Hold what a long job will cost. Never raises."""
         try:
-            self._meter.engine.commit(self._job(job_id, reading), JobReceipt)
+            self._pending(self._meter.engine.commit(self._job(job_id, reading), JobReceipt))
         except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
@@ -78,7 +78,7 @@ class Ticket:
     async def pend_async(self, job_id: str, reading: Reading) -> None:
         """Hold what a long job will cost, as `pend` does."""
         try:
-            await self._meter.engine.commit_async(self._job(job_id, reading), JobReceipt)
+            self._pending(await self._meter.engine.commit_async(self._job(job_id, reading), JobReceipt))
         except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
             self._lost(reading)
         finally:
@@ -105,6 +105,12 @@ class Ticket:
         command = self._meter.engine.requests.usage(self._subject, call)
         self._made_at_us = command.at_us
         return command
+
+    def _pending(self, receipt: JobReceipt) -> None:
+        if self._run is not None and receipt.run_id == self._run.run_id:
+            self._run.learn(
+                held_nanocredits=receipt.run_held_nanocredits, used_nanocredits=receipt.run_used_nanocredits
+            )
 
     def _settled(self, receipt: ChargeReceipt, *, estimated: bool) -> None:
         if estimated:

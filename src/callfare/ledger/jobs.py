@@ -31,7 +31,7 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
     if known is not None:
         if _charge_of(known).fingerprint != command.charge.fingerprint:
             raise KeyConflict(job_id)
-        return receipt_of(known, is_replay=True)
+        return receipt_of(known, run, is_replay=True)
     if draft.event(account_id, job_id) is not None:
         raise KeyConflict(job_id)
     wanted = command.charge.nanocredits
@@ -39,7 +39,8 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
     if run and run.status == "open":
         moved = min(wanted, run.room_nanocredits)
         holds.hand_over(draft, account_id, run.run_id, moved, to=hold_id(job_id))
-        draft.put(holds.renewed(replace(run, held_nanocredits=run.held_nanocredits - moved), now_us))
+        run = holds.renewed(replace(run, held_nanocredits=run.held_nanocredits - moved), now_us)
+        draft.put(run)
     # The provider has accepted the job, so what cannot be held is no refusal; it becomes debt if the job completes.
     added = min(wanted - moved, draft.account(account_id).available_nanocredits)
     holds.authorize(draft, account_id, hold_id(job_id), added)
@@ -55,7 +56,7 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
         settled_at_us=None,
     )
     draft.put(job)
-    return receipt_of(job)
+    return receipt_of(job, run)
 
 
 def settle_job(draft: Draft, job: Job, outcome: str, charge: RecordUsage | None, now_us: int) -> JobReceipt:
@@ -70,10 +71,11 @@ def settle_job(draft: Draft, job: Job, outcome: str, charge: RecordUsage | None,
         charges.adjust(draft, _correction(job, outcome, charge), now_us)
         job = replace(job, status=outcome)
         draft.put(job)
-        return receipt_of(job)
+        return receipt_of(job, draft.run(job.account_id, job.run_id) if job.run_id else None)
     if job.status != outcome:
         raise JobSettled(f"job {job.job_id!r} has ended as {job.status}", param="job_id")
-    return receipt_of(job, is_replay=True)
+    run = draft.run(job.account_id, job.run_id) if job.run_id else None
+    return receipt_of(job, run, is_replay=True)
 
 
 def expire_job(draft: Draft, job: Job, now_us: int) -> None:
@@ -86,7 +88,7 @@ def hold_id(job_id: str) -> str:
     return f"job\x1f{job_id}"
 
 
-def receipt_of(job: Job, *, is_replay: bool = False) -> JobReceipt:
+def receipt_of(job: Job, run: Run | None, *, is_replay: bool = False) -> JobReceipt:
     """Return the answer about a job."""
     return JobReceipt(
         is_replay=is_replay,
@@ -94,6 +96,9 @@ def receipt_of(job: Job, *, is_replay: bool = False) -> JobReceipt:
         job_id=job.job_id,
         status=job.status,
         held_nanocredits=job.held_nanocredits,
+        run_id=job.run_id,
+        run_held_nanocredits=run.held_nanocredits if run else 0,
+        run_used_nanocredits=run.used_nanocredits if run else 0,
     )
 
 
@@ -120,7 +125,7 @@ def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int)
     grants.repay(draft, account_id, now_us)
     job = replace(job, status=outcome, held_nanocredits=0, settled_at_us=now_us)
     draft.put(job)
-    return receipt_of(job)
+    return receipt_of(job, run)
 
 
 def _capture(draft: Draft, job: Job, run: Run | None, nanocredits: int, now_us: int) -> tuple[int | None, int]:

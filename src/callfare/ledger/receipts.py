@@ -82,12 +82,15 @@ class ChargeReceipt(Receipt, frozen=True, gc=False, kw_only=True):
 
 
 class JobReceipt(Receipt, frozen=True, gc=False, kw_only=True):
-    """A long job and what is held for it."""
+    """A long job and what is held for it. `run_held` and `run_used` are its run's, zero outside a run."""
 
     account_id: int
     job_id: str
     status: str
     held_nanocredits: int
+    run_id: str | None
+    run_held_nanocredits: int
+    run_used_nanocredits: int
 
 
 class RefundReceipt(Receipt, frozen=True, gc=False, kw_only=True):
