@@ -33,6 +33,8 @@ def fault_of(error: apsw.Error, path: Path) -> Exception:
         return LedgerCorrupt(f"{path} is damaged or not a callfare ledger: {error}")
     if isinstance(error, apsw.ConstraintError | apsw.MismatchError):
         return LedgerCorrupt(f"a rule of the ledger was broken, and nothing was written: {error}")
+    if isinstance(error, apsw.ReadOnlyError):
+        return LedgerUnavailable(f"{path} can only be read here; open it without mode=ro, as somebody who may write it")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return LedgerUnavailable(f"{path} is in use by another process; retry with the same key")
     return LedgerUnavailable(f"{path} cannot be used: {error}; retry with the same key")
@@ -87,13 +89,13 @@ class SqliteFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
         self._has_made = False
-        self.connect().close()
+        self.connect(is_making=True).close()
         return self._has_made
 
-    def connect(self) -> apsw.Connection:
+    def connect(self, *, is_making: bool = False) -> apsw.Connection:
         """Return a new connection to the ledger at the newest schema.
 
-        Raises LedgerNotFound when there is no file.
+        Raises LedgerNotFound when there is no file, or none with something in it that is not being made.
         """
         if self._identity is not None:
             self.check_same()
@@ -113,12 +115,12 @@ class SqliteFile:
         try:
             connection = apsw.Connection(name, flags=flags, statementcachesize=200)
             connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-            self._prepare(connection)
+            self._prepare(connection, is_making=is_making)
         except apsw.Error as error:
             raise fault_of(error, self.path) from error
         return connection
 
-    def _prepare(self, connection: apsw.Connection) -> None:
+    def _prepare(self, connection: apsw.Connection, *, is_making: bool) -> None:
         newest = load_migrations("sqlite")[-1].number
         # Read in this order: a schema that another process makes meanwhile brings its application id along.
         version = connection.pragma("user_version")
@@ -127,8 +129,10 @@ class SqliteFile:
             raise Misconfigured(f"{self.path} is a database of another program")
         if version > newest:
             raise SchemaNewer(f"{self.path} has schema {version}, this callfare knows {newest}; upgrade callfare")
-        if not version and self.is_readonly:
-            raise LedgerNotFound(f"{self.path} holds no ledger yet")
+        if not version and (self.is_readonly or not is_making):
+            raise LedgerNotFound(
+                f"{self.path} holds no ledger yet; `callfare init` makes one, and so does a first grant"
+            )
         if not self.is_readonly:
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "full")
