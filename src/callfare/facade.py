@@ -53,7 +53,7 @@ def open_engine(
     if seed_prices:
         layers.extend(seed_book().layers)
     settings = Settings(book=PriceBook(layers), markups=check_markups(markup), require_user=require_user)
-    address = url or os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL
+    address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
     return Engine(open_store(address, clock), settings, clock)
 
 

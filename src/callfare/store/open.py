@@ -16,6 +16,8 @@ def open_store(url: str, clock: Clock | None = None) -> Store:
 
     `?mode=ro` opens a SQLite file for reading only. Raises Misconfigured for any other address.
     """
+    if not isinstance(url, str) or not url.isprintable():
+        raise Misconfigured(f"{url!a:.100} is no ledger address; use sqlite:///callfare.db", param="url")
     parts = urlsplit(url)
     if parts.scheme == "memory":
         return MemoryStore(clock)
