@@ -1,4 +1,4 @@
-"""A ledger that is not there: reading it is an error and makes nothing; a first grant or run makes it and says where."""
+"""A ledger that is not there: reading it is an error and makes nothing; the first grant or run makes it."""
 
 from __future__ import annotations
 

@@ -16,9 +16,7 @@ def open_store(url: str, clock: Clock | None = None) -> Store:
 
     `?mode=ro` opens a SQLite file for reading only. Raises Misconfigured for any other address.
     """
-    if not isinstance(url, str) or not url.isprintable():
-        raise Misconfigured(f"{url!a:.100} is no ledger address; use sqlite:///callfare.db", param="url")
-    parts = urlsplit(url)
+    parts = urlsplit(_checked(url))
     if parts.scheme == "memory":
         return MemoryStore(clock)
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
@@ -37,3 +35,9 @@ def _open_postgres(url: str, clock: Clock | None) -> Store:
     except ImportError:
         raise Misconfigured("PostgreSQL needs its driver: pip install 'callfare[postgres]'", param="url") from None
     return PostgresStore(url, clock=clock)
+
+
+def _checked(url: object) -> str:
+    if isinstance(url, str) and url.isprintable():
+        return url
+    raise Misconfigured(f"{url!a:.100} is no ledger address; use sqlite:///callfare.db", param="url")

@@ -33,8 +33,6 @@ def fault_of(error: apsw.Error, path: Path) -> Exception:
         return LedgerCorrupt(f"{path} is damaged or not a callfare ledger: {error}")
     if isinstance(error, apsw.ConstraintError | apsw.MismatchError):
         return LedgerCorrupt(f"a rule of the ledger was broken, and nothing was written: {error}")
-    if isinstance(error, apsw.ReadOnlyError):
-        return LedgerUnavailable(f"{path} can only be read here; open it without mode=ro, as somebody who may write it")
     if isinstance(error, apsw.BusyError | apsw.LockedError):
         return LedgerUnavailable(f"{path} is in use by another process; retry with the same key")
     return LedgerUnavailable(f"{path} cannot be used: {error}; retry with the same key")
@@ -130,9 +128,7 @@ class SqliteFile:
         if version > newest:
             raise SchemaNewer(f"{self.path} has schema {version}, this callfare knows {newest}; upgrade callfare")
         if not version and (self.is_readonly or not is_making):
-            raise LedgerNotFound(
-                f"{self.path} holds no ledger yet; `callfare init` makes one, and so does a first grant"
-            )
+            raise LedgerNotFound(f"{self.path} holds no ledger; `callfare init` makes one, and so does the first grant")
         if not self.is_readonly:
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "full")
