@@ -347,3 +347,16 @@ def test_a_closed_run_tells_what_it_was_charged(fare: Callfare, client: OpenAI) 
 
     assert run.receipt is not None
     assert (run.receipt.outcome, run.receipt.charged, run.receipt.given_back) == ("completed", Credits(4), Credits(11))
+
+
+def test_a_background_response_is_charged_as_what_it_is(fare: Callfare, client: OpenAI) -> None:
+    fare.grant("alice", 100, key="k")
+
+    with fare.run("tweet", user="alice") as run:
+        reply = client.responses.create(model="gpt-5-mini", input="Tell a story.", background=True)
+        while reply.status not in {"completed", "failed"}:
+            reply = client.responses.retrieve(reply.id)
+
+    [call] = fare.calls(run).items
+    assert (call.operation, call.status) == ("responses", "priced")
+    assert call.credits == fare.price("gpt-5-mini", call.usage).credits

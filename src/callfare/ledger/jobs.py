@@ -66,7 +66,7 @@ def settle_job(draft: Draft, job: Job, outcome: str, charge: RecordUsage | None,
     Raises JobSettled when the job ended with another outcome.
     """
     if job.status == "pending":
-        return _end(draft, job, outcome, charge or _charge_of(job), now_us)
+        return _end(draft, job, outcome, _real_charge(job, charge), now_us)
     if job.status == "expired":
         charges.adjust(draft, _correction(job, outcome, charge), now_us)
         job = replace(job, status=outcome)
@@ -159,6 +159,14 @@ def _capture(draft: Draft, job: Job, run: Run | None, nanocredits: int, now_us: 
 
 def _charge_of(job: Job) -> RecordUsage:
     return msgspec.json.decode(job.charge, type=RecordUsage)
+
+
+def _real_charge(job: Job, charge: RecordUsage | None) -> RecordUsage:
+    """Return what a job is charged: what was expected of it, or what its end told, of the call that began it."""
+    begun = _charge_of(job)
+    if charge is None:
+        return begun
+    return replace(charge, operation=begun.operation, step=begun.step, metadata=begun.metadata, at_us=begun.at_us)
 
 
 def _correction(job: Job, outcome: str, charge: RecordUsage | None) -> AdjustUsage:
