@@ -19,7 +19,8 @@ def check_text(
 ) -> str:
     """Return text of 1 to `length_max` characters without control characters or lone surrogates, as it is.
 
-    Look-alikes stay apart: nothing is trimmed, folded or normalised. Raises `error`.
+    Look-alikes stay apart: nothing is trimmed, folded or normalised. Text of a kind of one's own becomes plain text.
+    Raises `error`.
     """
     if not isinstance(value, str):
         raise error(f"{what} is {type(value).__name__}; give text", param=what)
@@ -27,7 +28,7 @@ def check_text(
         raise error(f"{what} has {len(value)} characters; give 1 to {length_max}", param=what)
     if not (value.isascii() and value.isprintable()) and any(unicodedata.category(c) in _UNCLEAN for c in value):
         raise error(f"{what} holds a control character or half a character; give clean text", param=what)
-    return value
+    return str.__str__(value)
 
 
 def check_user(user: object) -> str:
@@ -51,7 +52,18 @@ def check_whole(value: object, what: str, *, least: int, most: int) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidInput(f"{what} must be a whole number from {least} to {most}", param=what)
-    return value
+    return int(value)
+
+
+def check_choice(value: object, what: str, choices: tuple[str, ...]) -> str:
+    """Return the one of a few words that is meant.
+
+    Raises InvalidInput for any other.
+    """
+    for choice in choices:
+        if isinstance(value, str) and value == choice:
+            return choice
+    raise InvalidInput(f"{what} must be one of {', '.join(choices)}", param=what)
 
 
 def json_text(value: object, what: str) -> str | None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from callfare.checks import NAME_LENGTH_MAX, check_text, check_user, check_whole, json_text
+from callfare.checks import NAME_LENGTH_MAX, check_choice, check_text, check_user, check_whole, json_text
 from callfare.clock import Clock, event_instant, instant_of
-from callfare.errors import InvalidAmount, InvalidInput
+from callfare.errors import InvalidAmount
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import made_key, new_account_id, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -90,14 +90,13 @@ class Requests:
         amount = Credits(credits)
         if amount.nanocredits <= 0:
             raise InvalidAmount(f"a grant of {amount} credits is none; give more than 0", param="credits")
-        if source not in SOURCES:
-            raise InvalidInput(f"source must be one of {', '.join(SOURCES)}", param="source")
+        source = check_choice(source, "source", SOURCES)
         expires_at_us = None if expires_at is None else instant_of(expires_at, "expires_at")
-        check_user(user)
+        user, key = check_user(user), check_text(key, "key")
         return GrantCredit(
             user=user,
             new_account_id=new_account_id(),
-            key=stored_key(check_text(key, "key")),
+            key=stored_key(key),
             nanocredits=amount.nanocredits,
             source=source,
             paid_picousd=paid.picousd if paid else None,
@@ -118,8 +117,7 @@ class Requests:
         bounds: tuple[Credits, Credits] | None,
     ) -> OpenRun:
         """Return the command that starts a run. `bounds` is the workflow's estimate, None when it is not known."""
-        check_user(user)
-        check_text(workflow, "workflow")
+        user, workflow = check_user(user), check_text(workflow, "workflow")
         known = self._workflows.find(workflow)
         if isinstance(hold, str) and hold in {"low", "high"}:
             low, high = bounds or _bounds_of(self._workflows.get(workflow))
@@ -132,7 +130,7 @@ class Requests:
         on_failure = known.on_failure if known else "charge"
         input_text = json_text(input, "input")
         run_id = new_id("run") if run_id is None else check_text(run_id, "run_id")
-        check_whole(ttl_s, "ttl_s", least=1, most=_TTL_S_MAX)
+        ttl_s = check_whole(ttl_s, "ttl_s", least=1, most=_TTL_S_MAX)
         return OpenRun(
             user=user,
             new_account_id=new_account_id(),
@@ -161,38 +159,31 @@ class Requests:
 
     def close(self, run_id: str, account_id: int | None, outcome: str, key: str | None) -> CloseRun:
         """Return the command that ends a run."""
-        if outcome not in OUTCOMES:
-            raise InvalidInput(f"outcome must be one of {', '.join(OUTCOMES)}", param="outcome")
         return CloseRun(
             run_id=check_text(run_id, "run_id"),
             account_id=account_id,
-            outcome=outcome,
+            outcome=check_choice(outcome, "outcome", OUTCOMES),
             key=None if key is None else stored_key(check_text(key, "key")),
         )
 
     def usage(self, subject: Subject, call: Call) -> RecordUsage:
         """Return the command that records a call which has been made."""
-        check_text(call.model, "model")
         usage = check_usage(call.usage)
         attributes = self.attributes(call.attributes)
         now_us = self._clock.now_us()
         at_us = now_us if call.at is None else event_instant(call.at, now_us)
-        response_id = "" if call.response_id is None else call.response_id
-        for what, text in (("operation", call.operation), ("provider", call.provider), ("base_url", call.base_url)):
-            _check_optional(text, what)
-        _check_optional(response_id, "response_id", length_max=_RESPONSE_ID_LENGTH_MAX)
-        rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
         facts = {
-            "provider": call.provider,
-            "base_url": call.base_url,
-            "model": call.model,
-            "operation": call.operation,
+            "provider": _check_optional(call.provider, "provider"),
+            "base_url": _check_optional(call.base_url, "base_url"),
+            "model": check_text(call.model, "model"),
+            "operation": _check_optional(call.operation, "operation"),
             "usage": _usage_text(usage),
             "attributes": _json(attributes),
-            "response_id": response_id,
+            "response_id": _check_optional(call.response_id, "response_id", length_max=_RESPONSE_ID_LENGTH_MAX),
             "metadata": json_text(call.metadata, "metadata"),
-            "step": call.step,
+            "step": None if call.step is None else check_step(call.step),
         }
+        rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
         fingerprint = _fingerprint(*facts.values(), None if call.at is None else at_us, call.attempt)
         key, repeat, response_key = self._identity(subject, call)
         # Responses that share an id are told apart by what they used.
@@ -230,7 +221,7 @@ class Requests:
             return stored_key(check_text(call.key, "key")), "conflict", response_key
         if call.step is not None:
             scope = subject.run_id or ""
-            return made_key("step", scope, check_step(call.step), str(call.ordinal)), "attempt", response_key
+            return made_key("step", scope, call.step, str(call.ordinal)), "attempt", response_key
         if response_key:
             return response_key, "duplicate", None
         return new_id("call"), "conflict", None
@@ -290,9 +281,9 @@ class Requests:
         )
 
 
-def _check_optional(text: object, what: str, length_max: int = NAME_LENGTH_MAX) -> None:
-    if text != "":
-        check_text(text, what, length_max=length_max)
+def _check_optional(text: object, what: str, length_max: int = NAME_LENGTH_MAX) -> str:
+    """Return text that may be none, and then is empty."""
+    return "" if text is None or text == "" else check_text(text, what, length_max=length_max)
 
 
 def check_step(step: object) -> str:

@@ -62,7 +62,7 @@ def check_attributes(raw: Mapping[str, object], *, also: Collection[str] = ()) -
             raise InvalidInput(f"there is no attribute {_shown(name)}{_suggestion(name, known)}", param="attributes")
         if not isinstance(value, str) or not 0 < len(value) <= _VALUE_LENGTH_MAX or not value.isprintable():
             raise InvalidInput(f"attribute {name} is {_shown(value)}; give 1 to 128 printable characters", param=name)
-        attributes[name] = value
+        attributes[str.__str__(name)] = str.__str__(value)
     return attributes
 
 
