@@ -5,6 +5,7 @@ Writes wait on the same committer as everyone else's; reads run in a thread, so 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -122,7 +123,13 @@ class AsyncCallfare(Facade):
         Raises InsufficientCredit, KeyConflict, UnknownWorkflow, LedgerUnavailable.
         """
         run = self.run(workflow, user=user, run_id=run_id, hold=hold, ttl_s=ttl_s, input=input)
-        await run.open()
+        try:
+            await run.open()
+        except asyncio.CancelledError:
+            if run_id is None:
+                # Nobody knows the id that was made, so nobody else can close it.
+                run._abandon()  # noqa: SLF001 - its own façade
+            raise
         return run
 
     async def close_run(
@@ -357,8 +364,16 @@ class AsyncRun(RunHandle):
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome, key)
         return self._take_close(await self._engine.commit_async(command, CloseReceipt), key)
 
+    def _abandon(self) -> None:
+        """Have a run closed as cancelled whose opening was cancelled: it may have been on its way to the ledger."""
+        self._engine.leave(self._engine.requests.close(self.id, None, "cancelled", None))
+
     async def __aenter__(self) -> Self:
-        await self.open()
+        try:
+            await self.open()
+        except asyncio.CancelledError:
+            self._abandon()
+            raise
         self._enter()
         return self
 

@@ -128,13 +128,20 @@ class Committer:
 
         A cancelled caller's command is still applied. Raises as `commit` does.
         """
+        return await self._ticking(command)
+
+    def leave(self, command: Command) -> None:
+        """Have a command applied for an asyncio caller who has gone; nobody hears what became of it."""
+        self._ticking(command).add_done_callback(_heard_by_nobody)
+
+    def _ticking(self, command: Command) -> asyncio.Future[Receipt]:
         self._after_fork()
         loop = asyncio.get_running_loop()
         tick = self._ticks.get(loop)
         if tick is None:
             tick = self._ticks[loop] = _Tick(loop)
             loop.call_soon(self._end_tick, loop)
-        return await tick.add(command)
+        return tick.add(command)
 
     def _end_tick(self, loop: asyncio.AbstractEventLoop) -> None:
         tick = self._ticks.pop(loop)
@@ -238,6 +245,11 @@ def _after_fork_in_child() -> None:
 
 # Before any thread of the child can hand a command over; the check in `_after_fork` is for forks in C.
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _heard_by_nobody(future: asyncio.Future[Receipt]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def _result(answer: Answer | None) -> Receipt:

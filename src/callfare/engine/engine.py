@@ -76,6 +76,10 @@ class Engine:
         assert isinstance(receipt, kind), receipt
         return receipt
 
+    def leave(self, command: Command) -> None:
+        """Have a command applied for an asyncio caller who has gone; nobody hears what became of it."""
+        self._committer.leave(command)
+
     @staticmethod
     async def read_async(read: Callable[[], T]) -> T:
         """Return what a read returns, run in a thread so that the loop goes on."""
