@@ -88,6 +88,8 @@ def test_a_ledger_with_something_of_everything_is_clean(rich):
     assert (verification.is_clean, verification.fault_count) == (True, 0)
     assert verification.counted == {table.table: len(rich[table]) for table in TABLES}
     assert all(verification.counted.values())
+    # The open run holds 46 credits, the two pending jobs 9 and 4.
+    assert verification.held_nanocredits == 59_000_000_000
 
 
 def test_a_ledger_is_still_clean_once_everything_has_expired(ledger):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from callfare.clock import ManualClock
 from callfare.ledger.rows import (
@@ -14,14 +15,16 @@ from callfare.ledger.rows import (
     Job,
     Key,
     RawUsage,
+    Rollup,
     Run,
     Transfer,
+    User,
     digest_of,
     seal_of,
 )
 from callfare.store.memory import MemoryStore
 from tests.support.books import Books
-from tests.support.commands import START, account_number
+from tests.support.commands import START, account_number, lines_of
 from tests.support.rich import write_rich_ledger
 from tests.support.tables import Rows, changed, find, key_of, rows_of, verified, with_row
 
@@ -34,7 +37,8 @@ DIRECT = {"key": "direct-1"}
 STRANGE = digest_of(b"done\x1fforgotten")
 
 BROKEN = [
-    # Accounts and lots
+    # Users, accounts and lots
+    (User, {"user": "bob"}, {"account_id": 7}, "there is no account 7"),
     (Account, {"account_id": BOB}, {"debt_nanocredits": -1}, "0 ≤ debt does not hold"),
     (Account, {"account_id": BOB}, {"last_seq": 1}, "transfers, by their count"),
     (Grant, {"reference": "purchase"}, {"held_nanocredits": 10**15}, "0 ≤ held ≤ remaining ≤ amount does not hold"),
@@ -94,6 +98,13 @@ BROKEN = [
     (Event, {"key": "first#correction"}, {"used_after_nanocredits": 1}, "its run had ended with"),
     (Event, {"kind": "waiver"}, {"picousd": 1}, "it does not waive what its run was charged"),
     (Event, {"kind": "waiver"}, {"call_number": 1}, "it does not waive what its run was charged"),
+    (Event, {"key": "direct-1"}, {"charge_seq": 2}, "transfer 2 is a grant"),
+    (Event, {"key": "late"}, {"key": "later"}, "names another run or reference"),
+    # Roll-ups
+    (Rollup, {"grain": "day"}, {"units": '{"input_tokens":"1"}'}, "input_tokens, output_tokens is not what its events"),
+    (Rollup, {"grain": "day"}, {"units": "no"}, "it is not JSON of meters and quantities"),
+    (Rollup, {"grain": "day"}, {"picousd": "no"}, "'no' is no number"),
+    (Rollup, {"grain": "day"}, {"model": "gpt-6"}, "no event is counted here"),
     # Raw usage and keys
     (RawUsage, {"key": "first"}, {"recorded_at_us": 0}, "its event was recorded at another time"),
     (RawUsage, {"key": "first"}, {"key": "gone"}, "there is no event under this key"),
@@ -200,6 +211,35 @@ def test_a_transfer_of_nothing_is_told(rich):
     verification = verified({**rich, Transfer: [*rich[Transfer], (forged, seal_of(forged))]})
 
     assert "it moves nothing" in _reasons(verification, Transfer, key_of(forged))
+
+
+def test_a_missing_account_is_told(rich):
+    row = find(rich, Account, account_id=BOB)
+
+    verification = verified(with_row(rich, row, None))
+
+    assert _reasons(verification, Account, key_of(row)) == ["other rows belong to it, and it is missing"]
+
+
+def test_a_charge_that_says_more_than_its_transfer_moved_is_told(rich):
+    row = find(rich, Event, key="direct-1")
+
+    verification = changed(
+        rich, row, nanocredits=2_000_000_000, picousd=20_000_000_000, lines=lines_of(2_000_000_000, row.usage)
+    )
+
+    reason = f"transfer {row.charge_seq} moved 1000000000, not 2000000000"
+    assert reason in _reasons(verification, Event, key_of(row))
+
+
+def test_two_calls_that_claim_one_transfer_are_told(rich):
+    row = find(rich, Event, key="direct-1")
+    twin = replace(row, key="direct-2")
+
+    verification = verified({**rich, Event: [*rich[Event], (twin, seal_of(twin))]})
+
+    reason = f"transfer {row.charge_seq} is the effect of something else"
+    assert reason in _reasons(verification, Event, key_of(twin))
 
 
 def test_a_missing_waiver_is_told_of_its_run(rich):

@@ -1,4 +1,4 @@
-"""Transfers and entries of one account, checked against each other and kept small: some forty bytes a transfer.
+"""Transfers and entries of one account, checked against each other and kept small: some fifty bytes a transfer.
 
 What stands behind a transfer (an event, a run, a grant's key) claims it later; each may be claimed once.
 """
