@@ -246,9 +246,15 @@ class Ledgers(RuleBasedStateMachine):
     def the_same_again(self, command: Command) -> None:
         """What has a key of its own is answered again, and writes nothing but what time has done."""
         (answer,) = self._ask(command)
-        if isinstance(command, GrantCredit | RecordUsage):
+        if isinstance(command, GrantCredit | RecordUsage) and not self._is_ambiguous(command):
             assert isinstance(answer, Receipt), answer
             assert answer.is_replay
+
+    def _is_ambiguous(self, command: GrantCredit | RecordUsage) -> bool:
+        """A bare run id that another user has come to use as well says no longer whose run is meant."""
+        run_id = getattr(command, "run_id", None)
+        is_bare = run_id is not None and getattr(command, "account_id", None) is None and not command.user
+        return is_bare and sum(name == run_id for name, _ in set(self.names.runs)) > 1
 
     @rule(seconds=st.sampled_from([1, 59, 60, 1800, 3600, 7200, 90000]))
     def time_goes_by(self, seconds: int) -> None:
