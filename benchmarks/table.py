@@ -21,4 +21,6 @@ def text_of(rows: list[Row]) -> str:
     cells = [("work", "figure", "against", "its figure", "ratio")]
     cells += [(row.work, row.figure, row.against, row.limit, f"{row.ratio:.2f}x") for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(5)]
-    return "\n".join("  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip() for line in cells)
+    return "\n".join(
+        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
