@@ -35,6 +35,7 @@ CallfareError
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class InsufficientCredit(Refused):
         self.shortfall = needed - available
         super().__init__(
             f"{user} needs {needed} credits and has {available} available, {self.shortfall} short; "
-            f"grant more with `callfare grant {user} {self.shortfall}`",
+            f"grant more with `callfare grant {shlex.quote(user)} {self.shortfall}`",
         )
 
     def facts(self) -> dict[str, object]:

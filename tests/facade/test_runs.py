@@ -83,6 +83,13 @@ async def test_a_refused_run_never_enters_its_block(alice, ledger):
     assert ledger.rows() == before
 
 
+async def test_the_next_step_of_a_refusal_can_be_pasted_whoever_the_user_is(alice):
+    with pytest.raises(InsufficientCredit) as caught:
+        await alice.open_run("story", user="o'hara; rm -rf .", hold=1)
+
+    assert caught.value.message.endswith("""`callfare grant 'o'"'"'hara; rm -rf .' 1`""")
+
+
 async def test_a_block_that_closed_its_own_run_keeps_the_outcome_it_chose(alice):
     async with alice.run("story", user="alice", run_id="r1", hold=40) as run:
         await image(run)
