@@ -7,10 +7,12 @@ from callfare.answers import (
     Call,
     Charge,
     Estimate,
+    EstimatePart,
     Explanation,
     GrantReceipt,
     HoldReceipt,
     Line,
+    Movement,
     Package,
     Page,
     Price,
@@ -26,6 +28,7 @@ from callfare.callfare import Callfare, Run
 from callfare.context import CarryingExecutor, carry
 from callfare.engine.engine import UnattributedWarning
 from callfare.errors import CallfareError, InsufficientCredit, LedgerUnavailable, UnpricedModel
+from callfare.ledger.verify import Fault, Verification
 from callfare.money import Credits, Usd
 
 __all__ = [
@@ -39,12 +42,15 @@ __all__ = [
     "Charge",
     "Credits",
     "Estimate",
+    "EstimatePart",
     "Explanation",
+    "Fault",
     "GrantReceipt",
     "HoldReceipt",
     "InsufficientCredit",
     "LedgerUnavailable",
     "Line",
+    "Movement",
     "Package",
     "Page",
     "Price",
@@ -58,6 +64,7 @@ __all__ = [
     "UnpricedModel",
     "UsageReport",
     "Usd",
+    "Verification",
     "carry",
     "errors",
     "plain",
