@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import apsw
 import pytest
 
+from callfare.errors import LedgerUnavailable, Misconfigured
+from callfare.store import sqlite_file
 from callfare.store.sqlite import SqliteStore
 from tests.support.audit import faults
 from tests.support.commands import nano
@@ -36,3 +39,48 @@ def test_four_processes_make_one_ledger_at_the_same_moment(tmp_path, attempt):
 
 def test_a_process_killed_before_any_statement_of_the_schema_leaves_what_the_next_one_can_finish(tmp_path):
     assert call(ACTORS, "be_killed_at_every_statement", tmp_path, timeout_s=120) == ["True"]
+
+
+def test_a_maker_waits_for_whoever_looks_at_the_file_just_then(tmp_path, monkeypatch):
+    path = tmp_path / "callfare.db"
+    path.touch()
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN; SELECT * FROM sqlite_schema").fetchall()
+
+    class Pause:
+        """Waiting is when the other one goes away."""
+
+        def wait(self, seconds: float) -> None:
+            assert seconds > 0
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr(sqlite_file.threading, "Event", Pause)
+
+    assert SqliteStore(str(path)).create()
+
+
+def test_a_maker_does_not_wait_for_ever(tmp_path, monkeypatch):
+    path = tmp_path / "callfare.db"
+    path.touch()
+    other = apsw.Connection(str(path))
+    other.execute("BEGIN; SELECT * FROM sqlite_schema").fetchall()
+    monkeypatch.setattr(sqlite_file, "_BUSY_TIMEOUT_MS", 40)
+
+    with pytest.raises(LedgerUnavailable, match="retry with the same key"):
+        SqliteStore(str(path)).create()
+
+
+def test_a_file_that_cannot_keep_a_log_is_refused(tmp_path, monkeypatch):
+    real = apsw.Connection.pragma
+    monkeypatch.setattr(
+        sqlite_file.apsw,
+        "Connection",
+        type(
+            "Without",
+            (apsw.Connection,),
+            {"pragma": lambda self, name, *value: "delete" if value == ("wal",) else real(self, name, *value)},
+        ),
+    )
+
+    with pytest.raises(Misconfigured, match="write-ahead log"):
+        SqliteStore(str(tmp_path / "callfare.db")).create()

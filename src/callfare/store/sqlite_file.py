@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import apsw
@@ -24,6 +25,7 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 _MOUNTS = Path("/proc/self/mountinfo")
 _BUSY_TIMEOUT_MS = 5000
+_LOG_WAIT_MS = 20
 _PAGES_PER_CHECKPOINT = 4000
 
 
@@ -130,11 +132,27 @@ class SqliteFile:
         if not version and (self.is_readonly or not is_making):
             raise LedgerNotFound(f"{self.path} holds no ledger; `callfare init` makes one, and so does the first grant")
         if not self.is_readonly:
-            connection.pragma("journal_mode", "wal")
+            self._use_log(connection)
             connection.pragma("synchronous", "full")
             connection.pragma("wal_autocheckpoint", _PAGES_PER_CHECKPOINT)
             if version < newest:
                 self._has_made = migrate(connection) == 0
+
+    def _use_log(self, connection: apsw.Connection) -> None:
+        """Have the file keep a write-ahead log. Several processes may do so at once.
+
+        SQLite does not wait for others here, as it does everywhere else, so the waiting is ours.
+        """
+        for _ in range(_BUSY_TIMEOUT_MS // _LOG_WAIT_MS):
+            try:
+                mode = connection.pragma("journal_mode", "wal")
+            except apsw.BusyError:
+                threading.Event().wait(_LOG_WAIT_MS / 1000)
+                continue
+            if mode != "wal":
+                raise Misconfigured(f"{self.path} lies where SQLite cannot keep a write-ahead log; use a local disk")
+            return
+        raise LedgerUnavailable(f"{self.path} is in use by another process; retry with the same key")
 
     def _refuse_network(self) -> None:
         if not self._is_local:
