@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
 from callfare import AsyncCallfare, Callfare, Credits, errors
 from callfare.devtools.fake_openai import FakeOpenAI
@@ -57,7 +58,10 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, openai_stand_in, 
     monkeypatch.setenv("OPENAI_BASE_URL", openai_stand_in.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
-    exec(compile(RUNNABLE[page], page, "exec"), {"__name__": "page"})  # noqa: S102 - our own documents
+    names: dict[str, object] = {"__name__": "page"}
+    exec(compile(RUNNABLE[page], page, "exec"), names)  # noqa: S102 - our own documents
+    for client in [value for value in names.values() if isinstance(value, OpenAI)]:
+        client.close()
 
     assert capsys.readouterr().out.splitlines() == said(RUNNABLE[page])
 

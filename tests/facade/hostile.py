@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -388,4 +389,46 @@ ZONES = {
         | NOT_CLEAN
         | {"none": None, "empty": "", "long": "a" * 300, "zone": UTC}
     ).items()
+}
+
+
+# Cursors that no page gave.
+
+
+def forged(content: bytes) -> str:
+    """Return content in the dress of a cursor."""
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
+
+
+CURSORS: Cases = {
+    name: (value, "invalid_input")
+    for name, value in {
+        "empty": "",
+        "not base64": "!!!!",
+        "not ascii": "ü",
+        "surrogate": "\ud800",
+        "not json": forged(b"hello"),
+        "null": forged(b"null"),
+        "object": forged(b'{"a":1}'),
+        "too short": forged(b"[1]"),
+        "too long": forged(b'[1,"a",2]'),
+        "text for number": forged(b'["1","a"]'),
+        "boolean": forged(b'[true,"a"]'),
+        "float": forged(b'[1.0,"a"]'),
+        "not a number": forged(b'[NaN,"a"]'),
+        "beyond 64 bits": forged(b'[99999999999999999999,"a"]'),
+        "thousands of digits": forged(b"[" + b"9" * 5000 + b',"a"]'),
+        "below zero": forged(b'[-2,"a"]'),
+        "name missing": forged(b"[1,null]"),
+        "name is a list": forged(b'[1,["a"]]'),
+        "half a character": forged(b'[1,"\\ud800"]'),
+        "control character": forged(b'[1,"\\u0000"]'),
+        "nested": forged(b"[" * 20_000),
+        "huge": "A" * 1_000_000,
+        "spaces": forged(b'[1,  "a"]'),
+        "padded": base64.urlsafe_b64encode(b'[1, "ab"]').decode() + "=",
+        "bytes": b"WzEsICJhIl0",
+        "number": 5,
+        "list": [1, "a"],
+    }.items()
 }

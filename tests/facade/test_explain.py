@@ -9,7 +9,7 @@ import pytest
 from callfare import Credits, plain
 from callfare.capture.base import Intent
 from callfare.engine.metering import Metering
-from callfare.errors import ChargeNotFound, InvalidInput
+from callfare.errors import ChargeNotFound
 from callfare.usage.extract import Reading
 from tests.facade.doors import balance, chat, engine_of, image, texts
 
@@ -200,18 +200,6 @@ async def test_an_explanation_is_said_in_plain_values(alice):
 )  # fmt: skip
 async def test_a_charge_nobody_made_is_not_found(alice, charge):
     with pytest.raises(ChargeNotFound) as caught:
-        await alice.explain(charge)
-
-    assert caught.value.param == "charge"
-
-
-@pytest.mark.parametrize(
-    "charge",
-    [None, 5, b"chg_x", [], {}, "", "\ud800", "chg_0000000000000_\x00", "x" * 100_000, True],
-    ids=lambda c: ascii(c)[:20],
-)
-async def test_what_names_no_charge_is_refused(alice, charge):
-    with pytest.raises(InvalidInput) as caught:
         await alice.explain(charge)
 
     assert caught.value.param == "charge"

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pytest
 
-from callfare import Credits, Usd
+from callfare import Callfare, Credits, Usd
 from callfare.errors import InvalidAmount, InvalidTime, MissingAttribute, PriceBookInvalid, UnpricedModel
 from tests.facade.doors import START, balance, chat, image, texts
 
@@ -193,15 +193,15 @@ async def test_a_markup_is_part_of_what_a_run_is_expected_to_cost(ledger):
 @pytest.mark.parametrize(
     "markup", [1.5, True, 0, -1, "0", "1e3", "NaN", Decimal("Infinity"), 1001, None, [], {START: 0.5}], ids=repr
 )
-async def test_a_markup_that_is_no_factor_is_refused(ledger, markup):
+def test_a_markup_that_is_no_factor_is_refused(markup):
     with pytest.raises(InvalidAmount):
-        ledger.open(markup=markup)
+        Callfare("memory://", markup=markup)
 
 
 @pytest.mark.parametrize("moment", [datetime(2026, 1, 1), "2026-01-01", 0], ids=str)  # noqa: DTZ001 - naive on purpose
-async def test_a_markup_without_a_time_of_its_own_is_refused(ledger, moment):
+def test_a_markup_without_a_time_of_its_own_is_refused(moment):
     with pytest.raises(InvalidTime):
-        ledger.open(markup={moment: 2})
+        Callfare("memory://", markup={moment: 2})
 
 
 # Books of one's own
@@ -227,9 +227,9 @@ async def test_the_shipped_book_can_be_left_out(ledger, own_book):
 
 
 @pytest.mark.parametrize("book", ["missing.toml", "."], ids=str)
-async def test_a_book_that_cannot_be_read_is_refused_when_the_ledger_is_opened(ledger, tmp_path, book):
+def test_a_book_that_cannot_be_read_is_refused_when_the_ledger_is_opened(tmp_path, book):
     with pytest.raises(PriceBookInvalid) as caught:
-        ledger.open(books=[tmp_path / book])
+        Callfare("memory://", books=[tmp_path / book])
 
     assert "cannot be read" in caught.value.message
 
