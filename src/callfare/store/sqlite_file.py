@@ -141,8 +141,9 @@ class SqliteFile:
     def _use_log(self, connection: apsw.Connection) -> None:
         """Have the file keep a write-ahead log. Several processes may do so at once.
 
-        SQLite does not wait for others here, as it does everywhere else, so the waiting is ours.
+        SQLite does not always wait for others here, as it does everywhere else, so the waiting is ours.
         """
+        connection.set_busy_timeout(0)
         for _ in range(_BUSY_TIMEOUT_MS // _LOG_WAIT_MS):
             try:
                 mode = connection.pragma("journal_mode", "wal")
@@ -151,6 +152,7 @@ class SqliteFile:
                 continue
             if mode != "wal":
                 raise Misconfigured(f"{self.path} lies where SQLite cannot keep a write-ahead log; use a local disk")
+            connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
             return
         raise LedgerUnavailable(f"{self.path} is in use by another process; retry with the same key")
 
