@@ -76,7 +76,7 @@ class Price:
 class Charge:
     """A recorded call. `left` is what its run's hold has left, None outside a run.
 
-    status: "priced" or "unpriced". flags: any of late, estimated, attempt, duplicate.
+    status: "priced" or "unpriced". flags: any of late, estimated, attempt, duplicate, waived.
     """
 
     id: str

@@ -17,7 +17,7 @@ from callfare.context import current_user
 from callfare.engine.engine import Engine
 from callfare.engine.metering import Metering
 from callfare.engine.requests import Amount
-from callfare.errors import InvalidInput
+from callfare.errors import InvalidInput, Misconfigured
 from callfare.estimate.workflows import Part, Workflow
 from callfare.money import Credits
 from callfare.pricing.book import PriceBook
@@ -49,12 +49,24 @@ def open_engine(
     clock: Clock | None,
 ) -> Engine:
     """Return the engine that a façade stands on. Opens no file yet."""
-    layers = [load_layer(Path(book)) for book in books]
+    layers = [load_layer(path) for path in paths_of(books)]
     if seed_prices:
         layers.extend(seed_book().layers)
     settings = Settings(book=PriceBook(layers), markups=check_markups(markup), require_user=require_user)
     address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
     return Engine(open_store(address, clock), settings, clock)
+
+
+def paths_of(books: object) -> list[Path]:
+    """Return the files that price books are in.
+
+    Raises Misconfigured for anything but a list of paths; one text is no list of its letters.
+    """
+    if not isinstance(books, str | bytes) and isinstance(books, Iterable):
+        paths = list(books)
+        if all(isinstance(path, str | Path) and "\0" not in str(path) for path in paths):
+            return [Path(path) for path in paths]
+    raise Misconfigured("books must be a list of paths to TOML files", param="books")
 
 
 def parts_of(parts: Iterable[Mapping[str, Any]], book: PriceBook) -> tuple[Part, ...]:
