@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from callfare import Callfare, Credits, Usd
-from callfare.errors import InvalidAmount, InvalidTime, MissingAttribute, PriceBookInvalid, UnpricedModel
+from callfare.errors import InvalidAmount, InvalidTime, Misconfigured, MissingAttribute, PriceBookInvalid, UnpricedModel
 from tests.facade.doors import START, balance, chat, image, texts
 
 OWN = """
@@ -232,6 +232,14 @@ def test_a_book_that_cannot_be_read_is_refused_when_the_ledger_is_opened(tmp_pat
         Callfare("memory://", books=[tmp_path / book])
 
     assert "cannot be read" in caught.value.message
+
+
+@pytest.mark.parametrize("books", ["prices.toml", b"prices.toml", 5, [5], [None], ["a\0b"], None], ids=repr)
+def test_books_that_are_no_list_of_paths_are_refused(books):
+    with pytest.raises(Misconfigured) as caught:
+        Callfare("memory://", books=books)
+
+    assert caught.value.param == "books"
 
 
 # Calls without a price

@@ -85,6 +85,10 @@ async def _user(standing, **bad):
         pytest.fail("the block was entered")
 
 
+async def _wrap(standing, **bad):
+    standing.fare.wrap(**({"client": object()} | bad))
+
+
 async def _step(standing, **bad):
     with standing.run.step(**bad):
         pytest.fail("the block was entered")
@@ -134,6 +138,8 @@ TABLE: dict[str, tuple[Request, str, hostile.Cases]] = {
     ),
     "extend key": (EXTEND, "key", SOME_NAMES),
     "record user": (RECORD, "user", SOME_USERS),
+    "wrap user": (_wrap, "user", SOME_USERS),
+    "wrap client": (_wrap, "client", hostile.no_choice(client_of_another_sdk=json.JSONDecoder())),
     "user user": (_user, "user", USERS),
     "step name": (_step, "name", hostile.no_name("invalid_input", 128)),
     "price model": (PRICE, "model", NAMES),

@@ -7,7 +7,7 @@ from enum import IntEnum, StrEnum
 
 import pytest
 
-from callfare import AsyncCallfare, AsyncRun, Credits
+from callfare import AsyncCallfare, AsyncRun, Callfare, Credits
 from callfare.clock import ManualClock
 from callfare.errors import AmountOutOfRange
 from tests.facade.doors import START, balance, chat, image, status
@@ -97,6 +97,35 @@ async def test_a_refusal_does_not_harm_those_who_wait_together_with_it(ledger):
         "done", "key_conflict", "done", "insufficient_credit", "run_not_found", "done",
     ]  # fmt: skip
     assert (await fare.balance("alice")).spent == Credits(24)
+
+
+def test_both_kinds_of_facade_share_one_ledger(tmp_path):
+    address = f"sqlite:///{tmp_path}/callfare.db"
+
+    async def middle():
+        async with AsyncCallfare(address) as fare:
+            run = await fare.open_run("story", user="alice", run_id="r1", hold=50)
+            await image(run)
+            return run.left
+
+    with Callfare(address) as fare:
+        fare.grant("alice", 100, key="welcome")
+        left = asyncio.run(middle())
+        again = fare.open_run("story", user="alice", run_id="r1", hold=50)
+        receipt = fare.close_run("r1")
+
+        assert (left, again.left, receipt.charged) == (Credits(42), Credits(42), Credits(8))
+        assert fare.verify().is_clean
+
+
+def test_one_async_facade_serves_one_loop_after_another():
+    fare = AsyncCallfare("memory://")
+
+    asyncio.run(fare.grant("alice", 100, key="welcome"))
+    asyncio.run(image(fare, user="alice"))
+
+    assert asyncio.run(balance(fare)) == ("92", "0", "0", "92", "0")
+    asyncio.run(fare.close())
 
 
 # Cancelled awaits, of the async façade alone

@@ -237,6 +237,33 @@ async def test_waiving_is_a_transfer_that_everybody_can_see(alice):
     assert texts(report, "credits", "cost") == ("0", "0.08")
 
 
+async def test_what_comes_after_a_waiver_is_on_the_house_too(alice):
+    alice.workflow("kind", low=10, high=20, on_failure="waive")
+    run = await alice.open_run("kind", user="alice", run_id="r1")
+    await image(run)
+    await run.close("failed")
+
+    late = await image(run)
+
+    assert (late.flags, *texts(late, "credits", "cost")) == (("late", "waived"), "0", "0.08")
+    assert texts((await alice.history("alice")).items[0], "charged", "cost") == ("0", "0.16")
+    assert await balance(alice) == ("100", "0", "0", "100", "0")
+
+
+async def test_every_row_of_a_waived_run_can_be_explained(alice):
+    alice.workflow("kind", low=10, high=20, on_failure="waive")
+    run = await alice.open_run("kind", user="alice", run_id="r1")
+    await image(run)
+    await run.close("failed")
+    await image(run)
+
+    told = [await alice.explain(call) for call in (await alice.calls("r1")).items]
+
+    assert [(one.call.kind, [item.kind for item in one.transfers]) for one in told] == [
+        ("usage", ["waive"]), ("usage", ["waive"]), ("waiver", ["waive"]),
+    ]  # fmt: skip
+
+
 async def test_a_waiver_is_decided_when_the_run_begins(alice, ledger):
     alice.workflow("kind", low=10, high=20, on_failure="waive")
     run = await alice.open_run("kind", user="alice", run_id="r1")
