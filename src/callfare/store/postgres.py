@@ -1,9 +1,9 @@
 """The PostgreSQL store: schema `callfare`, rows locked in one order, sets of rows written at once.
 
-A batch locks its runs by key, then its accounts by number, so batches wait for each other in turn and cannot deadlock.
-What two batches insert at once is caught by a primary key, and the later one is decided again. Every wait has a
-deadline on this side, because a frozen server still answers TCP; a batch whose answer was lost is applied again, and
-its keys make that harmless.
+A batch locks its runs by key, then its accounts by number; what it learns late is locked out of that order, and the
+rare deadlock, like a key that two batches insert at once, is decided again. Every wait has a deadline on this side,
+because a frozen server still answers TCP; a batch whose answer was lost is applied again, and its keys make that
+harmless.
 """
 
 from __future__ import annotations
@@ -95,9 +95,17 @@ class PostgresStore:
 
     def _open(self) -> psycopg.Connection[Any]:
         connection = connect(self._url, self._deadline_s)
-        if schema_version(connection) is None:
+        try:
+            with Deadline(connection, self._deadline_s):
+                version = schema_version(connection)
+            if version is None:
+                raise LedgerNotFound("the database has no schema callfare; `callfare init` makes it")
+        except psycopg.Error as error:
             connection.close()
-            raise LedgerNotFound("the database has no schema callfare; `callfare init` makes it, and so does a grant")
+            raise _fault_of(error) from error
+        except CallfareError:
+            connection.close()
+            raise
         return connection
 
     def _open_reader(self) -> psycopg.Connection[Any]:

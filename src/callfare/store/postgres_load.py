@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
+from callfare.ledger.commands import AdjustUsage, ExtendRun, RecordUsage, RefundGrant
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, expect, refunded_lot, subject_of
 from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, Run, User
@@ -216,7 +216,7 @@ class Loader:
 def _asks(command: Command) -> bool:
     """Tell whether a command always asks about its account's totals; usage in a run asks only beyond its hold."""
     subject = subject_of(command)
-    return subject.run_id is None or isinstance(command, SettleJob) or type(command).__name__ != "RecordUsage"
+    return subject.run_id is None or not isinstance(command, RecordUsage)
 
 
 def _is_about_something(values: dict[str, Any]) -> bool:
