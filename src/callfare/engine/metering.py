@@ -284,27 +284,29 @@ class Metering:
             charge = _with_key(self.engine.requests.usage(Subject(), call), key, job_id)
         return SettleJob(job_id=key, outcome=outcome, charge=charge)
 
-    def observe(self, *, provider: str, base_url: str, reading: Reading) -> None:
+    def observe(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
         """Take note that a provider told again about a response: an estimate is corrected. Never raises."""
         try:
-            command = self._correction_of(provider, base_url, reading)
+            command = self._correction_of(provider, base_url, reading, user)
             if command is not None:
                 self.engine.commit(command, ChargeReceipt)
         except CallfareError:
             _log.exception("what %s said again could not be recorded", provider)
 
-    async def observe_async(self, *, provider: str, base_url: str, reading: Reading) -> None:
+    async def observe_async(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
         """Take note that a provider told again about a response, as `observe` does."""
         try:
-            command = await self.engine.read_async(lambda: self._correction_of(provider, base_url, reading))
+            command = await self.engine.read_async(lambda: self._correction_of(provider, base_url, reading, user))
             if command is not None:
                 await self.engine.commit_async(command, ChargeReceipt)
         except CallfareError:
             _log.exception("what %s said again could not be recorded", provider)
 
-    def _correction_of(self, provider: str, base_url: str, reading: Reading) -> AdjustUsage | None:
+    def _correction_of(
+        self, provider: str, base_url: str, reading: Reading, client_user: str | None
+    ) -> AdjustUsage | None:
         run = current_run.get()
-        user = current_user.get()
+        user = current_user.get() or client_user
         account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
         if account_id is None or not reading.response_id or not reading.usage or reading.incomplete:
             return None
