@@ -65,6 +65,7 @@ class FakeMeter:
     tickets: list[FakeTicket] = field(default_factory=list)
     jobs: list[tuple[str, str, Reading | None]] = field(default_factory=list)
     observed: list[Reading] = field(default_factory=list)
+    observed_for: list[str | None] = field(default_factory=list)
     async_count: int = 0
 
     @property
@@ -90,9 +91,10 @@ class FakeMeter:
         self.async_count += 1
         self.settle_job(provider=provider, base_url=base_url, job_id=job_id, outcome=outcome, reading=reading)
 
-    def observe(self, *, provider, base_url, reading):
+    def observe(self, *, provider, base_url, reading, user=None):
         self.observed.append(reading)
+        self.observed_for.append(user)
 
-    async def observe_async(self, *, provider, base_url, reading):
+    async def observe_async(self, *, provider, base_url, reading, user=None):
         self.async_count += 1
-        self.observe(provider=provider, base_url=base_url, reading=reading)
+        self.observe(provider=provider, base_url=base_url, reading=reading, user=user)

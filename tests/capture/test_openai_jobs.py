@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import openai
 import pytest
 
 from callfare.capture.openai import wrap
 from callfare.devtools.fake_openai import Fault
+from tests.capture.conftest import Either
 from tests.capture.fake_meter import FakeMeter
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
@@ -131,6 +133,15 @@ async def test_a_response_told_again_is_observed_and_not_charged(either, meter):
     [reading] = meter.observed
     assert (reading.response_id, reading.usage["output_tokens"]) == (reply.id, 111)
     assert (len(meter.tickets), meter.jobs) == (1, [])
+
+
+async def test_a_response_told_again_is_looked_for_among_the_calls_of_the_clients_own_user(fake, meter, bare):
+    async with openai.AsyncOpenAI(base_url=fake.base_url, api_key="none", max_retries=0) as bare_async:
+        for client in (Either(wrap(bare, meter, user="bob")), Either(wrap(bare_async, meter, user="ann"))):
+            reply = await client.do(lambda client: client.responses.create(model="gpt-5-mini", input="hey"))
+            await client.do(lambda client, reply=reply: client.responses.retrieve(reply.id))
+
+    assert meter.observed_for == ["bob", "ann"]
 
 
 async def test_a_response_told_again_in_events_is_observed(either, meter):

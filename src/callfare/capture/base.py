@@ -95,11 +95,14 @@ class Meter(Protocol):
         """As `settle_job`, without blocking the event loop."""
         ...
 
-    def observe(self, *, provider: str, base_url: str, reading: Reading) -> None:
-        """Correct an estimate: the provider told again about a reply that was charged. Otherwise nothing happens."""
+    def observe(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
+        """Correct an estimate: the provider told again about a reply that was charged. Otherwise nothing happens.
+
+        user: whose call it may have been where the context names nobody; None when the client has no user of its own.
+        """
         ...
 
-    async def observe_async(self, *, provider: str, base_url: str, reading: Reading) -> None:
+    async def observe_async(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
         """As `observe`, without blocking the event loop."""
         ...
 

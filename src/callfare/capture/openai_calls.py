@@ -93,7 +93,7 @@ class Calls:
     def _retold(self, asked: JobAsked, rest: Mapping[str, Any]) -> tuple[Request, Ending]:
         base_url = str(self.client.base_url).rstrip("/")
         request = request_for_job(asked, base_url=base_url, is_stream=bool(rest.get("stream")))
-        return request, Retold(self.meter, PROVIDER, base_url, asked.job_id)
+        return request, Retold(self.meter, PROVIDER, base_url, asked.job_id, self.user)
 
     def _to_send_again(self, request: Request, error: BaseException) -> Request | None:
         """Return the request to send instead, where the provider refused only that we asked for a count."""

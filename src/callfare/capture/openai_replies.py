@@ -72,12 +72,16 @@ class Ticketed:
 
 @dataclass(frozen=True, slots=True)
 class Retold:
-    """The ending of a call that was made earlier, perhaps elsewhere: its job ends, or its count is told again."""
+    """The ending of a call that was made earlier, perhaps elsewhere: its job ends, or its count is told again.
+
+    user: the client's own, whose call it may have been.
+    """
 
     meter: Meter
     provider: str
     base_url: str
     job_id: str
+    user: str | None
 
     def apply(self, settlement: Settlement) -> None:
         """Settle the job, or let the meter compare the count with what it knows."""
@@ -90,7 +94,7 @@ class Retold:
                 provider=provider, base_url=base_url, job_id=self.job_id, outcome=outcome, reading=_retold(settlement)
             )
         elif settlement.kind == "settle":
-            self.meter.observe(provider=provider, base_url=base_url, reading=reading)
+            self.meter.observe(provider=provider, base_url=base_url, reading=reading, user=self.user)
 
     async def apply_async(self, settlement: Settlement) -> None:
         """As `apply`, without blocking the event loop."""
@@ -103,7 +107,7 @@ class Retold:
                 provider=provider, base_url=base_url, job_id=self.job_id, outcome=outcome, reading=_retold(settlement)
             )
         elif settlement.kind == "settle":
-            await self.meter.observe_async(provider=provider, base_url=base_url, reading=reading)
+            await self.meter.observe_async(provider=provider, base_url=base_url, reading=reading, user=self.user)
 
 
 def _retold(settlement: Settlement) -> Reading | None:
