@@ -72,6 +72,17 @@ def test_another_client_may_see_the_end_of_a_video(bare, client, meter):
     assert (other.tickets, meter.jobs) == ([], [])
 
 
+async def test_the_end_of_a_job_is_told_under_the_id_that_the_provider_gave_it(either, meter, fake):
+    fake.script(Fault(response_id="film 1+ü%2F"))
+    video = await either.do(lambda client: client.videos.create(prompt="a cat"))
+
+    for _ in range(2):
+        await either.do(lambda client: client.videos.retrieve(video.id))
+
+    assert [job_id for job_id, _ in meter.ticket.pended] == ["film 1+ü%2F"]
+    assert meter.jobs == [("film 1+ü%2F", "completed", None)]
+
+
 def test_an_extended_video_is_charged_for_what_is_added(client, meter, fake):
     fake.script(Fault(response_id="video_long"))
 

@@ -16,6 +16,7 @@ from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
+from urllib.parse import unquote
 
 from callfare.capture.base import Intent
 from callfare.errors import InvalidInput
@@ -94,11 +95,14 @@ def operation_of(path: str) -> str | None:
 
 
 def job_of(path: str) -> JobAsked | None:
-    """Return which video or response is asked about, or None when it is another request."""
+    """Return which video or response is asked about, or None when it is another request.
+
+    The SDK quotes an id to put it into a path; what is returned is the id as the provider gave it.
+    """
     found = _JOB.fullmatch(_bare(path))
     if found is None or found[2] in _NOT_IDS:
         return None
-    return JobAsked("video" if found[1] == "videos" else "responses", found[2])
+    return JobAsked("video" if found[1] == "videos" else "responses", unquote(found[2]))
 
 
 def request_of(

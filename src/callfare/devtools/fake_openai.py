@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Self, cast
+from urllib.parse import unquote
 
 from typing_extensions import override
 
@@ -298,7 +299,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name is not None:
             getattr(self, f"_{name}")(fields, upload)
         elif kept is not None:
-            self._tell_job(kept[1], kept[2], fields)
+            self._tell_job(unquote(kept[1]), kept[2], fields)
         else:
             self._error(404, f"Unknown request URL: {self.command} {path}")
 
