@@ -84,6 +84,26 @@ def test_text_is_measured_in_bytes():
 
 
 @pytest.mark.parametrize(
+    ("given", "input_tokens"),
+    [
+        ([1, 2, 3], 3),
+        ([[1, 2, 3], [4, 5]], 5),
+        (([1, 2], (3,)), 3),
+        (["12345", "123"], 2),
+        ([0, -1, 10**30], 3),
+        ([True, 1.5, None], 0),
+        ([[[1, 2]]], 0),
+        ([{"type": "text", "size": 7}], 0),
+        (7, 0),
+        ([], 0),
+    ],
+)
+@pytest.mark.parametrize(("path", "name"), [("/embeddings", "input"), ("/completions", "prompt")])
+def test_input_given_as_token_ids_is_as_many_tokens(path, name, given, input_tokens):
+    assert intent_of(path, {"model": "m", name: given}).usage == {"input_tokens": input_tokens}
+
+
+@pytest.mark.parametrize(
     ("fields", "output_tokens"),
     [
         ({"max_tokens": 10}, 10),

@@ -210,7 +210,8 @@ def _token_bounds(fields: Mapping[str, object]) -> dict[str, object]:
         for name in ("messages", "input", "instructions", "prompt", "tools", "functions")
         for text in _texts_in(fields.get(name))
     )
-    bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count)}
+    ids = sum(_token_ids_in(fields.get(name)) for name in ("input", "prompt"))
+    bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count) + ids}
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
         most = _whole(fields.get(name))
         if most is not None:
@@ -230,6 +231,14 @@ def _texts_in(value: object, depth: int = 0) -> Iterator[str]:
     elif isinstance(value, list | tuple) and depth < _TEXT_DEPTH_MAX:
         for part in value:
             yield from _texts_in(part, depth + 1)
+
+
+def _token_ids_in(value: object) -> int:
+    """Return how many tokens are given by their ids: in one list, or in a list for each input."""
+    if not isinstance(value, list | tuple):
+        return 0
+    inputs = (value, *(part for part in value if isinstance(part, list | tuple)))
+    return sum(type(token) is int for ids in inputs for token in ids)
 
 
 def _sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
