@@ -165,6 +165,13 @@ def test_a_late_call_of_a_waived_run_is_on_the_house(books: Books):
     assert sum(row.nanocredits for row in books.rows(Event)) == 0
 
 
+@pytest.mark.parametrize("first", [[], [record(5, run_id="r1", key="in time")]])
+def test_a_late_call_that_costs_nothing_is_recorded(books: Books, first):
+    books.do_all(open_run("r1"), *first, close("r1"))
+
+    assert books.do(record(0, run_id="r1")).flags == "late"
+
+
 def test_a_late_call_that_nothing_covers_is_debt(books: Books):
     books.do_all(open_run("r1"), close("r1"))
 

@@ -40,6 +40,20 @@ def test_a_job_takes_its_hold_out_of_its_runs(books: Books):
     assert books.balance() == Balance(posted="100", held="40", available="60")
 
 
+def test_a_job_tells_what_it_has_taken_from_its_run_and_what_it_has_charged(books: Books):
+    books.do_all(open_run("r1", hold=40), record(5, run_id="r1"))
+
+    pending = books.do(pend(30, run_id="r1"))
+    settled = books.do(settle())
+    again = books.do(settle())
+
+    assert (pending.run_id, pending.run_held_nanocredits, pending.run_used_nanocredits) == (
+        "r1", 10_000_000_000, 5_000_000_000,
+    )  # fmt: skip
+    for receipt in (settled, again):
+        assert (receipt.run_held_nanocredits, receipt.run_used_nanocredits) == (10_000_000_000, 5_000_000_000)
+
+
 def test_what_the_runs_hold_lacks_comes_from_available_credit(books: Books):
     books.do_all(open_run("r1", hold=40), record(25, run_id="r1"))
 

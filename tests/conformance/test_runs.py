@@ -186,6 +186,14 @@ def test_extending_holds_more(books: Books):
     assert books.balance() == Balance(posted="100", held="65", available="35")
 
 
+def test_extending_by_all_there_is_is_no_refusal(books: Books):
+    books.do(open_run("r1", hold=40))
+
+    books.do(extend("r1", 60))
+
+    assert books.balance() == Balance(posted="100", held="100", available="0")
+
+
 def test_extending_beyond_what_is_available_is_refused_and_names_the_user(books: Books):
     books.do(open_run("r1", hold=40))
     before = books.all_rows()

@@ -27,6 +27,7 @@ from tests.support.commands import account_number, close, extend, grant, open_ru
 WRITERS = 4
 _CYCLE = 7
 _LAST_CHECKED = 20
+_UNTOLD = dict.fromkeys({"run_expires_at_us"} & set(ChargeReceipt.__struct_fields__), 0)
 
 
 def command_of(writer: int, number: int) -> tuple[Command, type[Receipt]]:
@@ -167,6 +168,9 @@ def _changed(store: SqliteStore, writer: Writer) -> list[str]:
         agains = store.apply([command for command, _ in sent])
         for first, (command, kind), again in zip(firsts, sent, agains, strict=True):
             expected = msgspec.structs.replace(msgspec.json.decode(first, type=kind), is_replay=True)
+            if isinstance(expected, ChargeReceipt):
+                # How long the run's hold lives is told once; a repeat renews nothing.
+                expected = msgspec.structs.replace(expected, **_UNTOLD)
             # A run that is opened again is answered as it is now.
             is_same = again == expected or (isinstance(command, OpenRun) and isinstance(again, OpenReceipt))
             if not is_same:

@@ -78,8 +78,15 @@ def test_an_empty_file_is_no_ledger_until_it_is_created(path):
     assert SqliteStore(str(path)).create()
 
 
-def test_folders_on_the_way_are_made(tmp_path):
-    store = SqliteStore(str(tmp_path / "var" / "ledgers" / "callfare.db"))
+def test_a_folder_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(Misconfigured, match="no directory"):
+        SqliteStore(str(tmp_path / "var" / "callfare.db")).create()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ledger_is_made_once(path):
+    store = SqliteStore(str(path))
 
     assert store.create()
     assert not store.create()
@@ -319,7 +326,7 @@ def far_away(tmp_path, monkeypatch):
 
 def test_a_new_ledger_on_a_network_file_system_is_refused(far_away):
     with pytest.raises(Misconfigured, match="nfs, where SQLite cannot"):
-        SqliteStore(str(far_away / "new" / "callfare.db")).create()
+        SqliteStore(str(far_away / "callfare.db")).create()
 
     assert list(far_away.iterdir()) == []
 

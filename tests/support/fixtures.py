@@ -33,6 +33,7 @@ def open_store(kind: str, folder: Path, clock: Clock) -> Store:
         ledger = PostgresStore(_DATABASES[folder], clock=clock)
         ledger.create()
         return ledger
+    folder.mkdir(exist_ok=True)
     store = SqliteStore(str(folder / "callfare.db"), clock=clock)
     store.create()
     return store
@@ -53,6 +54,7 @@ def make_books(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualCloc
 
     def make() -> Books:
         folder = tmp_path / f"ledger-{len(made)}"
+        folder.mkdir()
 
         def open_again() -> Store:
             opened.append(open_store(kind, folder, clock))
