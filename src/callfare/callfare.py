@@ -149,13 +149,27 @@ class Callfare(Facade):
         key: str | None = None,
         provider: str | None = None,
     ) -> Charge:
-        """Record a call that was made outside any run, and charge it directly; what nothing covers becomes debt.
+        """Record a call that was made, and charge it to the run in force here, or directly where there is none.
 
-        usage: meter → quantity. user: the one of `fare.user(…)` when None, else `unattributed`.
-        response_id: the provider's; the same one charges once. key: made and returned when None.
+        What nothing covers becomes debt. usage: meter → quantity. user: charged directly, whatever run is in force;
+        when None the run's, else the one of `fare.user(…)`, else `unattributed`. response_id: the provider's; the same
+        one charges once. key: made and returned when None.
 
         Raises InvalidInput, KeyConflict, UserRequired, LedgerNotFound, LedgerUnavailable.
         """
+        run = self._engine.active_run() if user is None else None
+        if run is not None and isinstance(run.handle, Run):
+            return run.handle.record(
+                model,
+                usage,
+                operation=operation,
+                attributes=attributes,
+                response_id=response_id,
+                metadata=metadata,
+                at=at,
+                key=key,
+                provider=provider,
+            )
         call = call_of(
             model,
             usage,
@@ -311,7 +325,8 @@ class Run(RunHandle):
         try:
             command = self._engine.requests.usage(self._subject(), numbered)
             receipt = self._engine.commit(command, ChargeReceipt)
-        except CallfareError:
+        except BaseException:
+            # Also of a cancelled caller, whose call may be recorded all the same: its repeat has the same key.
             self._unnumber(numbered)
             raise
         return self._take_charge(receipt, model)
@@ -352,11 +367,14 @@ class Run(RunHandle):
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
+        if not self._leave():
+            # A fork's child left the block as well; the run is its parent's.
+            return
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
         try:
             self._take_close(self._engine.commit(command, CloseReceipt), None)
         except RunClosed:
+            self._opened().close()
             # The block has closed its run itself, with the outcome it chose.
             return
         except CallfareError:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from callfare.errors import InvalidInput, InvalidMetadata, InvalidUser
 
 NAME_LENGTH_MAX = 255
+RESPONSE_ID_LENGTH_MAX = 512
 METADATA_BYTES_MAX = 16 * 1024
 _DEPTH_MAX = 32
 _UNCLEAN = frozenset({"Cc", "Cs", "Zl", "Zp"})

@@ -68,14 +68,17 @@ class InsufficientCredit(Refused):
 
     code = "insufficient_credit"
 
-    def __init__(self, user: str, *, needed: Credits, available: Credits) -> None:
+    def __init__(self, user: str, *, needed: Credits, available: Credits, ledger: str | None = None) -> None:
         self.user = user
         self.needed = needed
         self.available = available
         self.shortfall = needed - available
+        # The address that the command line must be told; None where it finds the ledger by itself.
+        self.ledger = ledger
+        where = f" --db {shlex.quote(ledger)}" if ledger else ""
         super().__init__(
             f"{user} needs {needed} credits and has {available} available, {self.shortfall} short; "
-            f"grant more with `callfare grant {shlex.quote(user)} {self.shortfall}`",
+            f"grant more with `callfare{where} grant {shlex.quote(user)} {self.shortfall}`",
         )
 
     def facts(self) -> dict[str, object]:

@@ -23,7 +23,7 @@ from callfare.money import Credits
 from callfare.pricing.book import PriceBook
 from callfare.pricing.load import load_layer, seed_book
 from callfare.settings import Settings, check_markups
-from callfare.store.open import open_store
+from callfare.store.open import open_store, without_password
 from callfare.usage.quantities import check_attributes, check_usage
 
 Client = TypeVar("Client")
@@ -54,7 +54,9 @@ def open_engine(
         layers.extend(seed_book().layers)
     settings = Settings(book=PriceBook(layers), markups=check_markups(markup), require_user=require_user)
     address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
-    return Engine(open_store(address, clock), settings, clock)
+    store = open_store(address, clock)
+    shown = None if address == DEFAULT_URL or url is None else without_password(address)
+    return Engine(store, settings, clock, address=shown)
 
 
 def paths_of(books: object) -> list[Path]:
@@ -127,7 +129,7 @@ class Facade:
     def wrap(self, client: Client, user: str | None = None) -> Client:
         """Return a client of the same kind, every call through which is metered. The given one stays as it was.
 
-        user: who pays for its calls; None for the run, or the `fare.user(…)`, in which each call is made.
+        user: who pays where neither a run nor `fare.user(…)` says so; nobody in particular when None.
 
         Calls raise InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable before they are made.
         """

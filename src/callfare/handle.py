@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Token
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +23,7 @@ from callfare.local_run import LocalRun
 from callfare.money import Credits
 
 # A block of either façade may be left by any of them: sync code runs under event loops too.
-_CANCELLATIONS = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit)
+_CANCELLATIONS = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit)
 
 
 class RunHandle:
@@ -33,6 +34,7 @@ class RunHandle:
         self._command = command
         self._local: LocalRun | None = None
         self._receipt: RunReceipt | None = None
+        self._pid = os.getpid()
         self._tokens: list[tuple[Token[LocalRun | None], Token[str | None]]] = []
 
     @property
@@ -90,7 +92,11 @@ class RunHandle:
     def _take_open(self, receipt: OpenReceipt) -> None:
         if self._local is not None:
             # Opened again: the numbers of its steps and its calls in flight go on.
-            self._local.learn(held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits)
+            self._local.learn(
+                held_nanocredits=receipt.held_nanocredits,
+                used_nanocredits=receipt.used_nanocredits,
+                expires_at_us=receipt.expires_at_us,
+            )
             return
         self._local = LocalRun(
             store=self._engine.store,
@@ -100,19 +106,34 @@ class RunHandle:
             workflow=self.workflow,
             held_nanocredits=receipt.held_nanocredits,
             used_nanocredits=receipt.used_nanocredits,
+            expires_at_us=receipt.expires_at_us,
         )
+        self._local.handle = self
+        if receipt.status != "open":
+            self._local.close()
+
+    def __repr__(self) -> str:
+        status = self._receipt.outcome if self._receipt else "open" if self._local else "not opened"
+        return f"{type(self).__name__}({self.id!r}, workflow={self.workflow!r}, user={self.user!r}, {status})"
 
     def _take_close(self, receipt: CloseReceipt, key: str | None) -> RunReceipt:
+        self._opened().close()
         self._receipt = shapes.ended_run(receipt, key)
         return self._receipt
 
     def _take_hold(self, receipt: ExtendReceipt) -> None:
-        self._opened().learn(held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits)
+        self._opened().learn(
+            held_nanocredits=receipt.held_nanocredits,
+            used_nanocredits=receipt.used_nanocredits,
+            expires_at_us=receipt.expires_at_us,
+        )
 
     def _take_charge(self, receipt: ChargeReceipt, model: str) -> Charge:
-        if receipt.run_id == self.id:
+        if receipt.run_id == self.id and not receipt.is_replay:
             self._opened().learn(
-                held_nanocredits=receipt.held_after_nanocredits, used_nanocredits=receipt.used_after_nanocredits
+                held_nanocredits=receipt.held_after_nanocredits,
+                used_nanocredits=receipt.used_after_nanocredits,
+                expires_at_us=receipt.run_expires_at_us,
             )
         return shapes.charge(receipt, model)
 
@@ -132,17 +153,24 @@ class RunHandle:
             self._opened().return_ordinal(call.step, call.ordinal)
 
     def _enter(self) -> None:
+        self._pid = os.getpid()
         self._tokens.append((current_run.set(self._opened()), current_user.set(self.user)))
 
-    def _leave(self) -> None:
+    def _leave(self) -> bool:
+        """Take the run out of force, and return whether this process is the one to close it."""
         if self._tokens:
             run_token, user_token = self._tokens.pop()
-            try:
+            # Left from another task than it was entered in, the run was never in force there.
+            with suppress(ValueError):
                 current_user.reset(user_token)
+            with suppress(ValueError):
                 current_run.reset(run_token)
-            except ValueError:
-                # Closed from another task than it was opened in: there the run was never in force.
-                return
+        before = current_run.get()
+        if before is not None and before.is_over:
+            # Runs that end in another order than they began would leave an ended one in force.
+            current_run.set(None)
+            current_user.set(None)
+        return os.getpid() == self._pid
 
 
 def call_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from hashlib import blake2b
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_CHARACTERS = 10
@@ -66,6 +67,18 @@ def made_key(kind: str, *parts: str) -> str:
     return ":".join((kind, *(part.replace("%", "%25").replace(":", "%3A").replace("#", "%23") for part in parts)))
 
 
-def response_key_of(provider: str, base_url: str, response_id: str) -> str:
+def response_key_of(*, provider: str, base_url: str, response_id: str) -> str:
     """Return the key that a provider's response has by itself."""
-    return made_key("response", provider, base_url, response_id)
+    return made_key("response", provider, _short(base_url), response_id)
+
+
+def job_key_of(*, provider: str, base_url: str, job_id: str) -> str:
+    """Return the key of a long job at a provider."""
+    return made_key("job", provider, _short(base_url), job_id)
+
+
+def _short(address: str) -> str:
+    """Return eight characters that stand for an address, so that a charge's id stays one that people can paste."""
+    if not address:
+        return ""
+    return base32(int.from_bytes(blake2b(address.encode(), digest_size=5).digest(), "big"), 8)

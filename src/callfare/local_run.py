@@ -24,43 +24,70 @@ class LocalRun:
         workflow: str,
         held_nanocredits: int,
         used_nanocredits: int,
+        expires_at_us: int,
     ) -> None:
         self.store = store
         self.account_id = account_id
         self.run_id = run_id
         self.user = user
         self.workflow = workflow
+        # The handle that opened it, for calls that are recorded without naming it.
+        self.handle: object = None
         self._held = held_nanocredits
         self._used = used_nanocredits
+        self._expires_at_us = expires_at_us
+        self._is_over = False
         self._in_flight = 0
         self._steps: Counter[str] = Counter()
         self._unused: defaultdict[str, list[int]] = defaultdict(list)
         self._gate = threading.Lock()
 
     @property
+    def is_over(self) -> bool:
+        """Whether this process has seen the run end."""
+        return self._is_over
+
+    @property
     def left_nanocredits(self) -> int:
         """What the hold has left for further calls; never below zero."""
         with self._gate:
-            return max(0, self._held - self._used - self._in_flight)
+            return self._left()
 
-    def begin(self, nanocredits: int) -> int:
-        """Count a call that may use so much, and return how much the hold falls short of it."""
+    def _left(self) -> int:
+        return 0 if self._is_over else max(0, self._held - self._used - self._in_flight)
+
+    def begin(self, nanocredits: int, now_us: int) -> int:
+        """Count a call that may use so much, and return how much the hold falls short of it.
+
+        A call falls short by one at least of a hold that is used up, past its time or given back, so that the ledger
+        is asked.
+        """
         with self._gate:
-            left = max(0, self._held - self._used - self._in_flight)
+            left = 0 if now_us >= self._expires_at_us else self._left()
             self._in_flight += nanocredits
-            return max(0, nanocredits - left)
+            return max(0, max(nanocredits, 1) - left)
 
     def end(self, nanocredits: int) -> None:
         """Stop counting a call that `begin` counted."""
         with self._gate:
             self._in_flight -= nanocredits
 
-    def learn(self, *, held_nanocredits: int, used_nanocredits: int) -> None:
-        """Take over what an answer of the ledger says. Answers may arrive out of order; the furthest counts."""
+    def learn(self, *, held_nanocredits: int, used_nanocredits: int, expires_at_us: int) -> None:
+        """Take over what an answer of the ledger says.
+
+        Answers may arrive out of order. Each change renews the hold, so the one that lasts longest is the latest, and
+        of those that came in one batch the one that has used most.
+        """
         with self._gate:
-            if used_nanocredits >= self._used:
+            is_news = (expires_at_us, used_nanocredits) >= (self._expires_at_us, self._used)
+            if is_news:
+                self._expires_at_us = expires_at_us
                 self._used = used_nanocredits
                 self._held = held_nanocredits
+
+    def close(self) -> None:
+        """Take note that the run has ended: its hold has nothing left for anybody."""
+        self._is_over = True
 
     def next_ordinal(self, step: str) -> int:
         """Return the number of the next call of a step in this process, from 1."""

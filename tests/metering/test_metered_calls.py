@@ -15,7 +15,7 @@ from callfare import AsyncCallfare, Callfare, Credits, InsufficientCredit, Unatt
 from callfare.clock import ManualClock
 from callfare.context import carry
 from callfare.devtools.fake_openai import FakeOpenAI, Fault
-from callfare.errors import LedgerUnavailable, UserRequired
+from callfare.errors import LedgerUnavailable, RunClosed, UserRequired
 
 # The SDK warns that the video API will end; old usage must be priced for as long as it is billed.
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API is scheduled")
@@ -360,3 +360,98 @@ def test_a_background_response_is_charged_as_what_it_is(fare: Callfare, client: 
     [call] = fare.calls(run).items
     assert (call.operation, call.status) == ("responses", "priced")
     assert call.credits == fare.price("gpt-5-mini", call.usage).credits
+
+
+class TestWhatARunNoLongerHolds:
+    """The local view of a run must never promise credit that the ledger has given to somebody else."""
+
+    def test_a_call_after_its_run_was_closed_is_refused(self, fare: Callfare, fake: FakeOpenAI, client: OpenAI) -> None:
+        fare.grant("alice", 50, key="k")
+        run = fare.open_run("tweet", user="alice", hold=40)
+
+        with run.active():
+            run.close()
+            with pytest.raises(RunClosed):
+                client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1024")
+
+        assert fake.count == 0
+
+    def test_a_call_after_its_run_has_expired_is_refused(
+        self, fare: Callfare, fake: FakeOpenAI, client: OpenAI, clock: ManualClock
+    ) -> None:
+        fare.grant("alice", 50, key="k")
+        run = fare.open_run("tweet", user="alice", hold=40, ttl_s=60)
+        clock.advance(61)
+
+        with run.active(), pytest.raises(RunClosed):
+            client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1024")
+
+        assert fake.count == 0
+
+    def test_a_request_that_fixes_nothing_is_refused_once_the_hold_is_used_up(
+        self, fare: Callfare, fake: FakeOpenAI, client: OpenAI
+    ) -> None:
+        fare.grant("alice", 1, key="k")
+        fake.script(Fault(usage={"type": "duration", "seconds": 600}))
+
+        with fare.run("tweet", user="alice", hold=1):
+            client.audio.transcriptions.create(model="whisper-1", file=("a.mp3", b"\0" * 200_000))
+            with pytest.raises(InsufficientCredit):
+                client.audio.transcriptions.create(model="whisper-1", file=("a.mp3", b"\0" * 200_000))
+
+        assert fake.count == 1
+
+    def test_a_replayed_record_tells_nothing_new(self, fare: Callfare, client: OpenAI) -> None:
+        fare.grant("alice", 60, key="k")
+        run = fare.open_run("video", user="alice", hold=50)
+        run.record("gpt-image-1", {"images": 1}, attributes={"size": "1024x1024"}, key="once")
+        with run.active():
+            client.videos.create(model="sora-2", prompt="waves", seconds="8", size="1280x720")
+
+        run.record("gpt-image-1", {"images": 1}, attributes={"size": "1024x1024"}, key="once")
+
+        assert run.left == Credits(14)
+
+    def test_a_correction_gives_the_view_back_what_it_gives_the_hold(
+        self, fare: Callfare, client: OpenAI, clock: ManualClock
+    ) -> None:
+        fare.grant("alice", 100, key="k")
+        run = fare.open_run("tweet", user="alice", hold=100)
+        with run.active():
+            stream = client.responses.create(model="gpt-5-mini", input="long " * 4000, stream=True)
+            first = next(stream)
+            stream.close()
+            clock.advance(1)
+            client.responses.retrieve(first.response.id)
+            client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1536", n=12)
+
+        assert fare.balance("alice").debt == Credits(0)
+
+
+def test_runs_that_end_in_another_order_leave_none_in_force(fare: Callfare, client: OpenAI) -> None:
+    fare.grant("alice", 100, key="a")
+    fare.grant("bob", 100, key="b")
+    fare.grant("carol", 100, key="c")
+    first, second = fare.run("tweet", user="alice"), fare.run("tweet", user="bob")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+
+    with fare.user("carol"):
+        client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1024")
+
+    assert [fare.balance(user).available for user in ("alice", "bob", "carol")] == [
+        Credits(100), Credits(100), Credits(96),
+    ]  # fmt: skip
+
+
+def test_a_count_beyond_the_range_is_kept_unpriced(fare: Callfare, fake: FakeOpenAI, client: OpenAI) -> None:
+    fare.grant("alice", 100, key="k")
+    fake.script(Fault(usage={"type": "duration", "seconds": 5e11}))
+
+    with fare.run("tweet", user="alice") as run:
+        client.audio.transcriptions.create(model="whisper-1", file=("a.mp3", b"\0" * 200_000))
+
+    [call] = fare.calls(run).items
+    assert call.status == "unpriced"

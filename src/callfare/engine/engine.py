@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import TypeVar
 
 from callfare.answers import Repriced
 from callfare.clock import Clock, SystemClock
 from callfare.committer import Committer
+from callfare.context import current_run, current_user
 from callfare.engine.reports import Reports
 from callfare.engine.requests import Requests, Subject, shown_key
 from callfare.engine.shapes import units
-from callfare.errors import KeyConflict, UserRequired
+from callfare.errors import CallfareError, InsufficientCredit, KeyConflict, UserRequired
 from callfare.estimate.workflows import Workflows
 from callfare.ledger.commands import AdjustUsage, Command
 from callfare.ledger.receipts import ChargeReceipt, Receipt
 from callfare.ledger.rows import Event
 from callfare.ledger.verify import Verification, verify
+from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.settings import Settings
 from callfare.store.protocol import Store, UnpricedEvents
@@ -28,6 +32,16 @@ C = TypeVar("C", bound=Receipt)
 T = TypeVar("T")
 
 _REPRICE_PAGE = 500
+_NOT_THE_CALLER = frozenset({"callfare", "openai", "asyncio", "contextlib"})
+
+
+def _frames_to_caller() -> int:
+    """Return how far up the first caller is who is neither callfare nor a library it wraps."""
+    depth, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _NOT_THE_CALLER:
+        frame = frame.f_back
+        depth += 1
+    return depth - 1
 
 
 class UnattributedWarning(UserWarning):
@@ -37,14 +51,20 @@ class UnattributedWarning(UserWarning):
 class Engine:
     """One ledger: its store, its committer and its settings. Safe to share between threads and event loops."""
 
-    def __init__(self, store: Store, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, store: Store, settings: Settings, clock: Clock | None = None, *, address: str | None = None
+    ) -> None:
         self.store = store
+        # What the command line must be told to find this ledger; None where it needs no telling.
+        self.address = address
         self.settings = settings
         self.clock = clock or SystemClock()
         self.workflows = Workflows()
         self.requests = Requests(settings, self.workflows, self.clock)
         self.reports = Reports(store, settings, self.workflows, self.clock)
         self._committer = Committer(store)
+        # Set by whoever says it in another form.
+        self.is_quiet = False
         self._is_created = False
         self._has_warned = False
 
@@ -54,7 +74,7 @@ class Engine:
             return False
         is_new = self.store.create()
         self._is_created = True
-        if is_new:
+        if is_new and not self.is_quiet:
             print(f"callfare: made a new ledger at {self.store.facts().url}", file=sys.stderr)  # noqa: T201 - said once
         return is_new
 
@@ -62,8 +82,8 @@ class Engine:
         """Apply a command and return its receipt once it is durable."""
         try:
             receipt = self._committer.commit(command)
-        except KeyConflict as conflict:
-            raise KeyConflict(shown_key(conflict.key)) from None
+        except (KeyConflict, InsufficientCredit) as refusal:
+            raise self._for_caller(refusal) from None
         assert isinstance(receipt, kind), receipt
         return receipt
 
@@ -71,10 +91,24 @@ class Engine:
         """Apply a command and return its receipt once it is durable, without blocking the loop."""
         try:
             receipt = await self._committer.commit_async(command)
-        except KeyConflict as conflict:
-            raise KeyConflict(shown_key(conflict.key)) from None
+        except (KeyConflict, InsufficientCredit) as refusal:
+            raise self._for_caller(refusal) from None
         assert isinstance(receipt, kind), receipt
         return receipt
+
+    def _for_caller(self, refusal: KeyConflict | InsufficientCredit) -> CallfareError:
+        """Return a refusal of the ledger in its caller's terms: the key as it was given, the ledger by its address."""
+        if isinstance(refusal, KeyConflict):
+            return KeyConflict(shown_key(refusal.key))
+        needed, available = refusal.needed, refusal.available
+        return InsufficientCredit(refusal.user, needed=needed, available=available, ledger=self.address)
+
+    def active_run(self) -> LocalRun | None:
+        """Return the run of this ledger that is in force here; a user named inside it stands before it."""
+        run = current_run.get()
+        if run is None or run.store is not self.store or current_user.get() not in {None, run.user}:
+            return None
+        return run
 
     def leave(self, command: Command) -> None:
         """Have a command applied for an asyncio caller who has gone; nobody hears what became of it."""
@@ -99,7 +133,7 @@ class Engine:
             warnings.warn(
                 "a call names no user and is charged to 'unattributed'; use fare.user(…), fare.run(…) or user=",
                 UnattributedWarning,
-                stacklevel=4,
+                stacklevel=_frames_to_caller(),
             )
         return Subject()
 
@@ -111,7 +145,10 @@ class Engine:
     def reprice(self) -> Repriced:
         """Rate all unpriced calls again under the present book, and charge those that have a price now."""
         priced = unpriced = nanocredits = 0
-        for event in self._unpriced():
+        for original in self._unpriced():
+            event = self.reports.as_corrected(original)
+            if event.status == "priced":
+                continue
             command = self._again(event)
             if command.status == "unpriced":
                 unpriced += 1
@@ -123,13 +160,14 @@ class Engine:
     def _again(self, event: Event) -> AdjustUsage:
         return self.requests.adjustment(
             event.account_id,
-            event.key,
+            event.corrects or event.key,
             "reprice",
             model=event.model,
             provider=event.provider,
             usage=units(event.usage),
             attributes=self.requests.attributes_of(event.attributes),
             at_us=event.at_us,
+            markup=Fraction(event.markup),
         )
 
     def _unpriced(self) -> Iterator[Event]:

@@ -8,12 +8,12 @@ from dataclasses import replace
 import msgspec
 
 from callfare.capture.base import Intent
-from callfare.checks import clean_text
+from callfare.checks import RESPONSE_ID_LENGTH_MAX, clean_text
 from callfare.context import current_run, current_step, current_user
 from callfare.engine.engine import Engine
 from callfare.engine.requests import Call, Subject
-from callfare.errors import CallfareError, InsufficientCredit, NotFound, UnpricedModel
-from callfare.ids import made_key, new_id, response_key_of
+from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel
+from callfare.ids import job_key_of, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import AdjustUsage, ExtendRun, PendJob, RecordUsage, SettleJob
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
@@ -102,22 +102,26 @@ class Ticket:
                 estimate.account_id, estimate.key, self._intent.provider, reading, at_us=self._made_at_us
             )
         call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
-        command = self._meter.engine.requests.usage(self._subject, call)
+        command = self._meter.usage(self._subject, call)
         self._made_at_us = command.at_us
         return command
 
     def _pending(self, receipt: JobReceipt) -> None:
-        if self._run is not None and receipt.run_id == self._run.run_id:
+        if self._run is not None and receipt.run_id == self._run.run_id and not receipt.is_replay:
             self._run.learn(
-                held_nanocredits=receipt.run_held_nanocredits, used_nanocredits=receipt.run_used_nanocredits
+                held_nanocredits=receipt.run_held_nanocredits,
+                used_nanocredits=receipt.run_used_nanocredits,
+                expires_at_us=receipt.run_expires_at_us,
             )
 
     def _settled(self, receipt: ChargeReceipt, *, estimated: bool) -> None:
         if estimated:
             self._estimate = receipt
-        if self._run is not None and receipt.run_id == self._run.run_id:
+        if self._run is not None and receipt.run_id == self._run.run_id and not receipt.is_replay:
             self._run.learn(
-                held_nanocredits=receipt.held_after_nanocredits, used_nanocredits=receipt.used_after_nanocredits
+                held_nanocredits=receipt.held_after_nanocredits,
+                used_nanocredits=receipt.used_after_nanocredits,
+                expires_at_us=receipt.run_expires_at_us,
             )
 
     def _job(self, job_id: str, reading: Reading) -> PendJob:
@@ -174,14 +178,10 @@ class Metering:
         return Ticket(self, intent, subject, run, needed)
 
     def _whom(self, user: str | None) -> tuple[Subject, LocalRun | None]:
-        run = current_run.get()
-        if run is not None and run.store is not self.engine.store:
-            run = None
-        # What was entered last decides: a run names its user too. The client's own user is for where nothing else does.
-        named = current_user.get()
-        if run is not None and named in {None, run.user}:
+        run = self.engine.active_run()
+        if run is not None:
             return Subject(account_id=run.account_id, run_id=run.run_id), run
-        return self.engine.subject_of(named or user), None
+        return self.engine.subject_of(current_user.get() or user), None
 
     def _ceiling(self, intent: Intent) -> tuple[int, str]:
         now_us = self.engine.clock.now_us()
@@ -202,19 +202,23 @@ class Metering:
         available = self.engine.reports.balance(subject.user).available
         if available.nanocredits <= 0 or needed > available.nanocredits:
             least = Credits.of_units(max(needed, 1))
-            raise InsufficientCredit(subject.user, needed=least, available=available)
+            raise InsufficientCredit(subject.user, needed=least, available=available, ledger=self.engine.address)
 
     def _begin(self, run: LocalRun, intent: Intent, needed: int, reason: str) -> ExtendRun | None:
         if reason:
             raise UnpricedModel(intent.model, reason=reason)
-        shortfall = run.begin(needed)
+        shortfall = run.begin(needed, self.engine.clock.now_us())
         if not shortfall:
             return None
         return ExtendRun(run_id=run.run_id, account_id=run.account_id, key=new_id("ext"), by_nanocredits=shortfall)
 
     @staticmethod
     def _extended(run: LocalRun, receipt: ExtendReceipt) -> None:
-        run.learn(held_nanocredits=receipt.held_nanocredits, used_nanocredits=receipt.used_nanocredits)
+        run.learn(
+            held_nanocredits=receipt.held_nanocredits,
+            used_nanocredits=receipt.used_nanocredits,
+            expires_at_us=receipt.expires_at_us,
+        )
 
     # After a call
 
@@ -227,10 +231,17 @@ class Metering:
             attributes=reading.attributes,
             provider=intent.provider,
             base_url=clean_text(intent.base_url),
-            response_id=clean_text(reading.response_id, 512) or None,
+            response_id=clean_text(reading.response_id, RESPONSE_ID_LENGTH_MAX) or None,
             raw=reading.raw,
             is_estimated=is_estimated,
         )
+
+    def usage(self, subject: Subject, call: Call) -> RecordUsage:
+        """Return the command for a captured call; one whose count cannot be priced is kept unpriced, never lost."""
+        try:
+            return self.engine.requests.usage(subject, call)
+        except (AmountOutOfRange, InvalidQuantity):
+            return self.engine.requests.usage(subject, replace(call, usage={"calls": 1}))
 
     def correction(self, account_id: int, key: str, provider: str, reading: Reading, *, at_us: int) -> AdjustUsage:
         """Return the command that puts a real count in place of an estimate, at the rates of the call's own time."""
@@ -290,7 +301,7 @@ class Metering:
             command = self._correction_of(provider, base_url, reading, user)
             if command is not None:
                 self.engine.commit(command, ChargeReceipt)
-        except CallfareError:
+        except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
             _log.exception("what %s said again could not be recorded", provider)
 
     async def observe_async(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
@@ -299,7 +310,7 @@ class Metering:
             command = await self.engine.read_async(lambda: self._correction_of(provider, base_url, reading, user))
             if command is not None:
                 await self.engine.commit_async(command, ChargeReceipt)
-        except CallfareError:
+        except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
             _log.exception("what %s said again could not be recorded", provider)
 
     def _correction_of(
@@ -310,7 +321,11 @@ class Metering:
         account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
         if account_id is None or not reading.response_id or not reading.usage or reading.incomplete:
             return None
-        name = response_key_of(provider, clean_text(base_url), clean_text(reading.response_id, 512))
+        name = response_key_of(
+            provider=provider,
+            base_url=clean_text(base_url),
+            response_id=clean_text(reading.response_id, RESPONSE_ID_LENGTH_MAX),
+        )
         event = self.engine.reports.event_of_response(account_id, name)
         if event is None or "estimated" not in event.flags.split():
             return None
@@ -319,7 +334,7 @@ class Metering:
 
 def job_key(provider: str, base_url: str, job_id: str) -> str:
     """Return the key of a long job at a provider."""
-    return made_key("job", provider, clean_text(base_url), clean_text(job_id))
+    return job_key_of(provider=provider, base_url=clean_text(base_url), job_id=clean_text(job_id))
 
 
 def _with_key(command: RecordUsage, key: str, job_id: str) -> RecordUsage:
@@ -329,5 +344,5 @@ def _with_key(command: RecordUsage, key: str, job_id: str) -> RecordUsage:
 def _for_user(error: BaseException, run: LocalRun) -> BaseException:
     """Return a refusal that names the user, where the ledger could only name the run."""
     if isinstance(error, InsufficientCredit):
-        return InsufficientCredit(run.user, needed=error.needed, available=error.available)
+        return InsufficientCredit(run.user, needed=error.needed, available=error.available, ledger=error.ledger)
     return error

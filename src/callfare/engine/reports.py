@@ -265,6 +265,12 @@ class Reports:
             movements=tuple(move for row in transfers for move in self._movements(row)),
         )
 
+    def as_corrected(self, event: Event) -> Event:
+        """Return the correction of an event where there is one, else the event."""
+        query = ask.EventNamed(account_id=event.account_id, key=f"{event.key}#correction")
+        found = self._select(query, Event)
+        return found[0] if found else event
+
     def _corrections(self, event: Event) -> Iterator[Event]:
         for kind in ("correction", "reprice"):
             query = ask.EventNamed(account_id=event.account_id, key=f"{event.key}#{kind}")
@@ -291,10 +297,12 @@ class Reports:
 def _bounds(workflow: Workflow, parts: tuple[EstimatePart, ...]) -> tuple[Credits, Credits]:
     low = sum(part.credits_each.nanocredits * part.at_least for part in parts)
     high = sum(part.credits_each.nanocredits * part.at_most for part in parts)
-    return (
-        Credits.of_units(low) if workflow.low is None else workflow.low,
-        Credits.of_units(high) if workflow.high is None else workflow.high,
-    )
+    declared_low = Credits.of_units(low) if workflow.low is None else workflow.low
+    declared_high = Credits.of_units(high) if workflow.high is None else workflow.high
+    # Of a range half declared and half from prices that have changed, the declared end stands.
+    if workflow.low is None:
+        return min(declared_low, declared_high), declared_high
+    return declared_low, max(declared_low, declared_high)
 
 
 def _cursor_text(number: int, name: str) -> str:

@@ -12,7 +12,15 @@ from typing import Any
 
 import msgspec
 
-from callfare.checks import NAME_LENGTH_MAX, check_choice, check_text, check_user, check_whole, json_text
+from callfare.checks import (
+    NAME_LENGTH_MAX,
+    RESPONSE_ID_LENGTH_MAX,
+    check_choice,
+    check_text,
+    check_user,
+    check_whole,
+    json_text,
+)
 from callfare.clock import Clock, event_instant, instant_of
 from callfare.errors import InvalidAmount
 from callfare.estimate.workflows import Workflow, Workflows
@@ -31,7 +39,6 @@ Amount = Credits | int | Decimal | str
 
 _TTL_S_MAX = 30 * 24 * 3600
 _STEP_LENGTH_MAX = 128
-_RESPONSE_ID_LENGTH_MAX = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +186,17 @@ class Requests:
             "operation": _check_optional(call.operation, "operation"),
             "usage": _usage_text(usage),
             "attributes": _json(attributes),
-            "response_id": _check_optional(call.response_id, "response_id", length_max=_RESPONSE_ID_LENGTH_MAX),
+            "response_id": _check_optional(call.response_id, "response_id", length_max=RESPONSE_ID_LENGTH_MAX),
             "metadata": json_text(call.metadata, "metadata"),
             "step": None if call.step is None else check_step(call.step),
         }
         rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
-        fingerprint = _fingerprint(*facts.values(), None if call.at is None else at_us, call.attempt)
+        fingerprint = _fingerprint(
+            *facts.values(),
+            None if call.at is None else at_us,
+            call.attempt,
+            subject.run_id if call.key is not None else None,
+        )
         key, repeat, response_key = self._identity(subject, call)
         # Responses that share an id are told apart by what they used.
         told_apart_by = "" if repeat == "duplicate" else call.response_id or call.attempt
@@ -196,7 +208,7 @@ class Requests:
             account_id=subject.account_id,
             run_id=subject.run_id if subject.run_id is None else check_text(subject.run_id, "run_id"),
             repeat=repeat,
-            other_key=f"{key}#{other}",
+            other_key=f"{key}#{made_key('other', other)}",
             response_key=response_key,
             status=rating.status,
             reason=rating.reason or None,
@@ -216,7 +228,7 @@ class Requests:
         """Return the key of a call, what another call under it is, and the key of its response where that differs."""
         response_key = None
         if call.response_id:
-            response_key = response_key_of(call.provider, call.base_url, call.response_id)
+            response_key = response_key_of(provider=call.provider, base_url=call.base_url, response_id=call.response_id)
         if call.key is not None:
             return stored_key(check_text(call.key, "key")), "conflict", response_key
         if call.step is not None:
@@ -237,10 +249,14 @@ class Requests:
         usage: Mapping[str, Quantity],
         attributes: Mapping[str, str],
         at_us: int,
+        markup: Fraction | None = None,
         raw: Mapping[str, object] | None = None,
     ) -> AdjustUsage:
-        """Return the command that puts another rating in place of a recorded one."""
-        rating = self.rate_finished(model, usage, attributes, at_us, provider)
+        """Return the command that puts another rating in place of a recorded one.
+
+        markup: the recorded one; the settings' of that time when None.
+        """
+        rating = self.rate_finished(model, usage, attributes, at_us, provider, markup=markup)
         return AdjustUsage(
             account_id=account_id,
             key=key,
@@ -267,16 +283,23 @@ class Requests:
         return attributes
 
     def rate_finished(
-        self, model: str, usage: Mapping[str, Quantity], attributes: Mapping[str, str], at_us: int, provider: str
+        self,
+        model: str,
+        usage: Mapping[str, Quantity],
+        attributes: Mapping[str, str],
+        at_us: int,
+        provider: str,
+        *,
+        markup: Fraction | None = None,
     ) -> Rating:
-        """Return what a call that was made costs at the rates and the markup of its instant."""
+        """Return what a call that was made costs at the rates, and unless one is given the markup, of its instant."""
         return rate_finished(
             self._settings.book,
             model=model,
             usage=usage,
             attributes=attributes,
             at_us=at_us,
-            markup=self._settings.markup_at(at_us),
+            markup=self._settings.markup_at(at_us) if markup is None else markup,
             provider=provider or None,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from callfare.answers import Share, UsageReport
@@ -155,9 +155,3 @@ def _grain(store: Store, account_id: int, grain: str, since_us: int, until_us: i
         return ()
     rows = store.select(RollupsOf(account_id=account_id, grain=grain, since_us=since_us, until_us=until_us))
     return (row for row in rows if isinstance(row, Rollup))
-
-
-def days_between(since: datetime, until: datetime, zone: ZoneInfo) -> list[str]:
-    """Return the names of all calendar days of a zone that a window meets, for charts that show empty days."""
-    first, last = since.astimezone(zone).date(), (until - timedelta(microseconds=1)).astimezone(zone).date()
-    return [(first + timedelta(days=count)).isoformat() for count in range((last - first).days + 1)]

@@ -134,7 +134,7 @@ def charge(draft: Draft, account_id: int, run: Run | None, command: RecordUsage,
         draft.put(run)
     event = event_of(account_id, run, command, key=command.key, flags=flags, now_us=now_us, debt=debt, seq=seq)
     write_event(draft, event, command)
-    return receipt_of(event)
+    return receipt_of(event, run)
 
 
 def is_waived(run: Run | None) -> bool:
@@ -161,7 +161,7 @@ def keep_uncharged(
     named = command.response_key
     is_new = named is not None and draft.key(account_id, named) is None and draft.event(account_id, named) is None
     write_event(draft, event, command if is_new else replace(command, response_key=None))
-    return receipt_of(event)
+    return receipt_of(event, run)
 
 
 def count_call(run: Run, nanocredits: int, picousd: int, *, is_unpriced: bool) -> Run:
@@ -248,6 +248,7 @@ def adjust(draft: Draft, command: AdjustUsage, now_us: int) -> ChargeReceipt:
         raise ChargeNotFound(f"there is no charge under the key {command.key!r}", param="charge")
     done = draft.event(account_id, f"{command.key}#{command.kind}")
     if done is not None:
+        assert done.kind == command.kind, done
         return receipt_of(done, is_replay=True)
     earlier = [draft.event(account_id, f"{command.key}#{kind}") for kind in ("correction", "reprice")]
     counted = [event, *(other for other in earlier if other)]
@@ -285,7 +286,7 @@ def adjust(draft: Draft, command: AdjustUsage, now_us: int) -> ChargeReceipt:
         used_after_nanocredits=run.used_nanocredits if run else 0,
     )
     write_event(draft, adjusted, command)
-    return receipt_of(adjusted)
+    return receipt_of(adjusted, run)
 
 
 def change_of_price(before: str, now: str) -> str:
@@ -311,7 +312,7 @@ def _place_difference(
     given_back = -delta
     if run and run.status == "open":
         part = min(given_back, run.used_nanocredits)
-        run = replace(run, used_nanocredits=run.used_nanocredits - part)
+        run = holds.renewed(replace(run, used_nanocredits=run.used_nanocredits - part), now_us)
         given_back -= part
     seq = None
     if given_back:
@@ -329,7 +330,7 @@ def _place_difference(
     return run, 0, seq
 
 
-def receipt_of(event: Event, *, is_replay: bool = False) -> ChargeReceipt:
+def receipt_of(event: Event, run: Run | None = None, *, is_replay: bool = False) -> ChargeReceipt:
     """Return the answer to the request that an event stands for."""
     return ChargeReceipt(
         is_replay=is_replay,
@@ -345,4 +346,5 @@ def receipt_of(event: Event, *, is_replay: bool = False) -> ChargeReceipt:
         lines=event.lines,
         held_after_nanocredits=event.held_after_nanocredits,
         used_after_nanocredits=event.used_after_nanocredits,
+        run_expires_at_us=run.expires_at_us if run else 0,
     )

@@ -99,6 +99,7 @@ def receipt_of(job: Job, run: Run | None, *, is_replay: bool = False) -> JobRece
         run_id=job.run_id,
         run_held_nanocredits=run.held_nanocredits if run else 0,
         run_used_nanocredits=run.used_nanocredits if run else 0,
+        run_expires_at_us=run.expires_at_us if run else 0,
     )
 
 
@@ -109,7 +110,7 @@ def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int)
     if outcome == "failed":
         holds.void(draft, account_id, hold_id(job.job_id))
     else:
-        seq, debt = _capture(draft, job, run, charge.nanocredits, now_us)
+        debt, seq = _capture(draft, job, run, charge.nanocredits, now_us)
         flags = [charges.ESTIMATED] if charge.is_estimated else []
         if charges.is_waived(run):
             flags.append(charges.WAIVED)
@@ -128,33 +129,27 @@ def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int)
     return receipt_of(job, run)
 
 
-def _capture(draft: Draft, job: Job, run: Run | None, nanocredits: int, now_us: int) -> tuple[int | None, int]:
+def _capture(draft: Draft, job: Job, run: Run | None, nanocredits: int, now_us: int) -> tuple[int, int | None]:
+    """Take a job's charge out of its hold, then out of what is available, and return as `charges.take` does."""
     account_id = job.account_id
     if charges.is_waived(run):
         holds.void(draft, account_id, hold_id(job.job_id))
-        debt, seq = charges.take(draft, account_id, nanocredits, now_us, run=run, key=job.job_id)
-        return seq, debt
+        return charges.take(draft, account_id, nanocredits, now_us, run=run, key=job.job_id)
     covered = min(nanocredits, job.held_nanocredits)
     rest = nanocredits - covered
     extra = min(rest, draft.account(account_id).available_nanocredits)
     debt = rest - extra
-    legs = holds.capture_legs(draft, account_id, hold_id(job.job_id), covered)
-    for account_kind, grant_id, amount in holds.available_legs(draft, account_id, extra):
-        legs.append((account_kind, grant_id, amount))
-    legs += [(RECEIVABLE, None, -debt), (REVENUE, None, nanocredits)]
+    legs = [
+        *holds.capture_legs(draft, account_id, hold_id(job.job_id), covered),
+        *holds.available_legs(draft, account_id, extra),
+        (RECEIVABLE, None, -debt),
+        (REVENUE, None, nanocredits),
+    ]
     seq = None
     if nanocredits:
-        seq = post(
-            draft,
-            account_id,
-            "capture",
-            legs,
-            now_us=now_us,
-            run_id=job.run_id,
-            reference=job.job_id,
-        )
+        seq = post(draft, account_id, "capture", legs, now_us=now_us, run_id=job.run_id, reference=job.job_id)
     holds.void(draft, account_id, hold_id(job.job_id))
-    return seq, debt
+    return debt, seq
 
 
 def _charge_of(job: Job) -> RecordUsage:

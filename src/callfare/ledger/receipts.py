@@ -65,7 +65,7 @@ class CloseReceipt(Receipt, frozen=True, gc=False, kw_only=True):
 
 
 class ChargeReceipt(Receipt, frozen=True, gc=False, kw_only=True):
-    """A recorded call. `held_after` and `used_after` are the run's, zero outside a run."""
+    """A recorded call. `held_after`, `used_after` and `run_expires_at` are its run's, zero outside a run."""
 
     account_id: int
     key: str
@@ -79,6 +79,7 @@ class ChargeReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     lines: str
     held_after_nanocredits: int
     used_after_nanocredits: int
+    run_expires_at_us: int = 0
 
 
 class JobReceipt(Receipt, frozen=True, gc=False, kw_only=True):
@@ -91,6 +92,7 @@ class JobReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     run_id: str | None
     run_held_nanocredits: int
     run_used_nanocredits: int
+    run_expires_at_us: int
 
 
 class RefundReceipt(Receipt, frozen=True, gc=False, kw_only=True):

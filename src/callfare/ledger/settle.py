@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from callfare.ids import made_key
 from callfare.ledger import grants, holds
 from callfare.ledger.accounts import PROMO, RECEIVABLE, REVENUE
 from callfare.ledger.receipts import CloseReceipt
@@ -99,11 +100,16 @@ def _waive(draft: Draft, run: Run, now_us: int) -> int | None:
     return seq
 
 
+def waiver_key(run_id: str) -> str:
+    """Return the key of the event that waives a run; no key from outside is the same."""
+    return made_key(WAIVER, run_id)
+
+
 def _waiver(run: Run, charged: int, seq: int, now_us: int) -> Event:
     """Return the event that takes a waived run out of the customer's spending."""
     return Event(
         run.account_id,
-        f"{run.run_id}#waiver",
+        waiver_key(run.run_id),
         WAIVER,
         None,
         run.run_id,

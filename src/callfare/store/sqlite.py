@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import apsw
-from msgspec.structs import astuple
+from msgspec.structs import asdict, astuple
 
 from callfare.clock import SystemClock
 from callfare.errors import CallfareError, LedgerCorrupt, Misconfigured
@@ -220,7 +220,7 @@ class SqliteStore:
         """Return the rows a query asks for."""
         name, table = ANSWERS[type(query)]
         with self._reader() as connection:
-            return _rows(connection.execute(self._sql[name], astuple(query)), table)
+            return _rows(connection.execute(self._sql[name], asdict(query)), table)
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""

@@ -17,14 +17,21 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
+from callfare.checks import RESPONSE_ID_LENGTH_MAX
 from callfare.errors import InvalidInput
-from callfare.usage.meters import METERS
-from callfare.usage.quantities import Quantity, check_attributes, check_usage, leaves, quantity_text
+from callfare.usage.meters import LINEAGE, METERS
+from callfare.usage.quantities import (
+    QUANTITY_MAX,
+    Quantity,
+    check_attributes,
+    check_usage,
+    leaves,
+    quantity_text,
+)
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 # Where pydantic's objects keep the fields that their class does not name.
 _EXTRA = "__pydantic_extra__"
-_ID_LENGTH_MAX = 255
 _RAW_DEPTH_MAX = 5
 _RAW_FIELDS_MAX = 100
 _RAW_NUMBER_MAX = 10**15
@@ -48,7 +55,8 @@ _IDENTITY = (
 class Reading:
     """What one reply says was used.
 
-    usage: meter → quantity as the provider totals it, parts included in their wholes. Empty when nothing is known.
+    usage: meter → quantity as the provider totals it, parts included in their wholes and never above them. Empty when
+    nothing is known.
     attributes: what selects among rates: size, quality, service_tier, as served rather than as asked.
     response_id: the provider's id of the reply, or of the job; empty when it gave none.
     raw: the provider's own usage object with its ids, as plain JSON; never text of a prompt or an output.
@@ -81,9 +89,11 @@ def read(
         reply = _unwrapped(reply)
         counted = _READERS.get(operation, _read_nothing)(reply, usage)
         sound, is_damaged = _sound(counted.usage)
+        # The most that may be written says nothing of how much was.
+        fixed = [name for name in counted.needed if name in usage and name != "output_tokens"] if is_damaged else ()
         return Reading(
             model=_label_of(field_of(reply, "model")) or model,
-            usage={name: usage[name] for name in counted.needed if is_damaged and name in usage} | sound,
+            usage=with_estimates(sound, {name: usage[name] for name in fixed}),
             attributes=_attributes_of(reply, attributes),
             response_id=_label_of(field_of(reply, "id")),
             raw=_raw_of(reply),
@@ -93,6 +103,17 @@ def read(
         return Reading(
             model=model, usage={}, attributes=dict(attributes), response_id="", raw=dict(_NOTHING), incomplete=True
         )
+
+
+def with_estimates(reported: Mapping[str, Quantity], estimated: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Return what was reported, and the estimates of the rest: none of them is below its reported parts together.
+
+    reported: the usage of a reading.
+    """
+    missing = [name for name in estimated if name not in reported]
+    parts = leaves(reported) if missing else {}
+    least = {name: sum(parts[part] for part in parts if name in LINEAGE[part]) for name in missing}
+    return {name: max(estimated[name], least[name]) for name in missing} | dict(reported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +216,8 @@ def _tokens_in(used: object) -> dict[str, object]:
 def _sound(counted: Mapping[str, object]) -> tuple[dict[str, Quantity], bool]:
     """Return the counts that can be true, and whether any could not.
 
-    Parts that exceed their whole are left out and the whole is kept: it is what the provider bills by.
+    Parts that exceed their whole are left out and the whole is kept: it is what the provider bills by. So are parts
+    that no whole could hold, where it is not told.
     """
     if not counted:
         return {}, False
@@ -205,10 +227,25 @@ def _sound(counted: Mapping[str, object]) -> tuple[dict[str, Quantity], bool]:
         usage, is_damaged = _each_sound(counted), True
     usage = _placed(usage) if usage.get("cached_input_tokens") else usage
     try:
-        leaves(usage)
+        is_believable = sum(leaves(usage).values()) <= QUANTITY_MAX
     except InvalidInput:
-        return {name: quantity for name, quantity in usage.items() if METERS[name].parent not in usage}, True
-    return usage, is_damaged
+        is_believable = False
+    believed = usage if is_believable else _believed(usage)
+    return believed, is_damaged or len(believed) < len(usage)
+
+
+def _believed(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Return the counts without those that cannot be true, judging what goes in apart from what comes out."""
+    believed: dict[str, Quantity] = {}
+    for root in dict.fromkeys(LINEAGE[name][-1] for name in usage):
+        tree = {name: quantity for name, quantity in usage.items() if LINEAGE[name][-1] == root}
+        try:
+            disjoint = leaves(tree)
+        except InvalidInput:
+            disjoint = tree = {name: tree[name] for name in tree if tree.keys().isdisjoint(LINEAGE[name][1:])}
+        if sum(disjoint.values()) <= QUANTITY_MAX:
+            believed |= tree
+    return believed
 
 
 def _each_sound(counted: Mapping[str, object]) -> dict[str, Quantity]:
@@ -354,5 +391,5 @@ def _first(source: object, *names: str) -> object:
 
 def _label_of(value: object) -> str:
     """Return an id or a name, or "" for anything that does not look like one."""
-    is_label = isinstance(value, str) and len(value) <= _ID_LENGTH_MAX and value.isprintable()
+    is_label = isinstance(value, str) and len(value) <= RESPONSE_ID_LENGTH_MAX and value.isprintable()
     return value if is_label and isinstance(value, str) else ""

@@ -182,8 +182,24 @@ def _unknown_meter(name: object) -> UnknownMeter:
     return UnknownMeter(f"there is no meter {_shown(name)}{_suggestion(name, METERS)}", param="usage")
 
 
+# What providers call these, where spelling would lead to another meter with another price.
+_ELSEWHERE = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "total_tokens": "input_tokens and output_tokens",
+    "cached_tokens": "cached_input_tokens",
+    "cache_read_input_tokens": "cached_input_tokens",
+    "cache_creation_input_tokens": "cache_write_input_tokens",
+    "seconds": "audio_seconds or video_seconds",
+    "duration": "audio_seconds or video_seconds",
+    "minutes": "audio_seconds",
+}
+
+
 def _suggestion(name: object, known: Collection[str]) -> str:
     """Return the next step after an unknown name: the nearest known one, or where to read all of them."""
+    if isinstance(name, str) and name.lower() in _ELSEWHERE and known is METERS:
+        return f"; it is {_ELSEWHERE[name.lower()]} here"
     if isinstance(name, str) and len(name) <= _NAME_LENGTH_MAX:
         near = difflib.get_close_matches(name.lower(), known, n=1)
         if near:

@@ -243,7 +243,7 @@ def test_two_calls_that_claim_one_transfer_are_told(rich):
 
 
 def test_a_missing_waiver_is_told_of_its_run(rich):
-    row = find(rich, Event, key="waived#waiver")
+    row = find(rich, Event, key="waiver:waived")
 
     verification = verified(with_row(rich, row, None))
 

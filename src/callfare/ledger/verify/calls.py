@@ -12,7 +12,7 @@ from callfare.ids import response_key_of
 from callfare.ledger import charges
 from callfare.ledger.rollups import unpriced_change
 from callfare.ledger.rows import Event, Job, RawUsage, digest_of
-from callfare.ledger.settle import WAIVER
+from callfare.ledger.settle import WAIVER, waiver_key
 from callfare.ledger.verify.arithmetic import Number, Wrong, quantities, rated
 from callfare.ledger.verify.findings import Findings, Stream
 from callfare.ledger.verify.holders import Holders, RunTally, mark
@@ -32,7 +32,7 @@ _TAKEN_OVER = (
 
 def response_name(event: Event) -> str:
     """Return the key under which a provider's response is remembered."""
-    return response_key_of(event.provider, event.base_url, event.response_id)
+    return response_key_of(provider=event.provider, base_url=event.base_url, response_id=event.response_id)
 
 
 class _Family:
@@ -283,7 +283,7 @@ class Calls:
     def _waiver(self, event: Event, run: RunTally | None) -> None:
         if run is None:
             return
-        fits = run.is_waived and event.key == f"{event.run_id}#{WAIVER}" and event.charge_seq == run.close_seq
+        fits = run.is_waived and event.key == waiver_key(event.run_id or "") and event.charge_seq == run.close_seq
         rest = (event.picousd, event.debt_nanocredits, event.held_after_nanocredits, event.used_after_nanocredits)
         if not fits or event.call_number != run.end_calls + 1 or any(rest):
             self._wrong(event, "kind", "it does not waive what its run was charged")
