@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from callfare.capture.base import Meter, Ticket
 from callfare.capture.openai_requests import Request, text_bytes, tokens_of_bytes
-from callfare.usage.extract import Reading, field_of, members_of, read
+from callfare.usage.extract import Reading, field_of, members_of, read, with_estimates
 from callfare.usage.quantities import Quantity
 
 _TEXTS = frozenset({"content", "refusal", "reasoning_content"})
@@ -196,4 +196,4 @@ def _estimated_usage(request: Request, reading: Reading, written_bytes: int) -> 
     fixed = dict(request.intent.usage)
     if request.intent.operation in ("chat", "responses"):
         fixed["output_tokens"] = tokens_of_bytes(written_bytes)
-    return fixed | dict(reading.usage)
+    return with_estimates(reading.usage, fixed)

@@ -205,6 +205,60 @@ def test_parts_above_their_whole_are_left_out_and_the_whole_is_kept():
     assert reading.incomplete
 
 
+def test_parts_above_one_whole_leave_the_other_whole_its_parts():
+    usage = {
+        "prompt_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 4},
+        "completion_tokens": 5,
+        "completion_tokens_details": {"reasoning_tokens": 64},
+    }
+
+    reading = read("chat", {"usage": usage}, model="m")
+
+    assert reading.usage == {"input_tokens": 10, "cached_input_tokens": 4, "output_tokens": 5}
+
+
+def test_a_part_of_a_part_above_the_whole_is_left_out():
+    details = {"cached_tokens_details": {"audio_tokens": 5000}}
+    usage = {"input_tokens": 10, "input_token_details": details, "output_tokens": 5}
+
+    reading = read("chat", {"usage": usage}, model="m")
+
+    assert (reading.usage, reading.incomplete) == ({"input_tokens": 10, "output_tokens": 5}, True)
+
+
+def test_parts_without_a_whole_that_no_whole_could_hold_are_left_out():
+    usage = {"prompt_tokens_details": {"cached_tokens": 10**12, "cache_write_tokens": 1}, "completion_tokens": 10**12}
+
+    reading = read("chat", {"usage": usage}, model="m")
+
+    assert (reading.usage, reading.incomplete) == ({"output_tokens": 10**12}, True)
+
+
+def test_the_largest_input_and_output_are_both_believed():
+    reading = read("chat", {"usage": {"prompt_tokens": 10**12, "completion_tokens": 10**12}}, model="m")
+
+    assert (reading.usage, reading.incomplete) == ({"input_tokens": 10**12, "output_tokens": 10**12}, False)
+
+
+def test_what_the_request_fixed_is_never_less_than_the_parts_that_were_counted():
+    usage = {"prompt_tokens": -1, "prompt_tokens_details": {"cached_tokens": 5000, "audio_tokens": 70}}
+
+    reading = read("embedding", {"usage": usage}, model="m", usage={"input_tokens": 3})
+
+    assert (reading.usage["input_tokens"], reading.incomplete) == (5070, True)
+    assert leaves(reading.usage) == {"cached_input_tokens": 5000, "input_audio_tokens": 70}
+
+
+@pytest.mark.parametrize("written", [-1, 10**18, "many", 1.5])
+def test_the_most_that_may_be_written_is_not_taken_for_what_was_written(written):
+    usage = {"prompt_tokens": 12, "completion_tokens": written}
+
+    reading = read("chat", {"usage": usage}, model="m", usage={"input_tokens": 3, "output_tokens": 100_000})
+
+    assert (reading.usage, reading.incomplete) == ({"input_tokens": 12}, True)
+
+
 @pytest.mark.parametrize(
     "usage",
     [None, {}, [], "many", 7, {"prompt_tokens": None}, {"prompt_tokens": -1}, {"prompt_tokens": True}, {"total": 3}],
