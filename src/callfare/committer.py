@@ -3,21 +3,26 @@
 There is no timer: the commit under way is the timer. A lone sync caller applies its command itself while the lane is
 free; asyncio callers hand over once per loop tick and are woken once per batch. A cancelled caller cannot hurt the
 lane: its command is still applied, and its key makes a retry safe. After a fork the child starts with an empty lane.
+
+The garbage collector and signals run code in the middle of a write, on the writing thread. What that code asks for is
+applied after the write, and is not waited for: a thread that waited for its own write would wait for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import threading
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
 
 from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from callfare.ledger.commands import Command
     from callfare.ledger.receipts import Receipt
@@ -48,21 +53,36 @@ class _Waiter:
         return _result(self.answer)
 
 
+class _LeftBehind:
+    """A command that was asked for from inside a write. Nobody waits for its answer."""
+
+    __slots__ = ("commands",)
+
+    def __init__(self, command: Command) -> None:
+        self.commands: Sequence[Command] = (command,)
+
+    def deliver(self, answers: Sequence[Answer]) -> None:
+        """Drop the answer: its caller was told to repeat the command."""
+
+
 class _Tick:
     """What one event loop handed over in one tick: commands, and the futures that wait for them."""
 
-    __slots__ = ("_futures", "_loop", "commands")
+    __slots__ = ("_asked", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.commands: list[Command] = []
-        self._futures: list[asyncio.Future[Receipt]] = []
+        self._asked: list[tuple[Command, asyncio.Future[Receipt]]] = []
+
+    @property
+    def commands(self) -> Sequence[Command]:
+        """The commands, in the order they were added."""
+        return [command for command, _ in self._asked]
 
     def add(self, command: Command) -> asyncio.Future[Receipt]:
         """Add a command, and return the future of its answer."""
         future: asyncio.Future[Receipt] = self._loop.create_future()
-        self.commands.append(command)
-        self._futures.append(future)
+        self._asked.append((command, future))
         return future
 
     def deliver(self, answers: Sequence[Answer]) -> None:
@@ -73,13 +93,16 @@ class _Tick:
             return
 
     def _resolve(self, answers: Sequence[Answer]) -> None:
-        for future, answer in zip(self._futures, answers, strict=True):
+        for (_, future), answer in zip(self._asked, answers, strict=True):
             if future.done():
                 continue
             if isinstance(answer, BaseException):
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+
+_Handed = _Waiter | _LeftBehind | _Tick
 
 
 class Committer:
@@ -98,8 +121,10 @@ class Committer:
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
         self._lane = threading.Lock()
-        self._queue: deque[_Waiter | _Tick] = deque()
-        self._work = threading.Semaphore(0)
+        self._queue: deque[_Handed] = deque()
+        # One for each hand-over. A SimpleQueue, because a Semaphore hangs when it is released in the middle of itself.
+        self._work: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._inside: set[int] = set()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._ticks: dict[asyncio.AbstractEventLoop, _Tick] = {}
@@ -111,23 +136,57 @@ class Committer:
     def commit(self, command: Command) -> Receipt:
         """Apply a command and return its receipt once it is durable.
 
-        Raises the command's refusal, LedgerUnavailable when the store did not answer.
+        Raises the command's refusal; LedgerUnavailable when the store did not answer, and in code that the garbage
+        collector or a signal runs in the middle of a write of this thread: then the command is applied after it.
         """
         self._after_fork()
-        if not self._queue and not self._is_closed and self._lane.acquire(blocking=False):
-            try:
-                return _result(self._answers([command])[0])
-            finally:
-                self._lane.release()
+        if threading.get_ident() in self._inside:
+            self._leave_behind(command)
         waiter = _Waiter(command)
-        self._hand_over(waiter)
+        with self._entered():
+            if not self._queue and not self._is_closed and self._lane.acquire(blocking=False):
+                try:
+                    waiter.deliver(self._answers([command]))
+                finally:
+                    self._lane.release()
+            else:
+                self._hand_over(waiter)
         return waiter.wait()
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
+        """Mark this thread as one that holds the lane, or is about to: here it can wait for nobody else's turn."""
+        me = threading.get_ident()
+        if me in self._inside:
+            yield
+            return
+        try:
+            # Marked before it holds anything, and unmarked after: whatever runs in between is seen to be inside.
+            self._inside.add(me)
+            yield
+        finally:
+            self._inside.discard(me)
+            if self._queue and (self._thread is None or self._is_closed):
+                self._serve_here()
+
+    def _leave_behind(self, command: Command) -> NoReturn:
+        self._queue.append(_LeftBehind(command))
+        self._work.put(None)
+        raise LedgerUnavailable("asked from inside a write; it will be applied after it, repeat with the same key")
+
+    def _serve_here(self) -> None:
+        """Apply what was left behind where no thread will."""
+        with self._entered(), self._lane:
+            self._serve_some()
 
     async def commit_async(self, command: Command) -> Receipt:
         """Apply a command and return its receipt once it is durable, without blocking the loop.
 
         A cancelled caller's command is still applied. Raises as `commit` does.
         """
+        self._after_fork()
+        if threading.get_ident() in self._inside:
+            self._leave_behind(command)
         return await self._ticking(command)
 
     def leave(self, command: Command) -> None:
@@ -139,14 +198,17 @@ class Committer:
         loop = asyncio.get_running_loop()
         tick = self._ticks.get(loop)
         if tick is None:
-            tick = self._ticks[loop] = _Tick(loop)
-            loop.call_soon(self._end_tick, loop)
+            fresh = _Tick(loop)
+            tick = self._ticks.setdefault(loop, fresh)
+            if tick is fresh:
+                loop.call_soon(self._end_tick, loop)
         return tick.add(command)
 
     def _end_tick(self, loop: asyncio.AbstractEventLoop) -> None:
         tick = self._ticks.pop(loop)
         try:
-            self._hand_over(tick)
+            with self._entered():
+                self._hand_over(tick)
         except CallfareError as error:
             tick.deliver([error for _ in tick.commands])
 
@@ -155,16 +217,18 @@ class Committer:
         if self._thread is None and not self._is_closed:
             self._start_thread()
         self._queue.append(waiter)
-        self._work.release()
+        self._work.put(None)
         # Read after the append: whoever closes meanwhile either has the thread take this one, or is seen here.
         if self._is_closed:
-            self._refuse_waiting()
+            self._withdraw(waiter)
 
-    def _refuse_waiting(self) -> None:
-        with self._lane:
-            waiters = self._gather()
-        for waiter in waiters:
-            waiter.deliver([LedgerUnavailable("the ledger was closed; open it again") for _ in waiter.commands])
+    def _withdraw(self, waiter: _Waiter | _Tick) -> None:
+        """Refuse a hand-over that came after the end, unless the thread has taken it up all the same."""
+        try:
+            self._queue.remove(waiter)
+        except ValueError:
+            return
+        waiter.deliver([LedgerUnavailable("the ledger was closed; open it again") for _ in waiter.commands])
 
     def _start_thread(self) -> None:
         with self._starting:
@@ -178,19 +242,24 @@ class Committer:
                 self._thread = thread
 
     def _serve(self) -> None:
-        while True:
-            self._work.acquire()
-            with self._lane:
-                waiters = self._gather()
-                if waiters:
-                    commands = [command for waiter in waiters for command in waiter.commands]
-                    self._deliver(waiters, self._answers(commands))
-            if self._is_closed and not self._queue:
-                return
+        with self._entered():
+            while True:
+                self._work.get()
+                with self._lane:
+                    self._serve_some()
+                if self._is_closed and not self._queue:
+                    return
 
-    def _gather(self) -> list[_Waiter | _Tick]:
+    def _serve_some(self) -> None:
+        """Apply what waits, up to about one batch, and wake those who wait for it."""
+        waiters = self._gather()
+        if waiters:
+            commands = [command for waiter in waiters for command in waiter.commands]
+            self._deliver(waiters, self._answers(commands))
+
+    def _gather(self) -> list[_Handed]:
         """Return those who wait, in order, up to about one batch of the store."""
-        waiters: list[_Waiter | _Tick] = []
+        waiters: list[_Handed] = []
         count = 0
         while self._queue and count < self._store.max_batch:
             waiter = self._queue.popleft()
@@ -199,7 +268,7 @@ class Committer:
         return waiters
 
     @staticmethod
-    def _deliver(waiters: Sequence[_Waiter | _Tick], answers: Sequence[Answer]) -> None:
+    def _deliver(waiters: Sequence[_Handed], answers: Sequence[Answer]) -> None:
         start = 0
         for waiter in waiters:
             end = start + len(waiter.commands)
@@ -226,12 +295,15 @@ class Committer:
         return [answer for command in batch for answer in self._apply([command])]
 
     def close(self) -> None:
-        """Apply what waits, then end the thread. Later commands are refused."""
+        """Apply what waits, then end the thread. Later commands are refused.
+
+        In the middle of a write of this thread it returns at once, and the thread ends by itself.
+        """
         self._after_fork()
         self._is_closed = True
+        self._work.put(None)
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            self._work.release()
+        if thread is not None and threading.get_ident() not in self._inside:
             thread.join()
 
 

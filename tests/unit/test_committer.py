@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -70,7 +70,12 @@ def in_thread(function, *arguments):
 
 def waiting(committer: Committer, count: int) -> None:
     """Return once so many callers stand in the queue."""
-    while len(committer._queue) < count:
+    until(lambda: len(committer._queue) >= count)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Return once it is so."""
+    while not is_so():
         threading.Event().wait(0.001)
 
 
@@ -295,6 +300,27 @@ def test_closing_twice_is_harmless():
     committer.close()
 
 
+def test_what_waited_before_the_end_is_applied_even_when_others_come_after_it(slow):
+    committer = Committer(slow)
+    first, _ = in_thread(committer.commit, open_run("first"))
+    assert slow.began.acquire(timeout=20)
+    second = lane._Waiter(open_run("second"))
+    committer._hand_over(second)
+    closing, _ = in_thread(committer.close)
+    until(lambda: committer._is_closed)
+    late, refused = in_thread(committer.commit, open_run("late"))
+    late.join(1)
+
+    slow.go_on.release(10)
+
+    for thread in (first, closing, late):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert second.wait() == Receipt()
+    assert isinstance(refused[0], LedgerUnavailable)
+    assert slow.batches == [["first"], ["second"]]
+
+
 def test_a_caller_that_is_handed_over_while_the_lane_closes_does_not_wait_for_ever(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
@@ -302,15 +328,144 @@ def test_a_caller_that_is_handed_over_while_the_lane_closes_does_not_wait_for_ev
     asyncio_thread, outcome = in_thread(asyncio.run, committer.commit_async(open_run("second")))
     waiting(committer, 1)
     closing, _ = in_thread(committer.close)
-    late, refused = in_thread(committer.commit, open_run("late"))
 
     slow.go_on.release(10)
 
-    for thread in (first, asyncio_thread, closing, late):
+    for thread in (first, asyncio_thread, closing):
         thread.join(20)
         assert not thread.is_alive()
-    assert outcome == [Receipt()]
-    assert refused == [Receipt()] or isinstance(refused[0], LedgerUnavailable)
+    # The end may have come before the second had quite been handed over: then it is refused, and not written.
+    assert (outcome == [Receipt()]) == (slow.batches == [["first"], ["second"]])
+    assert outcome == [Receipt()] or isinstance(outcome[0], LedgerUnavailable)
+
+
+# Asked from inside a write: by a destructor that the garbage collector runs, or by a signal handler
+
+
+class Interrupted(SlowStore):
+    """Has something run in the middle of its first batch, on the thread that applies it."""
+
+    def __init__(self, deed: Callable[[], object] | None) -> None:
+        super().__init__()
+        self.deed = deed
+        self.outcome: object = None
+
+    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        answers = super().apply(commands)
+        deed, self.deed = self.deed, None
+        if deed is not None:
+            try:
+                self.outcome = deed()
+            except CallfareError as error:
+                self.outcome = error
+        return answers
+
+
+def finished(function, *arguments):
+    """Return what a function returned or raised in a thread, which must not hang."""
+    thread, outcome = in_thread(function, *arguments)
+    thread.join(20)
+    assert not thread.is_alive()
+    return outcome[0]
+
+
+def test_a_command_from_inside_a_write_is_applied_after_it_and_not_waited_for():
+    store = Interrupted(lambda: committer.commit(open_run("inner")))
+    committer = Committer(store)
+
+    assert finished(committer.commit, open_run("outer")) == Receipt()
+
+    assert isinstance(store.outcome, LedgerUnavailable)
+    assert "repeat with the same key" in store.outcome.message
+    assert store.batches == [["outer"], ["inner"]]
+    assert committer._thread is None
+
+
+def test_a_command_from_inside_a_write_of_the_committers_thread_is_applied_after_it():
+    store = Interrupted(lambda: committer.commit(open_run("inner")))
+    committer = Committer(store)
+
+    assert finished(asyncio.run, committer.commit_async(open_run("outer"))) == Receipt()
+    finished(committer.close)
+
+    assert isinstance(store.outcome, LedgerUnavailable)
+    assert store.batches == [["outer"], ["inner"]]
+
+
+def test_a_command_that_follows_one_from_inside_a_write_is_applied_after_both():
+    store = Interrupted(lambda: committer.commit(open_run("inner")))
+    committer = Committer(store)
+    finished(committer.commit, open_run("outer"))
+
+    assert finished(committer.commit, open_run("next")) == Receipt()
+
+    assert store.batches == [["outer"], ["inner"], ["next"]]
+
+
+def test_a_loop_that_runs_inside_a_write_is_not_left_waiting_for_it():
+    store = Interrupted(lambda: asyncio.run(committer.commit_async(open_run("inner"))))
+    committer = Committer(store)
+
+    assert finished(committer.commit, open_run("outer")) == Receipt()
+
+    assert isinstance(store.outcome, LedgerUnavailable)
+    assert store.batches == [["outer"], ["inner"]]
+
+
+def test_closing_from_inside_a_write_lets_the_write_end_and_refuses_the_next():
+    store = Interrupted(None)
+    committer = Committer(store)
+    store.deed = committer.close
+
+    assert finished(committer.commit, open_run("outer")) == Receipt()
+
+    assert isinstance(finished(committer.commit, open_run("late")), LedgerUnavailable)
+    assert store.batches == [["outer"]]
+
+
+def test_closing_from_inside_a_write_of_the_committers_thread_ends_it():
+    store = Interrupted(None)
+    committer = Committer(store)
+    store.deed = committer.close
+
+    assert finished(asyncio.run, committer.commit_async(open_run("outer"))) == Receipt()
+
+    assert committer._thread is not None
+    committer._thread.join(20)
+    assert not committer._thread.is_alive()
+
+
+def test_a_command_left_behind_is_applied_though_the_ledger_is_closed_in_the_same_write():
+    def deed() -> None:
+        with pytest.raises(LedgerUnavailable):
+            committer.commit(open_run("inner"))
+        committer.close()
+
+    store = Interrupted(deed)
+    committer = Committer(store)
+
+    finished(committer.commit, open_run("outer"))
+
+    assert store.batches == [["outer"], ["inner"]]
+
+
+def test_a_command_from_inside_the_start_of_the_thread_is_applied_and_not_waited_for(monkeypatch):
+    store = SlowStore()
+    committer = Committer(store)
+    refusals: list[object] = []
+
+    def interrupt() -> None:
+        with pytest.raises(LedgerUnavailable) as caught:
+            committer.commit(open_run("inner"))
+        refusals.append(caught.value)
+
+    monkeypatch.setattr(lane, "_refuse_late_gevent", interrupt)
+
+    assert finished(asyncio.run, committer.commit_async(open_run("outer"))) == Receipt()
+    finished(committer.close)
+
+    assert len(refusals) == 1
+    assert sorted(name for batch in store.batches for name in batch) == ["inner", "outer"]
 
 
 # Threads that cannot be had
