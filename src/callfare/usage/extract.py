@@ -17,6 +17,7 @@ from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
+from callfare.checks import RESPONSE_ID_LENGTH_MAX
 from callfare.errors import InvalidInput
 from callfare.usage.meters import LINEAGE, METERS
 from callfare.usage.quantities import (
@@ -31,7 +32,6 @@ from callfare.usage.quantities import (
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 # Where pydantic's objects keep the fields that their class does not name.
 _EXTRA = "__pydantic_extra__"
-_ID_LENGTH_MAX = 255
 _RAW_DEPTH_MAX = 5
 _RAW_FIELDS_MAX = 100
 _RAW_NUMBER_MAX = 10**15
@@ -391,5 +391,5 @@ def _first(source: object, *names: str) -> object:
 
 def _label_of(value: object) -> str:
     """Return an id or a name, or "" for anything that does not look like one."""
-    is_label = isinstance(value, str) and len(value) <= _ID_LENGTH_MAX and value.isprintable()
+    is_label = isinstance(value, str) and len(value) <= RESPONSE_ID_LENGTH_MAX and value.isprintable()
     return value if is_label and isinstance(value, str) else ""
