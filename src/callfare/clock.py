@@ -10,7 +10,7 @@ from callfare.errors import InvalidTime
 
 US_PER_S = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EARLIEST_US = 946_684_800 * US_PER_S
+EARLIEST_US = 946_684_800 * US_PER_S
 _LATEST_US = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 _FUTURE_US_MAX = 300 * US_PER_S
 
@@ -70,7 +70,7 @@ def event_instant(moment: datetime, now_us: int, what: str = "at") -> int:
     Raises InvalidTime before the year 2000 and more than five minutes after now.
     """
     instant_us = instant_of(moment, what)
-    if instant_us < _EARLIEST_US:
+    if instant_us < EARLIEST_US:
         raise InvalidTime(f"{what} lies before the year 2000", param=what)
     if instant_us > now_us + _FUTURE_US_MAX:
         raise InvalidTime(f"{what} lies more than five minutes in the future", param=what)

@@ -111,11 +111,6 @@ class _Amount:
         """The amount as an exact Decimal."""
         return Decimal(str(self))
 
-    def floored(self, places: int) -> Decimal:
-        """Return the amount cut down to so many decimal places, never up."""
-        step = 10 ** (self.places - places)
-        return Decimal(self.units // step).scaleb(-places)
-
     def __str__(self) -> str:
         whole, part = divmod(abs(self.units), 10**self.places)
         sign = "-" if self.units < 0 else ""

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from callfare.answers import Share, UsageReport
 from callfare.checks import check_text
-from callfare.clock import US_PER_S, instant_of, moment_of
+from callfare.clock import EARLIEST_US, instant_of, moment_of
 from callfare.errors import InvalidInput, InvalidTime
 from callfare.ledger import rollups
 from callfare.ledger.counted import Units, add_to, units_of
@@ -20,7 +20,6 @@ from callfare.store.protocol import EventsBetween, RollupsOf, Store
 
 _DAYS = {"day": 1, "week": 7, "month": 30}
 PERIODS = (*_DAYS, "all")
-_EARLIEST_US = 946_684_800 * US_PER_S
 
 
 class _Sum:
@@ -71,12 +70,12 @@ def window_of(period: str, since: datetime | None, until: datetime | None, now_u
     if since is not None:
         since_us = instant_of(since, "since")
     elif period == "all":
-        since_us = _EARLIEST_US
+        since_us = EARLIEST_US
     else:
         since_us = until_us - _DAYS[period] * DAY_US
     if since_us > until_us:
         raise InvalidTime("since lies after until", param="since")
-    return max(since_us, _EARLIEST_US), max(until_us, _EARLIEST_US)
+    return max(since_us, EARLIEST_US), max(until_us, EARLIEST_US)
 
 
 def usage_report(

@@ -49,10 +49,6 @@ class Workflows:
     def __init__(self) -> None:
         self._known = {name: Workflow(name=name, low=Credits(low), high=Credits(high)) for name, low, high in _SEED}
 
-    def names(self) -> list[str]:
-        """Return the names of all known workflows."""
-        return list(self._known)
-
     def declare(self, workflow: Workflow) -> None:
         """Make a workflow known, in place of an earlier one of its name.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from callfare.clock import US_PER_S
 from callfare.ledger.accounts import CUSTOMER
 from callfare.ledger.rows import Hold
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from callfare.ledger.transfers import Leg
 
 _NEVER_US = 2**63 - 1
-_US_PER_S = 1_000_000
 
 
 def spending_order(grant: Grant) -> tuple[int, bool, int]:
@@ -61,7 +61,7 @@ def void(draft: Draft, account_id: int, hold_id: str) -> int:
 
 def renewed(run: Run, now_us: int) -> Run:
     """Return the run with its hold renewed for its time to live; a clock that steps back shortens no hold."""
-    return replace(run, expires_at_us=max(run.expires_at_us, now_us + run.ttl_s * _US_PER_S))
+    return replace(run, expires_at_us=max(run.expires_at_us, now_us + run.ttl_s * US_PER_S))
 
 
 def hand_over(draft: Draft, account_id: int, hold_id: str, nanocredits: int, *, to: str) -> None:

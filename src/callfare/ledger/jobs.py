@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from callfare.clock import US_PER_S
 from callfare.errors import JobSettled, KeyConflict
 from callfare.ledger import charges, grants, holds
 from callfare.ledger.accounts import RECEIVABLE, REVENUE
@@ -52,7 +53,7 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
         held_nanocredits=moved + added,
         charge=msgspec.json.encode(command.charge).decode(),
         created_at_us=now_us,
-        expires_at_us=now_us + command.ttl_s * 1_000_000,
+        expires_at_us=now_us + command.ttl_s * US_PER_S,
         settled_at_us=None,
     )
     draft.put(job)

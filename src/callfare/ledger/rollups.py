@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from callfare.clock import US_PER_S
 from callfare.ledger.charges import NOW_PRICED, NOW_UNPRICED
 from callfare.ledger.counted import Units, add_to, units_of, units_text
 from callfare.ledger.rows import Event, Rollup
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from callfare.ledger.rows import Pk
 
-QUARTER_US = 15 * 60 * 1_000_000
-DAY_US = 24 * 3600 * 1_000_000
+QUARTER_US = 15 * 60 * US_PER_S
+DAY_US = 24 * 3600 * US_PER_S
 GRAINS = {"day": DAY_US, "quarter": QUARTER_US}
 _WHAT = "spending of a day"
 

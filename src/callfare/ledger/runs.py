@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from callfare.clock import US_PER_S
 from callfare.errors import InsufficientCredit, KeyConflict, RunClosed
 from callfare.ledger import holds
 from callfare.ledger.keys import again, recall, remember
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from callfare.ledger.commands import CloseRun, ExtendRun, OpenRun
     from callfare.ledger.rows import Account
     from callfare.ledger.state import Draft
-
-US_PER_S = 1_000_000
 
 
 def opened_before(run: Run, command: OpenRun) -> OpenReceipt:

@@ -27,7 +27,7 @@ from callfare.store.batch import decide_all
 from callfare.store.postgres_load import Loader, rows_of
 from callfare.store.postgres_server import Deadline, connect, keep_inherited, migrate, schema_version
 from callfare.store.protocol import Snapshot, StoreFacts
-from callfare.store.statements import load_migrations, load_named_statements
+from callfare.store.statements import load_named_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -277,7 +277,6 @@ class PostgresStore:
                 engine=f"PostgreSQL {info.server_version // 10000}.{info.server_version % 10000}",
                 schema_version=schema_version(connection) or 0,
                 rows=rows,
-                notes=(f"newest schema known: {load_migrations('postgres')[-1].number}",),
             )
 
 

@@ -153,7 +153,6 @@ class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     schema_version: int
     rows: dict[str, int]
-    notes: tuple[str, ...] = ()
 
 
 class Store(Protocol):

@@ -42,7 +42,7 @@ from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.sqlite_file import SqliteFile, fault_of
-from callfare.store.statements import load_migrations, load_statements
+from callfare.store.statements import load_statements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -268,7 +268,6 @@ class SqliteStore:
                 engine=f"SQLite {apsw.sqlite_lib_version()}, {connection.pragma('journal_mode')}",
                 schema_version=connection.pragma("user_version"),
                 rows=rows,
-                notes=(f"newest schema known: {load_migrations('sqlite')[-1].number}",),
             )
 
 
