@@ -9,7 +9,7 @@ import msgspec
 
 from callfare.capture.base import Intent
 from callfare.checks import RESPONSE_ID_LENGTH_MAX, clean_text
-from callfare.context import current_run, current_step, current_user
+from callfare.context import current_step, current_user
 from callfare.engine.engine import Engine
 from callfare.engine.requests import Call, Subject
 from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel
@@ -316,7 +316,7 @@ class Metering:
     def _correction_of(
         self, provider: str, base_url: str, reading: Reading, client_user: str | None
     ) -> AdjustUsage | None:
-        run = current_run.get()
+        run = self.engine.active_run()
         user = current_user.get() or client_user
         account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
         if account_id is None or not reading.response_id or not reading.usage or reading.incomplete:
