@@ -64,8 +64,11 @@ def test_doctor_tells_what_to_look_at_with_figures(cli, folder):
         "warn  packages      3 packages below cost at markup 1: Creator sold for $18.00 pays for $20.00 of list cost; "
         "Pro sold for $40.00 pays for $50.00 of list cost; Studio sold for $100.00 pays for $150.00 of list cost\n"
     ) in said
-    assert "                    next: a markup of 1.5 or more, or other prices, sells none below cost\n" in said
-    assert "warn  debts         2 users in debt, 1.2847 credits in all; the most, 1.2, by bob\n" in said
+    assert "                    next: a markup of 1.5 or more, set with Callfare(markup=…) in the app and " in said
+    assert (
+        "warn  debts         1 user in debt, 1.2 credits in all; the most, 1.2, by bob; "
+        "calls that named no user owe 0.0847 credits, which nobody pays\n"
+    ) in said
     assert "warn  expired       past their time and not yet settled: 1 run and 0 jobs, with 15 credits held\n" in said
     assert said.endswith("\n0 failed, 5 to look at, 6 fine\n")
 
@@ -78,7 +81,13 @@ def test_doctor_as_json_holds_exact_figures(cli):
     by_check = {finding["check"]: finding for finding in found["findings"]}
     assert by_check["packages"]["status"] == "ok"
     assert by_check["prices"]["figures"]["markup"] == "1.5"
-    assert by_check["debts"]["figures"] == {"users": 2, "total": "1.2847", "largest": "1.2", "largest_user": "bob"}
+    assert by_check["debts"]["figures"] == {
+        "users": 1,
+        "total": "1.2",
+        "largest": "1.2",
+        "largest_user": "bob",
+        "unattributed": "0.0847",
+    }
     assert by_check["unpriced"]["figures"] == {"calls": 1, "models": {"model-9": 1}}
 
 

@@ -13,6 +13,8 @@ from callfare.clock import ManualClock
 from callfare.engine.doctor import examine, worst
 from callfare.errors import LedgerNotFound, LedgerUnavailable
 from callfare.facade import open_engine
+from callfare.store.protocol import StoreFacts
+from callfare.store.statements import load_migrations
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -114,6 +116,19 @@ def test_further_attempts_and_doubled_response_ids_are_told_with_their_cost(prac
         "0 further attempts at a step and 1 duplicate of a response id cost $0.012 that no user was charged"
     )
     assert finding.figures == {"attempts": 0, "duplicates": 1, "cost": Usd("0.012")}
+    assert finding.next_step == (
+        "see the dearest with `callfare calls --user alice r2`; "
+        "look for steps that are retried and for a provider's doubles"
+    )
+
+
+def test_a_repeat_outside_a_run_is_named_by_its_charge(practice):
+    practice.fare.record("whisper-1", {"audio_seconds": 60}, user="alice", response_id="two")
+    charge = practice.fare.record("whisper-1", {"audio_seconds": 120}, user="alice", response_id="two")
+
+    finding = practice.finding("repeats")
+
+    assert finding.next_step.startswith(f"see the dearest with `callfare explain '{charge.id}'`; ")
 
 
 def test_packages_that_sell_below_cost_are_named_with_figures(practice):
@@ -123,7 +138,10 @@ def test_packages_that_sell_below_cost_are_named_with_figures(practice):
         "3 packages below cost at markup 1: Creator sold for $18.00 pays for $20.00 of list cost; "
         "Pro sold for $40.00 pays for $50.00 of list cost; Studio sold for $100.00 pays for $150.00 of list cost"
     )
-    assert finding.next_step == "a markup of 1.5 or more, or other prices, sells none below cost"
+    assert finding.next_step == (
+        "a markup of 1.5 or more, set with Callfare(markup=…) in the app and --markup here, or other prices, "
+        "sells none below cost"
+    )
 
 
 @pytest.mark.parametrize(("markup", "status"), [("1.49", "warn"), ("1.5", "ok"), ("2", "ok")])
@@ -142,6 +160,35 @@ def test_debts_are_told_in_all_and_with_the_largest(practice):
     finding = practice.finding("debts")
 
     assert finding.message == "2 users in debt, 6.6 credits in all; the most, 6, by bob"
+
+
+def test_a_debt_of_calls_without_a_user_asks_for_users_and_not_for_a_grant(practice):
+    with pytest.warns(UserWarning, match="names no user"):
+        practice.fare.record("whisper-1", {"audio_seconds": 60})
+
+    finding = practice.finding("debts")
+
+    assert finding.message == "calls that named no user owe 0.6 credits, which nobody pays"
+    assert finding.next_step == "name users with fare.user(…) or fare.run(…), or open with require_user=True"
+    assert finding.figures["users"] == 0
+    assert finding.figures["unattributed"] == Credits("0.6")
+
+
+def test_debts_of_users_and_of_nobody_each_have_their_advice(practice):
+    with pytest.warns(UserWarning, match="names no user"):
+        practice.fare.record("whisper-1", {"audio_seconds": 60})
+    practice.fare.record("whisper-1", {"audio_seconds": 120}, user="bob")
+
+    finding = practice.finding("debts")
+
+    assert finding.message == (
+        "1 user in debt, 1.2 credits in all; the most, 1.2, by bob; "
+        "calls that named no user owe 0.6 credits, which nobody pays"
+    )
+    assert finding.next_step == (
+        "the next grant of each user pays it first; hold more before long calls with hold='high'; "
+        "name users with fare.user(…) or fare.run(…), or open with require_user=True"
+    )
 
 
 def test_a_paid_debt_is_none(practice):
@@ -228,6 +275,26 @@ def test_sqlite_is_told_with_what_makes_it_durable(on_disk):
 
     assert finding.status == "ok"
     assert finding.message == f"SQLite {apsw.sqlite_lib_version()}, journal wal, synchronous full"
+
+
+@pytest.mark.parametrize(("version", "status"), [(None, "ok"), (0, "fail")])
+def test_a_postgresql_ledger_is_told_with_its_version_and_schema(clock, monkeypatch, version, status):
+    practice = Practice("memory://", clock)
+    newest = load_migrations("postgres")[-1].number
+    facts = StoreFacts(
+        url="postgresql://db.example:5432/shop",
+        engine="PostgreSQL 15.14",
+        schema_version=newest if version is None else version,
+        rows={"events": 1200},
+    )
+    monkeypatch.setattr(practice.engine.store, "facts", lambda: facts)
+
+    database, schema = practice.finding("database"), practice.finding("schema")
+
+    assert database.status == "ok"
+    assert database.message == "PostgreSQL 15.14 at postgresql://db.example:5432/shop, 1,200 rows"
+    assert schema.status == status
+    assert "sqlite" not in {finding.check for finding in examine(practice.engine)}
 
 
 def test_a_journal_that_could_lose_what_was_answered_has_failed(on_disk, monkeypatch):

@@ -5,6 +5,7 @@ Whether the books balance is not asked here: `verify` recomputes them. Memory st
 
 from __future__ import annotations
 
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeVar
 from callfare.clock import US_PER_S
 from callfare.engine.engine import Engine
 from callfare.errors import CallfareError, LedgerNotFound
+from callfare.ids import charge_id
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.charges import ATTEMPT, DUPLICATE
 from callfare.ledger.rows import Account, Event, Job, Row, Run, User
@@ -57,10 +59,12 @@ class _Tally:
     attempts: int = 0
     duplicates: int = 0
     repeated_picousd: int = 0
+    dearest_repeat: Event | None = None
     debtors: int = 0
     debt_nanocredits: int = 0
     largest_nanocredits: int = 0
     largest_account_id: int = 0
+    unattributed_nanocredits: int = 0
     due_runs: int = 0
     due_jobs: int = 0
     due_nanocredits: int = 0
@@ -72,9 +76,14 @@ class _Tally:
         self.duplicates += DUPLICATE in flags
         if ATTEMPT in flags or DUPLICATE in flags:
             self.repeated_picousd += event.picousd
+            if self.dearest_repeat is None or event.picousd > self.dearest_repeat.picousd:
+                self.dearest_repeat = event
 
-    def add_debt(self, account: Account) -> None:
-        """Count an account that owes."""
+    def add_debt(self, account: Account, unattributed_id: int | None) -> None:
+        """Count an account that owes; the one for calls without a user is nobody's, and stands apart."""
+        if account.account_id == unattributed_id:
+            self.unattributed_nanocredits = account.debt_nanocredits
+            return
         self.debtors += account.debt_nanocredits > 0
         self.debt_nanocredits += account.debt_nanocredits
         if account.debt_nanocredits > self.largest_nanocredits:
@@ -95,7 +104,7 @@ def examine(engine: Engine, progress: Progress | None = None) -> tuple[Finding, 
             _prices(engine),
             _unattributed(engine),
             _unpriced(engine),
-            _repeats(tally),
+            _repeats(engine, tally),
             _packages(engine),
             _debts(engine, tally),
             _due(tally),
@@ -125,24 +134,33 @@ def worst(findings: tuple[Finding, ...]) -> Status:
 
 def _file_findings(engine: Engine) -> Iterator[Finding]:
     facts = engine.store.facts()
-    if not isinstance(engine.store, SqliteStore):
-        yield Finding(check="database", status="ok", message=f"{facts.engine} at {facts.url}")
+    rows = sum(facts.rows.values())
+    if isinstance(engine.store, SqliteStore):
+        yield _database(engine.store.file.path, rows)
+        yield _sqlite(engine.store, facts.engine)
+        yield _schema(facts.schema_version, load_migrations("sqlite")[-1].number)
         return
-    path = engine.store.file.path
-    yield _database(path, sum(facts.rows.values()))
-    yield _sqlite(engine.store, facts.engine)
-    newest = load_migrations("sqlite")[-1].number
-    figures = {"schema_version": facts.schema_version, "newest": newest}
-    if facts.schema_version == newest:
-        yield Finding(check="schema", status="ok", message=f"schema {newest}, the newest", figures=figures)
-    else:
-        yield Finding(
-            check="schema",
-            status="fail",
-            message=f"schema {facts.schema_version}, this callfare needs {newest}",
-            next_step="open the ledger once for writing, for example with `callfare init`",
-            figures=figures,
-        )
+    yield Finding(
+        check="database",
+        status="ok",
+        message=f"{facts.engine} at {facts.url}, {rows:,} rows",
+        figures={"engine": facts.engine, "url": facts.url, "rows": rows},
+    )
+    if facts.engine.startswith("PostgreSQL"):
+        yield _schema(facts.schema_version, load_migrations("postgres")[-1].number)
+
+
+def _schema(version: int, newest: int) -> Finding:
+    figures = {"schema_version": version, "newest": newest}
+    if version == newest:
+        return Finding(check="schema", status="ok", message=f"schema {newest}, the newest", figures=figures)
+    return Finding(
+        check="schema",
+        status="fail",
+        message=f"schema {version}, this callfare needs {newest}",
+        next_step="open the ledger once for writing, for example with `callfare init`",
+        figures=figures,
+    )
 
 
 def _database(path: Path, rows: int) -> Finding:
@@ -196,12 +214,14 @@ def _tallied(engine: Engine, progress: Progress) -> _Tally:
     """Return what is counted row by row; each row is forgotten once it is counted."""
     tally = _Tally()
     now_us = engine.clock.now_us()
+    nobody = engine.store.snapshot(UNATTRIBUTED)
+    unattributed_id = None if nobody is None else nobody.account_id
     for event in _rows(engine, Event, progress):
         tally.newest_us = max(tally.newest_us, event.recorded_at_us)
         tally.add_repeat(event)
     for account in _rows(engine, Account, progress):
         tally.newest_us = max(tally.newest_us, account.opened_at_us)
-        tally.add_debt(account)
+        tally.add_debt(account, unattributed_id)
     for run in _rows(engine, Run, progress):
         tally.newest_us = max(tally.newest_us, run.opened_at_us)
         if run.status == "open" and run.expires_at_us <= now_us:
@@ -306,10 +326,11 @@ def _unpriced_events(engine: Engine) -> Iterator[Event]:
             return
 
 
-def _repeats(tally: _Tally) -> Finding:
+def _repeats(engine: Engine, tally: _Tally) -> Finding:
     cost = Usd.of_units(tally.repeated_picousd)
     figures = {"attempts": tally.attempts, "duplicates": tally.duplicates, "cost": cost}
-    if not tally.attempts and not tally.duplicates:
+    event = tally.dearest_repeat
+    if event is None:
         message = "no call was made twice under one key or response id"
         return Finding(check="repeats", status="ok", message=message, figures=figures)
     return Finding(
@@ -319,9 +340,26 @@ def _repeats(tally: _Tally) -> Finding:
             f"{_counted(tally.attempts, 'further attempt')} at a step and {_counted(tally.duplicates, 'duplicate')} "
             f"of a response id cost {_dollars(cost)} that no user was charged"
         ),
-        next_step="see which with `callfare calls RUN`; look for steps that are retried and for a provider's doubles",
+        next_step=f"see the dearest with {_look_at(engine, event)}; {_WHY_REPEATED}",
         figures=figures,
     )
+
+
+_WHY_REPEATED = "look for steps that are retried and for a provider's doubles"
+
+
+def _look_at(engine: Engine, event: Event) -> str:
+    """Return the command that shows an event: its run's calls, or its own story where it is in no run."""
+    if event.run_id is None:
+        return f"`callfare explain {shlex.quote(charge_id(event.account_id, event.key))}`"
+    user = _user_of(engine, event.account_id)
+    whose = f" --user {shlex.quote(user)}" if user is not None else ""
+    return f"`callfare calls{whose} {shlex.quote(event.run_id)}`"
+
+
+def _user_of(engine: Engine, account_id: int) -> str | None:
+    rows = engine.store.select(UserOf(account_id=account_id))
+    return next((row.user for row in rows if isinstance(row, User)), None)
 
 
 def _packages(engine: Engine) -> Finding:
@@ -344,27 +382,37 @@ def _packages(engine: Engine) -> Finding:
         check="packages",
         status="warn",
         message=f"{_counted(len(losing), 'package')} below cost at markup {quantity_text(markup)}: {named}",
-        next_step=f"a markup of {quantity_text(enough)} or more, or other prices, sells none below cost",
+        next_step=(
+            f"a markup of {quantity_text(enough)} or more, set with Callfare(markup=…) in the app and --markup here, "
+            "or other prices, sells none below cost"
+        ),
         figures=figures,
     )
 
 
 def _debts(engine: Engine, tally: _Tally) -> Finding:
     total, largest = Credits.of_units(tally.debt_nanocredits), Credits.of_units(tally.largest_nanocredits)
-    user = next(
-        (row.user for row in engine.store.select(UserOf(account_id=tally.largest_account_id)) if isinstance(row, User)),
-        None,
-    )
-    figures = {"users": tally.debtors, "total": total, "largest": largest, "largest_user": user}
-    if not tally.debtors:
+    unattributed = Credits.of_units(tally.unattributed_nanocredits)
+    user = _user_of(engine, tally.largest_account_id) if tally.debtors else None
+    figures = {
+        "users": tally.debtors,
+        "total": total,
+        "largest": largest,
+        "largest_user": user,
+        "unattributed": unattributed,
+    }
+    said, advice = [], []
+    if tally.debtors:
+        said.append(
+            f"{_counted(tally.debtors, 'user')} in debt, {total} credits in all; the most, {largest}, by {user}"
+        )
+        advice.append("the next grant of each user pays it first; hold more before long calls with hold='high'")
+    if unattributed:
+        said.append(f"calls that named no user owe {unattributed} credits, which nobody pays")
+        advice.append("name users with fare.user(…) or fare.run(…), or open with require_user=True")
+    if not said:
         return Finding(check="debts", status="ok", message="nobody owes anything", figures=figures)
-    return Finding(
-        check="debts",
-        status="warn",
-        message=f"{_counted(tally.debtors, 'user')} in debt, {total} credits in all; the most, {largest}, by {user}",
-        next_step="the next grant of each pays it first; hold more before long calls with hold='high'",
-        figures=figures,
-    )
+    return Finding(check="debts", status="warn", message="; ".join(said), next_step="; ".join(advice), figures=figures)
 
 
 def _due(tally: _Tally) -> Finding:
