@@ -5,13 +5,31 @@ story-1: 400 × 0.15 + 800 × 0.15 + 345 × 0.60 per million = $0.000387; 4 × $
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
 import pytest
 
-from callfare import Callfare, Usd
+from callfare import Callfare, Credits, Usd
+from callfare.answers import Movement, Transaction
+from callfare.cli.charge_story import _moved
 from callfare.engine.requests import Call, Subject
 from callfare.ids import charge_id
 from callfare.ledger.receipts import ChargeReceipt, GrantReceipt
 
+BOOK = """
+book = "own"
+[[model]]
+provider = "acme"
+name = "whisper-9"
+basis = ["audio_seconds"]
+source = "our contract, page 3"
+checked = 2026-03-01
+[[model.rate]]
+meter = "audio_seconds"
+usd = "0.0001"
+per = 1
+"""
 MARCH = ("--since", "2026-03-01", "--until", "2026-04-01")
 
 pytestmark = pytest.mark.usefixtures("written")
@@ -62,22 +80,37 @@ def test_the_environment_names_the_ledger_where_no_option_does(cli, folder):
 
 def test_usage_is_told_by_workflow_model_and_day(cli):
     assert cli.text("usage", "alice", *MARCH) == (
-        "alice: 3 calls, 32.04 credits ($0.32)\n"
+        "alice: 3 calls, 32.04 credits ($0.32) + 1 unpriced\n"
         "from 2026-03-01 00:00:00 until 2026-04-01 00:00:00 UTC, days of UTC\n"
-        "1 call of these had no price; `callfare doctor` names them\n"
+        "1 call of these had no price; `callfare doctor` names the models\n"
         "\n"
-        "workflow  calls  credits   cost\n"
-        "story         3    32.04  $0.32\n"
+        "workflow  calls  credits   cost  besides\n"
+        "story         3    32.04  $0.32  + 1 unpriced\n"
         "\n"
-        "model                  calls  credits      cost  units\n"
-        "gpt-image-1                1    32.00     $0.32  4 images\n"
-        "gpt-5-mini-2025-08-07      1    0.039  $0.00039"
-        "  1,200 input_tokens, 800 cached_input_tokens, 345 output_tokens\n"
-        "model-9                    1     0.00     $0.00  7 input_tokens\n"
+        "model                  calls   credits      cost  besides  units\n"
+        "gpt-image-1                1     32.00     $0.32  -        4 images\n"
+        "gpt-5-mini-2025-08-07      1     0.039  $0.00039  -      "
+        "  1,200 input_tokens, of which 800 cached_input_tokens; 345 output_tokens\n"
+        "model-9                    1  unpriced  unpriced  -        7 input_tokens\n"
         "\n"
-        "day         calls  credits   cost\n"
-        "2026-03-02      3    32.04  $0.32\n"
+        "day         calls  credits   cost  besides\n"
+        "2026-03-02      3    32.04  $0.32  + 1 unpriced\n"
     )
+
+
+def test_usage_that_has_no_price_at_all_is_not_told_as_free(cli, clock):
+    with Callfare("sqlite:///callfare.db", clock=clock) as fare:
+        for number in range(2):
+            fare.record("gpt-7", {"input_tokens": 7}, user="gina", key=f"k{number}")
+        with fare.run("story", user="alice", run_id="story-2") as run:
+            run.record("gpt-7", {"input_tokens": 7})
+
+    said = cli.text("usage", "gina", *MARCH)
+    history = single_spaced(cli.text("history", "alice"))
+
+    assert said.startswith("gina: 2 calls, unpriced\n")
+    assert "gpt-7      2  unpriced  unpriced  -        14 input_tokens\n" in said
+    assert "2026-03-02 12:02:00 story-2 story completed 1 unpriced unpriced - - 100–500" in history
 
 
 def test_usage_as_json_is_exact(cli):
@@ -107,7 +140,7 @@ def test_dates_and_days_are_those_of_the_zone_that_was_asked_for(cli):
 
 
 def test_usage_outside_runs_stands_apart_from_workflows(cli):
-    assert "(no run)      1     1.20  $0.012\n" in cli.text("usage", "bob", *MARCH, "--since", "2026-02-01")
+    assert "(no run)      1     1.20  $0.012  -\n" in cli.text("usage", "bob", *MARCH, "--since", "2026-02-01")
 
 
 def test_usage_of_nobody_is_told_without_tables(cli):
@@ -116,9 +149,9 @@ def test_usage_of_nobody_is_told_without_tables(cli):
 
 def test_history_lists_runs_newest_first(cli):
     assert cli.text("history", "alice") == (
-        "opened (UTC)         run      workflow  status              calls  charged   cost  held  estimate\n"
-        "2026-03-02 12:02:00  tweet-1  tweet     expired                 0     0.00  $0.00     -     15–50\n"
-        "2026-03-02 12:01:00  story-1  story     completed  3 (1 unpriced)    32.04  $0.32     -   100–500\n"
+        "opened (UTC)         run      workflow  status     calls  charged   cost  besides       held  estimate\n"
+        "2026-03-02 12:02:00  tweet-1  tweet     expired        0     0.00  $0.00  -                -     15–50\n"
+        "2026-03-02 12:01:00  story-1  story     completed      3    32.04  $0.32  + 1 unpriced     -   100–500\n"
     )
 
 
@@ -152,13 +185,13 @@ def test_a_list_without_items_says_so(cli):
 
 
 def test_calls_are_listed_with_the_ids_of_their_charges(cli, written):
-    units = "1,200 input_tokens, 800 cached_input_tokens, 345 output_tokens"
+    units = "1,200 input_tokens, of which 800 cached_input_tokens; 345 output_tokens"
 
     assert single_spaced(cli.text("calls", "story-1")) == [
         "at (UTC) model credits cost step notes units charge",
         f"2026-03-02 12:01:00 gpt-5-mini-2025-08-07 0.0387 $0.000387 outline - {units} {written['first']}",
         f"2026-03-02 12:01:00 gpt-image-1 32 $0.32 - - 4 images {written['second']}",
-        f"2026-03-02 12:01:00 model-9 0 $0.00 - unpriced 7 input_tokens {written['third']}",
+        f"2026-03-02 12:01:00 model-9 unpriced unpriced - - 7 input_tokens {written['third']}",
     ]
 
 
@@ -293,7 +326,7 @@ def test_explain_tells_a_charge_from_raw_usage_to_the_lots_that_paid(cli, writte
         "   its own usage object was not kept; the counts below were reported by the caller\n"
         "\n"
         "2. What was counted\n"
-        "   1,200 input_tokens, 800 cached_input_tokens, 345 output_tokens\n"
+        "   1,200 input_tokens, of which 800 cached_input_tokens; 345 output_tokens\n"
         '   metadata {"topic": "boats"}\n'
         "\n"
         "3. What it cost\n"
@@ -309,7 +342,7 @@ def test_explain_tells_a_charge_from_raw_usage_to_the_lots_that_paid(cli, writte
         "5. The run it was part of\n"
         "   story-1, story, opened 2026-03-02 12:01:00 UTC\n"
         "   expected to cost 100–500 credits\n"
-        "   completed 2026-03-02 12:01:00 UTC: 3 calls, 32.0387 credits\n"
+        "   completed 2026-03-02 12:01:00 UTC: 3 calls, 1 of them unpriced, 32.0387 credits\n"
         "\n"
         "6. What moved in the ledger\n"
         f"   {transaction_of(written['first'], 3)}, capture of 32.0387 credits for the whole run,"
@@ -334,8 +367,61 @@ def test_explain_as_json_holds_the_same(cli, written):
 def test_explain_tells_what_has_no_price_yet(cli, written):
     said = cli.text("explain", written["third"])
 
-    assert "(unpriced: no price book names model-9)" in said
+    assert ", at 2026-03-02 12:01:00 UTC: unpriced, no price book names model-9\n" in said
     assert "`callfare reprice` rates it once there is a price" in said
+    assert "$0.00" not in said
+
+
+def test_explain_tells_the_entries_of_each_transfer_under_it(cli, folder, clock):
+    (folder / "own.toml").write_text(BOOK, encoding="utf-8")
+    with Callfare("sqlite:///callfare.db", clock=clock) as fare:
+        fare.grant("dora", "0.5", key="small")
+        call = {"audio_seconds": 60}
+        charge = fare.record("whisper-9", call, user="dora", provider="acme").id
+        first = fare.record("whisper-1", call, user="dora").id
+    cli.text("reprice", "--book", "own.toml")
+
+    entries = cli.text("explain", first).split("6. What moved in the ledger\n")[1].splitlines()
+    later = cli.text("explain", charge).split("6. What moved in the ledger\n")[1].splitlines()
+
+    assert entries[0].startswith(f"   {transaction_of(first, 2)}, charge of 0.6 credits, ")
+    assert entries[1:] == [
+        "     -0.5 credits on the customer's lot small, an adjustment",
+        "     -0.1 credits on the customer's debt",
+        "     +0.6 credits on the house's revenue",
+    ]
+    assert later[0].startswith(f"   {transaction_of(first, 3)}, ")
+
+
+def test_several_transfers_keep_their_entries_apart(cli, clock):
+    at = datetime(2026, 3, 2, tzinfo=UTC)
+    amounts = [("txn_1", "5"), ("txn_2", "2")]
+    transfers = tuple(
+        Transaction(
+            id=name, number=1, kind="charge", amount=Credits(amount), change=Credits(f"-{amount}"),
+            debt_change=Credits(0), run_id=None, reference=None, at=at,
+        )
+        for name, amount in amounts
+    )  # fmt: skip
+    moves = (("customer", "-3"), ("customer", "-2"), ("revenue", "5"), ("customer", "-2"), ("revenue", "2"))
+    found = SimpleNamespace(
+        transfers=transfers,
+        run=None,
+        movements=tuple(
+            Movement(account=account, amount=Credits(amount), lot=None, source=None, paid=None)
+            for account, amount in moves
+        ),
+    )
+
+    assert list(_moved(found)) == [
+        "txn_1, charge of 5 credits, 2026-03-02 00:00:00 UTC",
+        "  -3 credits on the customer's credit",
+        "  -2 credits on the customer's credit",
+        "  +5 credits on the house's revenue",
+        "txn_2, charge of 2 credits, 2026-03-02 00:00:00 UTC",
+        "  -2 credits on the customer's credit",
+        "  +2 credits on the house's revenue",
+    ]
 
 
 def test_explain_reaches_from_the_providers_own_object_to_the_card_payment(cli, clock):
@@ -355,6 +441,30 @@ def test_explain_reaches_from_the_providers_own_object_to_the_card_payment(cli, 
     assert "5. The run it was part of\n   none: it was charged directly\n" in said
     assert "     -0.015 credits on the customer's lot pi_123, bought for $18.00\n" in said
     assert "     +0.015 credits on the house's revenue\n" in said
+
+
+def test_hints_name_the_ledger_and_the_books_that_were_given(cli, folder, written):
+    (folder / "callfare.db").rename(folder / "my other.db")
+    (folder / "own.toml").write_text(BOOK, encoding="utf-8")
+    given = ("--db", "sqlite:///my other.db", "--book", "own.toml")
+    shown = "--db 'sqlite:///my other.db'"
+
+    told = cli.text("explain", written["third"], *given)
+    usage = cli.text("usage", "alice", *MARCH, *given)
+    doctor = cli.json("doctor", *given)["findings"]
+    repriced = cli.text("reprice", *given)
+
+    assert f"`callfare reprice {shown} --book own.toml` rates it once there is a price" in told
+    assert f"`callfare doctor {shown}` names the models" in usage
+    assert f"`callfare doctor {shown}` names the models" in repriced
+    (unpriced,) = (finding["next_step"] for finding in doctor if finding["check"] == "unpriced")
+    assert unpriced == f"add their rates to a price book, then `callfare {shown} reprice --book own.toml`"
+
+
+def test_doctors_next_step_for_unpriced_usage_takes_a_book_where_none_was_given(cli):
+    said = cli.text("doctor", "--db", "sqlite:///callfare.db")
+
+    assert "then `callfare --db sqlite:///callfare.db reprice --book FILE`\n" in said
 
 
 def single_spaced(text):

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from callfare import Callfare
+from callfare.errors import LedgerNotFound
 
 BAD = [
     (("grant", "alice", "NaN"), "invalid_amount"),
@@ -79,6 +80,7 @@ READING = [
     ("transactions", "alice"),
     ("calls", "story-1"),
     ("explain", "chg_0000000000000_x"),
+    ("explain", "c"),
     ("estimate", "story", "--user", "alice"),
     ("reprice",),
     ("verify",),
@@ -104,7 +106,7 @@ def test_every_kind_of_refusal_has_its_exit_code(cli, words, code, exit_code):
     assert cli.error(*words, exit_code=exit_code)["code"] == code
 
 
-@pytest.mark.parametrize("words", READING, ids=[words[0] for words in READING])
+@pytest.mark.parametrize("words", READING, ids=[" ".join(words) for words in READING])
 def test_reading_a_ledger_that_is_not_there_is_an_error_and_makes_none(cli, folder, words):
     error = cli.error(*words, exit_code=4)
 
@@ -130,6 +132,74 @@ def test_an_error_is_one_line_for_people(cli):
 def test_an_error_in_how_a_command_is_written_names_its_help(cli):
     assert cli("grant").stderr == "error: Missing argument 'USER'; see `callfare grant --help`\n"
     assert "did you mean 'balance'" in cli("balanc", "x").stderr.lower()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("grant", "u", "1,000"), "credits is '1,000'; write it without the comma: 1000"),
+        (("grant", "u", "1,234,567.5"), "credits is '1,234,567.5'; write it without the comma: 1234567.5"),
+        (("grant", "u", "18,5"), "credits is '18,5'; write decimals after a point, such as 18.5"),
+        (("packages", "--markup", "abc"), "markup is 'abc'; give a factor such as 1.5"),
+        (("packages", "--markup", ""), "markup is ''; give a factor such as 1.5"),
+        (
+            ("estimate", "caption"),
+            (
+                "the command line knows no workflow 'caption': it knows those that come with callfare, tweet, thread, "
+                "carousel, story and video; those that an application declares live in its code, where "
+                "fare.estimate(…) tells them"
+            ),
+        ),
+    ],
+    ids=["thousands", "millions", "decimal comma", "markup", "empty markup", "workflow"],
+)
+def test_a_message_says_what_to_write_instead(cli, words, told):
+    assert cli.error(*words, exit_code=2)["message"] == told
+
+
+@pytest.mark.parametrize(
+    ("call", "option"),
+    [
+        (("gpt-image-1", "images=4"), "such as --attr size=1024x1024"),
+        (("sora-2", "video_seconds=4"), "such as --attr resolution=1080p"),
+    ],
+    ids=["size", "resolution"],
+)
+def test_a_price_that_misses_an_attribute_says_the_option_to_give_it_with(cli, call, option):
+    error = cli.error("price", *call, exit_code=2)
+
+    assert error["code"] == "missing_attribute"
+    assert error["message"].endswith(option)
+
+
+def test_an_id_that_cannot_be_one_is_no_excuse_for_a_ledger_that_is_not_there(cli, folder):
+    error = cli.error("explain", "c", "--db", "sqlite:///other.db", exit_code=4)
+
+    assert error["code"] == "ledger_not_found"
+    assert error["message"] == (
+        f"there is no ledger at {folder}/other.db; `callfare --db sqlite:///other.db init` makes one, "
+        "and so does the first grant"
+    )
+
+
+@pytest.mark.usefixtures("written")
+def test_the_next_step_of_a_refusal_names_the_ledger_that_was_given(cli, monkeypatch):
+    monkeypatch.setattr(Callfare, "balance", lambda fare, user: fare.run("story", user=user).open())
+
+    error = cli.error("balance", "poor", "--db", "sqlite:///callfare.db?mode=rw", exit_code=3)
+
+    assert error["message"].endswith("`callfare --db 'sqlite:///callfare.db?mode=rw' grant poor 100`")
+
+
+def test_the_next_step_of_a_refusal_tells_no_password(cli, monkeypatch):
+    def refused(*_, **__):
+        raise LedgerNotFound("there is no schema; `callfare init` makes it")
+
+    monkeypatch.setattr("callfare.facade.open_store", refused)
+
+    error = cli.error("balance", "poor", "--db", "postgresql://ada:hidden@db.example/x", exit_code=4)
+
+    assert error["message"] == "there is no schema; `callfare --db postgresql://ada@db.example/x init` makes it"
 
 
 @pytest.mark.usefixtures("written")

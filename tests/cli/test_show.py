@@ -16,7 +16,7 @@ from callfare.money import Credits, Usd
 PEOPLE = Table(
     columns=[Column("name"), numbers("credits"), Column("note")],
     rows=[["alice", "1,984.99", ""], ["b", "5.00", ""]],
-    below={"id": ["chg_1", "chg_2"]},
+    below={Column("id"): ["chg_1", "chg_2"]},
 )
 
 
@@ -89,9 +89,57 @@ def test_what_is_not_zero_never_reads_as_zero(nanocredits):
 
 
 def test_usage_reads_as_a_line_in_the_order_of_the_meters():
-    used = {"output_tokens": 345, "cached_input_tokens": 800, "input_tokens": 1200, "audio_seconds": Fraction("8.47")}
+    used = {"audio_seconds": Fraction("8.47"), "output_tokens": 345, "input_tokens": 1200}
 
-    assert show.units(used) == "1,200 input_tokens, 800 cached_input_tokens, 345 output_tokens, 8.47 audio_seconds"
+    assert show.units(used) == "1,200 input_tokens, 345 output_tokens, 8.47 audio_seconds"
+
+
+def test_units_that_are_part_of_others_are_told_as_parts():
+    images = {"output_tokens": 3168, "output_image_tokens": 3168}
+    texts = {"output_tokens": 345, "cached_input_tokens": 800, "input_tokens": 1200}
+
+    assert show.units(images) == "3,168 output_tokens, of which 3,168 output_image_tokens"
+    assert show.units(texts) == "1,200 input_tokens, of which 800 cached_input_tokens; 345 output_tokens"
+
+
+def test_parts_of_parts_are_told_in_parentheses():
+    used = {
+        "input_tokens": 900,
+        "cached_input_tokens": 500,
+        "input_audio_tokens": 300,
+        "cached_input_audio_tokens": 200,
+        "input_image_tokens": 10,
+        "images": 1,
+    }
+
+    assert show.units(used) == (
+        "900 input_tokens, of which 500 cached_input_tokens, 300 input_audio_tokens (of which 200 "
+        "cached_input_audio_tokens) and 10 input_image_tokens; 1 images"
+    )
+
+
+def test_a_part_without_its_whole_stands_for_itself():
+    assert show.units({"output_image_tokens": 5, "images": 1}) == "5 output_image_tokens, 1 images"
+
+
+def test_parts_that_exceed_their_whole_stand_for_themselves():
+    assert show.units({"output_tokens": 5, "output_image_tokens": 9}) == "5 output_tokens, 9 output_image_tokens"
+
+
+@pytest.mark.parametrize(
+    ("amount", "calls", "unpriced", "cell", "beside"),
+    [
+        (Credits(0), 2, 2, "unpriced", ""),
+        (Credits(3), 5, 2, "3.00", "+ 2 unpriced"),
+        (Credits(3), 5, 0, "3.00", ""),
+        (Credits(0), 1, 0, "0.00", ""),
+        (Credits(0), 0, 0, "0.00", ""),
+        (Credits(3), 1, 1, "3.00", ""),
+    ],
+)
+def test_an_amount_never_counts_unpriced_calls_as_free(amount, calls, unpriced, cell, beside):
+    assert show.priced(amount, calls, unpriced) == cell
+    assert show.besides(calls, unpriced) == beside
 
 
 def test_counts_have_their_nouns():
@@ -156,6 +204,45 @@ def test_on_a_narrow_terminal_the_flexible_column_is_wrapped():
     rows = [line for kind, line in show.screen_lines(table, 44) if kind == "row"]
 
     assert rows == [f"{'m' * 20}  one two three four", f"{' ' * 20}  five six seven"]
+
+
+def test_a_number_and_its_unit_stay_on_one_line():
+    assert show.fold("3,168 output_tokens, of which 3,168 output_image_tokens", 27) == [
+        "3,168 output_tokens, of",
+        "which",
+        "3,168 output_image_tokens",
+    ]
+
+
+def test_a_flexible_column_that_would_break_its_units_goes_below():
+    table = Table(
+        columns=[Column("model"), wrapped("units")],
+        rows=[["m" * 20, "3,168 output_tokens, of which 3,168 output_image_tokens"]],
+    )
+
+    assert [line for kind, line in show.screen_lines(table, 44) if kind != "rule"] == [
+        "model",
+        "m" * 20,
+        "  3,168 output_tokens, of which",
+        "  3,168 output_image_tokens",
+    ]
+
+
+def test_columns_that_do_not_fit_go_below_in_their_order_with_their_titles():
+    table = Table(
+        columns=[Column("opened"), Column("run", leaves=1), numbers("cost"), numbers("estimate", leaves=2)],
+        rows=[["2026-03-02", "run_1", "$0.32", "100–500"], ["2026-03-03", "run_2", "$1.00", ""]],
+    )
+
+    assert [line for _, line in show.screen_lines(table, 30)] == [
+        "opened       cost  estimate",
+        "───────────────────────────",
+        "2026-03-02  $0.32   100–500",
+        "  run run_1",
+        "2026-03-03  $1.00",
+        "  run run_2",
+    ]
+    assert [line for _, line in show.screen_lines(table, 24)][2:4] == ["2026-03-02  $0.32", "  run run_1"]
 
 
 def test_wide_characters_take_two_cells():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -38,11 +39,11 @@ def test_init_again_changes_nothing(cli, folder):
 
 
 def test_init_as_json(cli, folder):
-    url = f"sqlite:///{folder}/deep/er/callfare.db"
+    url = f"sqlite:///{folder}/other.db"
 
     made = cli.json("init", "--db", url)
 
-    path = f"{folder}/deep/er/callfare.db"
+    path = f"{folder}/other.db"
     assert made == {"path": path, "url": url, "schema_version": made["schema_version"], "is_new": True}
 
 
@@ -50,11 +51,39 @@ def test_a_grant_makes_the_ledger_and_says_so_once(cli, folder):
     first = cli("grant", "alice", "2000", "--key", "welcome")
     second = cli("grant", "alice", "1", "--key", "more")
 
-    assert first.stderr == f"callfare: made a new ledger at sqlite:///{folder}/callfare.db\n"
+    assert first.stderr == f"made a new ledger at sqlite:///{folder}/callfare.db\n"
     assert first.stdout == (
         "granted alice 2,000 credits ($20.00)\n  key        welcome\n  available  2,000.00 credits\n"
     )
     assert second.stderr == ""
+
+
+def test_a_grant_as_json_that_makes_the_ledger_says_nothing_beside(cli):
+    result = cli("--json", "grant", "alice", "2000")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["available"] == "2000"
+
+
+@pytest.mark.parametrize("words", [("init",), ("grant", "alice", "5")], ids=["init", "grant"])
+def test_no_directory_is_made_for_a_ledger(cli, folder, words):
+    error = cli.error(*words, "--db", f"sqlite:///{folder}/deep/er/callfare.db", exit_code=7)
+
+    assert error["code"] == "misconfigured"
+    assert f"{folder}/deep/er" in error["message"]
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("init",), ("grant", "alice", "5")], ids=["init", "grant"])
+def test_a_ledger_that_would_end_with_the_command_is_refused(cli, words):
+    error = cli.error(*words, "--db", "memory://", exit_code=2)
+
+    assert error["param"] == "db"
+    assert error["message"] == (
+        "a ledger in memory ends with this command, so nothing would be kept; "
+        "name a file, such as --db sqlite:///callfare.db"
+    )
+    assert cli(*words, env={"CALLFARE_DATABASE_URL": "memory://"}).exit_code == 2
 
 
 def test_a_grant_without_a_key_gets_one_that_repeats_it(cli):

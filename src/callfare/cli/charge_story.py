@@ -23,15 +23,15 @@ _HOUSE = {
 }
 
 
-def charge_story(screen: Screen, found: Explanation) -> None:
-    """Tell everything behind a charge, each step under its heading."""
+def charge_story(screen: Screen, found: Explanation, reprice: str) -> None:
+    """Tell everything behind a charge, each step under its heading. `reprice` is the command that rates it again."""
     call = found.call
     screen.line(f"{show.clean(call.id)}", "head")
-    screen.line(f"{_what(call)}: {show.exact(call.cost)}, {show.exact(call.credits)} credits{_notes(call)}")
+    screen.line(f"{_what(call)}: {_amount(call)}{_flags(call)}")
     steps = (
         ("What the provider reported", _reported(found)),
         ("What was counted", _counted(call)),
-        ("What it cost", _cost(found)),
+        ("What it cost", _cost(found, reprice)),
         ("What was put right later", _corrections(found)),
         ("The run it was part of", _run(found.run)),
         ("What moved in the ledger", _moved(found)),
@@ -48,9 +48,14 @@ def _what(call: Call) -> str:
     return f"{show.clean(', '.join(parts))}, at {show.moment(call.at)} UTC"
 
 
-def _notes(call: Call) -> str:
-    notes = [*([] if call.status == "priced" else [f"unpriced: {call.reason or 'no price'}"]), *call.flags]
-    return f" ({show.clean(', '.join(notes))})" if notes else ""
+def _amount(call: Call) -> str:
+    if call.status == "priced":
+        return f"{show.exact(call.cost)}, {show.exact(call.credits)} credits"
+    return f"{show.UNPRICED}, {show.clean(call.reason or 'no price')}"
+
+
+def _flags(call: Call) -> str:
+    return f" ({', '.join(call.flags)})" if call.flags else ""
 
 
 def _reported(found: Explanation) -> Iterator[str]:
@@ -71,11 +76,14 @@ def _counted(call: Call) -> Iterator[str]:
         yield f"metadata {show.clean(json.dumps(call.metadata, ensure_ascii=False))}"
 
 
-def _cost(found: Explanation) -> Iterator[str]:
+def _cost(found: Explanation, reprice: str) -> Iterator[str]:
     yield from map(show.clean, found.arithmetic)
-    if found.call.status != "priced" and not any(call.status == "priced" for call in found.corrections):
-        yield "nothing is charged for it yet; `callfare reprice` rates it once there is a price"
-    yield f"together {show.exact(found.call.cost)} = {show.exact(found.call.credits)} credits"
+    if found.call.status == "priced":
+        yield f"together {show.exact(found.call.cost)} = {show.exact(found.call.credits)} credits"
+    elif any(call.status == "priced" for call in found.corrections):
+        yield "nothing was charged for it at first; what was put right later says what is"
+    else:
+        yield f"nothing is charged for it yet; `{reprice}` rates it once there is a price"
     yield f"by price book {show.clean(found.call.edition) or 'none'}"
 
 
@@ -94,7 +102,8 @@ def _run(run: RunSummary | None) -> Iterator[str]:
     yield f"{show.clean(run.run_id)}, {show.clean(run.workflow)}, opened {show.moment(run.opened_at)} UTC"
     if run.low is not None and run.high is not None:
         yield f"expected to cost {show.exact(run.low)}–{show.exact(run.high)} credits"
-    calls = show.counted(run.calls, "call")
+    unpriced = f", {show.count(run.unpriced_calls)} of them unpriced" if run.unpriced_calls else ""
+    calls = f"{show.counted(run.calls, 'call')}{unpriced}"
     if run.closed_at is None:
         yield f"still open: {calls}, {show.exact(run.charged)} credits so far, {show.exact(run.held)} held"
     else:
@@ -105,10 +114,24 @@ def _moved(found: Explanation) -> Iterator[str]:
     if not found.transfers:
         is_open = found.run is not None and found.run.closed_at is None
         yield "nothing yet: the run's hold pays at its end" if is_open else "nothing: there was nothing to pay"
-    for transfer in found.transfers:
+    for transfer, movements in zip(found.transfers, _by_transfer(found), strict=True):
         yield _transfer(transfer, found)
-    for movement in found.movements:
-        yield f"  {_movement(movement)}"
+        for movement in movements:
+            yield f"  {_movement(movement)}"
+
+
+def _by_transfer(found: Explanation) -> Iterator[list[Movement]]:
+    """Yield the entries of each transfer. They stand in order, and what a transfer adds in all is its amount."""
+    entries = iter(found.movements)
+    for transfer in found.transfers:
+        of_one: list[Movement] = []
+        added = balance = 0
+        while added < transfer.amount.units or balance:
+            of_one.append(next(entries))
+            units = of_one[-1].amount.units
+            added += max(units, 0)
+            balance += units
+        yield of_one
 
 
 def _transfer(transfer: Transaction, found: Explanation) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from textwrap import wrap
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -45,7 +45,10 @@ def doctor(session: Session) -> None:
     from callfare.engine.doctor import examine, worst
 
     with session.engine() as engine, _progress(session, "looking", None) as progress:
-        findings = examine(engine, progress)
+        findings = tuple(
+            replace(finding, next_step=session.pasteable(finding.next_step or "") or None)
+            for finding in examine(engine, progress)
+        )
     status = worst(findings)
     session.answer({"status": status, "findings": findings}, lambda screen: _findings(screen, findings))
     if status == "fail":
@@ -93,7 +96,7 @@ def _findings(screen: Screen, findings: tuple[Finding, ...]) -> None:
 
 def _wrapped(screen: Screen, text: str, indent: int) -> list[str]:
     """Return a text in lines that fit a terminal, and in one line anywhere else."""
-    return wrap(text, screen.width - indent) if screen.is_terminal else [text]
+    return show.fold(text, screen.width - indent) if screen.is_terminal else [text]
 
 
 @contextmanager

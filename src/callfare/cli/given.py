@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, tzinfo
 
-from callfare.errors import InvalidInput, InvalidTime
+from callfare.errors import InvalidAmount, InvalidInput, InvalidTime
+from callfare.money import decimal_of
+
+_THOUSANDS = re.compile(r"-?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?", re.ASCII)
 
 
 def moment(text: str, what: str, zone: tzinfo = UTC) -> datetime:
@@ -27,6 +31,32 @@ def moment(text: str, what: str, zone: tzinfo = UTC) -> datetime:
     if at.tzinfo is None:
         raise InvalidTime(f"{what} has no offset; end it with Z for UTC, or with one such as +02:00", param=what)
     return at
+
+
+def credits_text(text: str) -> str:
+    """Return an amount of credits as it was given, when it holds no comma.
+
+    Raises InvalidAmount.
+    """
+    if "," not in text:
+        return text
+    if _THOUSANDS.fullmatch(text):
+        right = f"write it without the comma: {text.replace(',', '')}"
+    else:
+        right = "write decimals after a point, such as 18.5"
+    raise InvalidAmount(f"credits is {text[:64]!r}; {right}", param="credits")
+
+
+def factor(text: str) -> str:
+    """Return a markup as it was given, when it is a decimal number.
+
+    Raises InvalidAmount.
+    """
+    try:
+        decimal_of(text, "markup")
+    except InvalidAmount:
+        raise InvalidAmount(f"markup is {text[:64]!r}; give a factor such as 1.5", param="markup") from None
+    return text
 
 
 def pairs(texts: Iterable[str], what: str, example: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import typer
 
 from callfare.cli import given, stories
 from callfare.cli.session import Session
+from callfare.errors import ChargeNotFound, MissingAttribute, UnknownWorkflow
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="How many to show, at most 200.")]
@@ -20,6 +21,9 @@ UsageArgument = Annotated[
     list[str],
     typer.Argument(metavar="METER=QUANTITY...", help="What was used, such as input_tokens=1200.", show_default=False),
 ]
+
+
+_SHIPPED = "tweet, thread, carousel, story and video"
 
 
 def balance(session: Session, user: UserArgument) -> None:
@@ -56,7 +60,7 @@ def usage(
             until=None if until is None else given.moment(until, "until", zone),
             tz=tz,
         )
-    session.answer(found, lambda screen: stories.usage(screen, found))
+    session.answer(found, lambda screen: stories.usage(screen, found, session.command("doctor")))
 
 
 def history(session: Session, user: UserArgument, limit: LimitOption = 10, cursor: CursorOption = None) -> None:
@@ -104,7 +108,14 @@ def estimate(
 ) -> None:
     """Show what a run of a workflow is expected to cost."""
     with session.fare() as fare:
-        found = fare.estimate(workflow, user=user)
+        try:
+            found = fare.estimate(workflow, user=user)
+        except UnknownWorkflow:
+            raise UnknownWorkflow(
+                f"the command line knows no workflow {workflow!r}: it knows those that come with callfare, {_SHIPPED}; "
+                "those that an application declares live in its code, where fare.estimate(…) tells them",
+                param="workflow",
+            ) from None
     session.answer(found, lambda screen: stories.estimate(screen, user, found))
 
 
@@ -128,8 +139,13 @@ def price(
     """Show what a call would cost, line by line."""
     used = given.pairs(usage, "usage", "input_tokens=1200")
     attributes = given.pairs(attr or (), "attr", "size=1024x1536")
+    instant = None if at is None else given.moment(at, "at")
     with session.fare() as fare:
-        found = fare.price(model, used, attributes=attributes, at=None if at is None else given.moment(at, "at"))
+        try:
+            found = fare.price(model, used, attributes=attributes, at=instant)
+        except MissingAttribute as error:
+            example = _value_with_a_rate(session, model, error.param or "")
+            raise MissingAttribute(f"{error.message}, such as --attr {example}", param=error.param) from None
     session.answer(found, lambda screen: stories.price(screen, found))
 
 
@@ -143,5 +159,28 @@ def explain(
     from callfare.cli.charge_story import charge_story
 
     with session.fare() as fare:
-        found = fare.explain(charge)
-    session.answer(found, lambda screen: charge_story(screen, found))
+        try:
+            found = fare.explain(charge)
+        except ChargeNotFound:
+            _check_ledger(session)
+            raise
+    session.answer(found, lambda screen: charge_story(screen, found, session.reprice()))
+
+
+def _value_with_a_rate(session: Session, model: str, name: str) -> str:
+    """Return an attribute with a value that a model's price has a rate for: `size=1024x1024`."""
+    with session.engine() as engine:
+        entry = engine.settings.book.entry(model, at_us=engine.clock.now_us())
+    values = sorted(row.attributes[name] for row in (entry.rates if entry else ()) if name in row.attributes)
+    return f"{name}={values[0] if values else 'VALUE'}"
+
+
+def _check_ledger(session: Session) -> None:
+    """Return when there is a ledger at all: an id that cannot be one is refused before any ledger is opened.
+
+    Raises LedgerNotFound.
+    """
+    from callfare.store.protocol import UserOf
+
+    with session.engine() as engine:
+        engine.store.select(UserOf(account_id=0))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import os
+import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from callfare.cli import given, show
 from callfare.cli.screen import Screen, aside, standard
+from callfare.errors import CallfareError, InvalidInput
 
 if TYPE_CHECKING:
     from callfare.callfare import Callfare
@@ -35,6 +40,10 @@ SeedOption = Annotated[bool, typer.Option("--no-seed-prices", help="Do without t
 MarkupOption = Annotated[
     str | None, typer.Option("--markup", metavar="FACTOR", help="What list cost is multiplied by; 1 if not given.")
 ]
+
+
+# A command of ours that a message names between backticks.
+_HINT = re.compile(r"`callfare (?P<words>[^`]+)`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,15 +75,21 @@ class Session:
         self.screen = standard()
         self.aside = aside()
 
+    def _prices(self) -> dict[str, Any]:
+        """Return how the ledger is to price, as given."""
+        options = self.options
+        markup = 1 if options.markup is None else given.factor(options.markup)
+        return {"seed_prices": not options.no_seed_prices, "markup": markup}
+
     @contextmanager
     def fare(self) -> Iterator[Callfare]:
         """Open the ledger for as long as the block lasts."""
         from callfare.callfare import Callfare
 
-        options = self.options
-        with Callfare(
-            options.db, books=options.book, seed_prices=not options.no_seed_prices, markup=options.markup or 1
-        ) as fare:
+        with (
+            _heard(self.aside, is_quiet=self.options.json),
+            Callfare(self.options.db, books=self.options.book, **self._prices()) as fare,
+        ):
             yield fare
 
     @contextmanager
@@ -82,15 +97,7 @@ class Session:
         """Open what the façade stands on, for commands about the ledger itself."""
         from callfare.facade import open_engine
 
-        options = self.options
-        engine = open_engine(
-            options.db,
-            options.book,
-            seed_prices=not options.no_seed_prices,
-            markup=options.markup or 1,
-            require_user=False,
-            clock=None,
-        )
+        engine = open_engine(self.options.db, self.options.book, **self._prices(), require_user=False, clock=None)
         try:
             yield engine
         finally:
@@ -105,16 +112,83 @@ class Session:
         else:
             tell(self.screen)
 
+    def refuse_passing(self) -> None:
+        """Return when what a command writes outlasts it.
+
+        Raises InvalidInput for a ledger in the memory of this process.
+        """
+        address = os.environ.get("CALLFARE_DATABASE_URL", "") if self.options.db is None else self.options.db
+        if address.partition(":")[0].lower() == "memory":
+            raise InvalidInput(
+                "a ledger in memory ends with this command, so nothing would be kept; "
+                "name a file, such as --db sqlite:///callfare.db",
+                param="db",
+            )
+
     def command(self, *words: str, operand: str = "") -> str:
         """Return a command on the same ledger that can be pasted into a shell. `operand` may begin with a dash."""
-        ledger = [] if self.options.db is None else ["--db", self.options.db]
         operands = ["--", operand] if operand.startswith("-") else [operand] if operand else []
-        return shlex.join(["callfare", *words, *ledger, *operands])
+        return shlex.join(["callfare", *words, *self._ledger(), *operands])
+
+    def reprice(self) -> str:
+        """Return the command that rates again on the same ledger, by the same prices."""
+        return shlex.join(["callfare", "reprice", *self._ledger(), *self._books()])
+
+    def pasteable(self, text: str) -> str:
+        """Return a text whose commands of ours name the ledger, and the price books, that this command was given."""
+        return _HINT.sub(self._on_this_ledger, text)
+
+    def _on_this_ledger(self, hint: re.Match[str]) -> str:
+        words = hint["words"]
+        ledger = "" if "--db " in words else shlex.join(self._ledger())
+        if words.startswith("reprice") and self.options.book:
+            words = f"reprice {shlex.join(self._books())}"
+        return f"`{' '.join(filter(None, ['callfare', ledger, words]))}`"
+
+    def _ledger(self) -> list[str]:
+        from callfare.store.open import without_password
+
+        return [] if self.options.db is None else ["--db", without_password(self.options.db)]
+
+    def _books(self) -> list[str]:
+        options = self.options
+        books = [word for book in options.book for word in ("--book", str(book))]
+        seed = ["--no-seed-prices"] if options.no_seed_prices else []
+        return [*books, *seed, *([] if options.markup is None else ["--markup", options.markup])]
 
     def more(self, cursor: str | None, *words: str, operand: str) -> None:
         """Say how to ask for what follows a page. Beside the answer, so that rows stay rows in a pipe."""
         if cursor is not None and not self.options.json:
             self.aside.line(f"more: {self.command(*words, '--cursor', cursor, operand=operand)}", "below")
+
+
+@contextmanager
+def _heard(screen: Screen, *, is_quiet: bool) -> Iterator[None]:
+    """Say what the ledger reports of itself, such as that it was made, for as long as the block lasts."""
+    if is_quiet:
+        yield
+        return
+    logger, voice = logging.getLogger("callfare"), _Voice(screen)
+    level = logger.level
+    logger.addHandler(voice)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(voice)
+        logger.setLevel(level)
+
+
+class _Voice(logging.Handler):
+    """Writes what is logged beside the answer."""
+
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record as a line."""
+        self._screen.line(show.clean(record.getMessage()))
 
 
 def _every_command(
@@ -138,10 +212,15 @@ _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD,
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command as typer takes it: with the options of every command, which become its session."""
 
-    def run(context: typer.Context, **given: Any) -> None:
-        later = _every_command(**{parameter.name: given.pop(parameter.name) for parameter in _SHARED})
+    def run(context: typer.Context, **values: Any) -> None:
+        later = _every_command(**{parameter.name: values.pop(parameter.name) for parameter in _SHARED})
         earlier = context.find_root().obj or Options()
-        command(Session(earlier.with_later(later)), **given)
+        session = Session(earlier.with_later(later))
+        try:
+            command(session, **values)
+        except CallfareError as error:
+            error.message = session.pasteable(error.message)
+            raise
 
     own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
     signature = inspect.Signature([_CONTEXT, *(p.replace(kind=p.KEYWORD_ONLY) for p in own), *_SHARED])

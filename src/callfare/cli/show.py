@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import wrap
@@ -15,11 +16,15 @@ if TYPE_CHECKING:
     from callfare.money import Credits, Usd
     from callfare.usage.quantities import Quantity
 
+UNPRICED = "unpriced"
+
 _PLACES = 2
 _SIGNIFICANT_DIGITS = 2
 _FLEXIBLE_WIDTH_MIN = 20
 _GAP = "  "
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+# The space between a number and its unit, where no line may end; a mark that stands nowhere else holds its place.
+_TIE, _TIED = re.compile(r"(?<=\d) (?=[a-z])"), "\0"
 
 
 def clean(text: str) -> str:
@@ -52,6 +57,16 @@ def short(amount: Credits | Usd) -> str:
     text = _fixed(_rounded(units, amount.places, places), places)
     whole, _, part = text.partition(".")
     return _signed(amount, f"{whole}.{part[:_PLACES]}{part[_PLACES:].rstrip('0')}")
+
+
+def priced(amount: Credits | Usd, calls: int, unpriced: int) -> str:
+    """Return the short amount of some calls; `unpriced` where none of them has a price."""
+    return UNPRICED if 0 < calls <= unpriced and not amount else short(amount)
+
+
+def besides(calls: int, unpriced: int) -> str:
+    """Return what an amount leaves out: `+ 2 unpriced`; nothing where it covers all calls or none."""
+    return f"+ {count(unpriced)} {UNPRICED}" if 0 < unpriced < calls else ""
 
 
 def floored(amount: Credits | Usd) -> str:
@@ -113,11 +128,30 @@ def quantity(amount: Quantity) -> str:
 
 
 def units(used: Mapping[str, Quantity]) -> str:
-    """Return usage in a line, meters in their own order: `1,200 input_tokens, 800 cached_input_tokens`."""
-    from callfare.usage.meters import METERS
+    """Return usage in a line, parts with the whole they are of: `12 input_tokens, of which 8 cached_input_tokens`.
 
-    ordered = [*(meter for meter in METERS if meter in used), *(meter for meter in used if meter not in METERS)]
-    return ", ".join(f"{quantity(used[meter])} {meter}" for meter in ordered)
+    Meters stand in their own order. Parts that together exceed what is reported of their whole stand for themselves.
+    """
+    from callfare.usage.meters import LINEAGE, METERS
+
+    parts: dict[str | None, list[str]] = {}
+    for meter in [*(name for name in METERS if name in used), *(name for name in used if name not in METERS)]:
+        whole = next((name for name in LINEAGE.get(meter, ())[1:] if name in used), None)
+        parts.setdefault(whole, []).append(meter)
+    for whole in [name for name in parts if name is not None and sum(used[part] for part in parts[name]) > used[name]]:
+        parts[None] += parts.pop(whole)
+    between = "; " if len(parts) > 1 else ", "
+    return between.join(_with_parts(meter, used, parts) for meter in parts.get(None, ()))
+
+
+def _with_parts(meter: str, used: Mapping[str, Quantity], parts: Mapping[str | None, Sequence[str]]) -> str:
+    """Return a quantity with its unit, and what of it its parts are."""
+    text = f"{quantity(used[meter])} {meter}"
+    if meter not in parts:
+        return text
+    *others, last = (_with_parts(part, used, parts) for part in parts[meter])
+    told = f"{', '.join(others)} and {last}" if others else last
+    return f"{text}, of which {told}" if meter in parts[None] else f"{text} (of which {told})"
 
 
 def attributes(named: Mapping[str, str]) -> str:
@@ -145,35 +179,39 @@ def bar(part: int, whole: int, width: int, *, has_blocks: bool = True) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: numbers stand to the right, a flexible one is wrapped where the screen is too narrow."""
+    """A column: numbers stand to the right, a flexible one is wrapped where the screen is too narrow.
+
+    Where the screen is narrower still, columns go below their rows in the order of `leaves`; those with 0 stay.
+    """
 
     title: str
     is_number: bool = False
     is_flexible: bool = False
+    leaves: int = 0
 
 
-def numbers(title: str) -> Column:
+def numbers(title: str, leaves: int = 0) -> Column:
     """Return a column of numbers."""
-    return Column(title, is_number=True)
+    return Column(title, is_number=True, leaves=leaves)
 
 
 def wrapped(title: str) -> Column:
-    """Return the column of a table that gives way on a narrow screen."""
-    return Column(title, is_flexible=True)
+    """Return the column of a table that gives way on a narrow screen: first in width, then in place."""
+    return Column(title, is_flexible=True, leaves=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Rows under columns. `below` are long texts by title, one for each row: lines of their own on a terminal."""
+    """Rows under columns. `below` are long texts by column, one for each row: lines of their own on a terminal."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[str]]
-    below: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    below: Mapping[Column, Sequence[str]] = field(default_factory=dict)
 
 
 def plain_lines(table: Table) -> Iterator[str]:
     """Yield a table for pipes: a heading, then one line for each row, columns two spaces apart, none of them empty."""
-    columns = [*table.columns, *(Column(title) for title in table.below)]
+    columns = [*table.columns, *table.below]
     rows = [[*row, *(texts[at] for texts in table.below.values())] for at, row in enumerate(table.rows)]
     cells = [[clean(cell) or "-" for cell in row] for row in rows]
     widths = _widths(columns, cells, len)
@@ -189,19 +227,54 @@ def screen_lines(table: Table, width: int, width_of: Callable[[str], int] = len)
     kept = [index for index in range(len(table.columns)) if any(row[index] for row in table.rows)]
     columns = [table.columns[index] for index in kept]
     cells = [[clean(row[index]) for index in kept] for row in table.rows]
-    widths = _fitted(columns, _widths(columns, cells, width_of), width)
-    yield "head", _line(columns, [column.title for column in columns], widths, width_of)
-    yield "rule", "─" * min(width, sum(widths) + len(_GAP) * (len(widths) - 1))
+    widths = _fitted(columns, _widths(columns, cells, width_of), cells, width)
+    shown = [index for index, own in enumerate(widths) if own]
+    heads, own = [columns[index] for index in shown], [widths[index] for index in shown]
+    yield "head", _line(heads, [column.title for column in heads], own, width_of)
+    yield "rule", "─" * min(width, sum(own) + len(_GAP) * (len(own) - 1))
     for at, row in enumerate(cells):
-        parts = [
-            wrap(cell, widths[index]) or [""] if columns[index].is_flexible else [cell]
-            for index, cell in enumerate(row)
-        ]
+        parts = [fold(row[index], widths[index]) if columns[index].is_flexible else [row[index]] for index in shown]
         for depth in range(max(map(len, parts))):
             line = [part[depth] if depth < len(part) else "" for part in parts]
-            yield "row", _line(columns, line, widths, width_of)
-        for texts in table.below.values():
-            yield "below", f"{_GAP}{clean(texts[at])}"
+            yield "row", _line(heads, line, own, width_of)
+        moved = [(columns[index], row[index]) for index in range(len(row)) if not widths[index]]
+        for text in _below([*moved, *((column, clean(texts[at])) for column, texts in table.below.items())], width):
+            yield "below", f"{_GAP}{text}"
+
+
+def room_beside(table: Table, width: int) -> int:
+    """Return how wide one more column may be on a screen, which none of the others gives way for."""
+    kept = [index for index in range(len(table.columns)) if any(row[index] for row in table.rows)]
+    columns = [table.columns[index] for index in kept]
+    return width - sum(
+        own + len(_GAP) for own in _widths(columns, [[row[at] for at in kept] for row in table.rows], len)
+    )
+
+
+def fold(text: str, width: int) -> list[str]:
+    """Return a text in lines of at most a width, none of which ends between a number and its unit or inside a word."""
+    lines = wrap(_TIE.sub(_TIED, text), width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_TIED, " ") for line in lines] or [""]
+
+
+def _below(cells: Sequence[tuple[Column, str]], width: int) -> Iterator[str]:
+    """Yield what stands below a row: short cells with their titles, as many as fit in a line, and long ones alone."""
+    room = width - len(_GAP)
+    line = ""
+    for column, text in cells:
+        if not text:
+            continue
+        said = f"{column.title} {text}"
+        if column.leaves and not column.is_flexible and len(line) + len(_GAP) + len(said) <= room:
+            line = f"{line}{_GAP}{said}" if line else said
+            continue
+        if line:
+            yield line
+        line = said if column.leaves and not column.is_flexible else ""
+        if not line:
+            yield from fold(text, room) if column.is_flexible else [text]
+    if line:
+        yield line
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], width_of: Callable[[str], int]) -> list[int]:
@@ -211,13 +284,25 @@ def _widths(columns: Sequence[Column], rows: Sequence[Sequence[str]], width_of: 
     ]
 
 
-def _fitted(columns: Sequence[Column], widths: list[int], width: int) -> list[int]:
-    """Return widths whose flexible column gives way where all of them together would not fit."""
-    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
-    return [
-        max(_FLEXIBLE_WIDTH_MIN, own - excess) if column.is_flexible and excess > 0 else own
-        for column, own in zip(columns, widths, strict=True)
-    ]
+def _fitted(columns: Sequence[Column], widths: Sequence[int], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the width of each column on a screen; 0 for one that goes below, because otherwise they would not fit."""
+    fitted = list(widths)
+    leaving = sorted(
+        (index for index, column in enumerate(columns) if column.leaves), key=lambda index: columns[index].leaves
+    )
+    while (excess := sum(fitted) + len(_GAP) * (sum(map(bool, fitted)) - 1) - width) > 0 and leaving:
+        for index, column in enumerate(columns):
+            if column.is_flexible and fitted[index] - excess >= _least(column, [row[index] for row in rows]):
+                fitted[index] -= excess
+                return fitted
+        fitted[leaving.pop(0)] = 0
+    return fitted
+
+
+def _least(column: Column, texts: Sequence[str]) -> int:
+    """Return how narrow a flexible column may be."""
+    words = (word for text in texts for word in _TIE.sub(_TIED, text).split())
+    return max(_FLEXIBLE_WIDTH_MIN, len(column.title), *map(len, words))
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str], widths: list[int], width_of: Callable[[str], int]) -> str:

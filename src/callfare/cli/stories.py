@@ -25,10 +25,11 @@ if TYPE_CHECKING:
         UsageReport,
     )
     from callfare.cli.screen import Screen
-    from callfare.money import Credits, Usd
+    from callfare.money import Credits
 
 _DAYS_SHOWN_MAX = 92
-_BAR_WIDTH = 24
+_BAR_WIDTH, _BAR_WIDTH_MIN = 24, 4
+_AMOUNTS = (numbers("calls"), numbers("credits"), numbers("cost"), Column("besides"))
 
 
 def balance(screen: Screen, found: Balance) -> None:
@@ -63,13 +64,13 @@ def grant(screen: Screen, receipt: GrantReceipt) -> None:
     )
 
 
-def usage(screen: Screen, found: UsageReport) -> None:
-    """Tell a user's usage: in all, by workflow, by model, by day."""
+def usage(screen: Screen, found: UsageReport, doctor: str) -> None:
+    """Tell a user's usage: in all, by workflow, by model, by day. `doctor` is the command that names what is amiss."""
     calls = show.counted(found.calls, "call")
-    screen.line(f"{show.clean(found.user)}: {calls}, {_both(found.credits, found.cost)}", "head")
+    screen.line(f"{show.clean(found.user)}: {calls}, {_covered(found)}", "head")
     screen.line(f"from {show.moment(found.since)} until {show.moment(found.until)} UTC, days of {found.tz}")
     if found.unpriced_calls:
-        screen.line(f"{show.counted(found.unpriced_calls, 'call')} of these had no price; `callfare doctor` names them")
+        screen.line(f"{show.counted(found.unpriced_calls, 'call')} of these had no price; `{doctor}` names the models")
     for title, shares, has_units in (("workflow", found.by_workflow, False), ("model", found.by_model, True)):
         if shares:
             screen.line()
@@ -80,11 +81,8 @@ def usage(screen: Screen, found: UsageReport) -> None:
 
 
 def _shares(title: str, shares: Sequence[Share], *, has_units: bool) -> Table:
-    columns = [Column(title), numbers("calls"), numbers("credits"), numbers("cost")]
-    rows = [
-        [share.name or "(no run)", show.count(share.calls), show.short(share.credits), show.short(share.cost)]
-        for share in shares
-    ]
+    columns = [Column(title), *_AMOUNTS]
+    rows = [[share.name or "(no run)", *_amounts(share)] for share in shares]
     if has_units:
         columns.append(wrapped("units"))
         rows = [[*row, show.units(share.units)] for row, share in zip(rows, shares, strict=True)]
@@ -95,23 +93,33 @@ def _days(screen: Screen, found: UsageReport) -> Table:
     """Return the days of a report. A terminal shows the empty ones between and a bar for each."""
     used = {share.name: share for share in found.by_day}
     names = list(used)
-    columns = [Column("day"), numbers("calls"), numbers("credits"), numbers("cost")]
+    columns = [Column("day"), *_AMOUNTS]
     if not screen.is_terminal:
         return Table(columns=columns, rows=[_day(name, used.get(name)) for name in names])
     between = _days_between(names[0], names[-1])
     names = between if len(between) <= _DAYS_SHOWN_MAX else names
     most = max(share.cost.units for share in used.values())
-    rows = []
-    for name in names:
-        part = used[name].cost.units if name in used else 0
-        rows.append([*_day(name, used.get(name)), show.bar(part, most, _BAR_WIDTH, has_blocks=screen.has_blocks)])
-    return Table(columns=[*columns, Column("")], rows=rows)
+    rows = [_day(name, used.get(name)) for name in names]
+    width = min(_BAR_WIDTH, show.room_beside(Table(columns=columns, rows=rows), screen.width))
+    if width < _BAR_WIDTH_MIN:
+        return Table(columns=columns, rows=rows)
+    parts = (used[name].cost.units if name in used else 0 for name in names)
+    bars = [show.bar(part, most, width, has_blocks=screen.has_blocks) for part in parts]
+    return Table(columns=[*columns, Column("")], rows=[[*row, bar] for row, bar in zip(rows, bars, strict=True)])
 
 
 def _day(name: str, share: Share | None) -> list[str]:
-    if share is None:
-        return [name, "", "", ""]
-    return [name, show.count(share.calls), show.short(share.credits), show.short(share.cost)]
+    return [name, *([""] * len(_AMOUNTS) if share is None else _amounts(share))]
+
+
+def _amounts(share: Share) -> list[str]:
+    calls, unpriced = share.calls, share.unpriced_calls
+    return [
+        show.count(calls),
+        show.priced(share.credits, calls, unpriced),
+        show.priced(share.cost, calls, unpriced),
+        show.besides(calls, unpriced),
+    ]
 
 
 def _days_between(first: str, last: str) -> list[str]:
@@ -126,22 +134,23 @@ def history(screen: Screen, user: str, page: Page[RunSummary]) -> None:
     if not page.items:
         screen.line(f"no runs of {show.clean(user)}")
     columns = [
-        Column("opened (UTC)"), Column("run"), Column("workflow"), Column("status"), numbers("calls"),
-        numbers("charged"), numbers("cost"), numbers("held"), numbers("estimate"),
+        Column("opened (UTC)"), Column("run", leaves=1), Column("workflow"), Column("status"), numbers("calls"),
+        numbers("charged"), numbers("cost"), Column("besides", leaves=4), numbers("held", leaves=3),
+        numbers("estimate", leaves=2),
     ]  # fmt: skip
     screen.table(Table(columns=columns, rows=[_run(run) for run in page.items]))
 
 
 def _run(run: RunSummary) -> list[str]:
-    calls = show.count(run.calls) + (f" ({show.count(run.unpriced_calls)} unpriced)" if run.unpriced_calls else "")
     return [
         show.moment(run.opened_at),
         run.run_id,
         run.workflow,
         run.status,
-        calls,
-        show.short(run.charged),
-        show.short(run.cost),
+        show.count(run.calls),
+        show.priced(run.charged, run.calls, run.unpriced_calls),
+        show.priced(run.cost, run.calls, run.unpriced_calls),
+        show.besides(run.calls, run.unpriced_calls),
         show.short(run.held) if run.held else "",
         _range(run.low, run.high),
     ]
@@ -152,25 +161,25 @@ def calls(screen: Screen, run: str, page: Page[Call]) -> None:
     if not page.items:
         screen.line(f"no calls of {show.clean(run)}")
     columns = [
-        Column("at (UTC)"), Column("model"), numbers("credits"), numbers("cost"), Column("step"), Column("notes"),
+        Column("at (UTC)"), Column("model"), numbers("credits"), numbers("cost"), Column("step", leaves=1),
+        Column("notes", leaves=2),
     ]  # fmt: skip
     rows = [
         [
             show.moment(call.at),
             call.model,
-            show.exact(call.credits),
-            show.exact(call.cost),
+            show.exact(call.credits) if call.status == "priced" else show.UNPRICED,
+            show.exact(call.cost) if call.status == "priced" else show.UNPRICED,
             call.step or "",
-            " ".join([*([] if call.kind == "usage" else [call.kind]), *_unpriced(call), *call.flags]),
+            " ".join([*([] if call.kind == "usage" else [call.kind]), *call.flags]),
         ]
         for call in page.items
     ]
-    below = {"units": [show.units(call.usage) for call in page.items], "charge": [call.id for call in page.items]}
+    below = {
+        wrapped("units"): [show.units(call.usage) for call in page.items],
+        Column("charge"): [call.id for call in page.items],
+    }
     screen.table(Table(columns=columns, rows=rows, below=below))
-
-
-def _unpriced(call: Call) -> list[str]:
-    return [] if call.status == "priced" else [call.status]
 
 
 def transactions(screen: Screen, user: str, page: Page[Transaction]) -> None:
@@ -179,7 +188,7 @@ def transactions(screen: Screen, user: str, page: Page[Transaction]) -> None:
         screen.line(f"no transactions of {show.clean(user)}")
     columns = [
         numbers("number"), Column("at (UTC)"), Column("kind"), numbers("credit"), numbers("debt"),
-        Column("run or reference"),
+        Column("run or reference", leaves=1),
     ]  # fmt: skip
     rows = [
         [
@@ -244,7 +253,7 @@ def price(screen: Screen, found: Price) -> None:
     screen.line(f"{show.clean(found.model)}: {show.exact(found.cost)}, {show.exact(found.credits)} credits", "head")
     columns = [
         Column("meter"), numbers("quantity"), numbers("rate"), numbers("per"), numbers("cost"),
-        numbers("credits"), Column("note"),
+        numbers("credits"), wrapped("note"),
     ]  # fmt: skip
     rows = []
     for line in found.lines:
@@ -264,20 +273,22 @@ def price(screen: Screen, found: Price) -> None:
     screen.pairs({"not billed": show.units(found.information), "price book": found.edition})
 
 
-def repriced(screen: Screen, found: Repriced) -> None:
-    """Tell what was rated again."""
+def repriced(screen: Screen, found: Repriced, doctor: str) -> None:
+    """Tell what was rated again. `doctor` is the command that names what still has no price."""
     if not found.priced and not found.still_unpriced:
         screen.line("every call has a price; nothing to do")
         return
     screen.line(f"{show.counted(found.priced, 'call')} priced now, {show.exact(found.credits)} credits charged", "head")
     if found.still_unpriced:
-        screen.line(
-            f"{show.counted(found.still_unpriced, 'call')} still without a price; `callfare doctor` names the models"
-        )
+        screen.line(f"{show.counted(found.still_unpriced, 'call')} still without a price; `{doctor}` names the models")
 
 
-def _both(credits: Credits, cost: Usd) -> str:
-    return f"{show.short(credits)} credits ({show.short(cost)})"
+def _covered(found: UsageReport) -> str:
+    """Return what calls cost together, and how many of them that leaves out."""
+    if show.priced(found.cost, found.calls, found.unpriced_calls) == show.UNPRICED:
+        return show.UNPRICED
+    others = show.besides(found.calls, found.unpriced_calls)
+    return f"{show.short(found.credits)} credits ({show.short(found.cost)}){' ' if others else ''}{others}"
 
 
 def _range(low: Credits | None, high: Credits | None) -> str:

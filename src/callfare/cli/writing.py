@@ -14,6 +14,7 @@ from callfare.errors import LedgerUnavailable
 
 def init(session: Session) -> None:
     """Make the ledger if there is none, and say where it is."""
+    session.refuse_passing()
     with session.engine() as engine:
         is_new = engine.store.create()
         facts = engine.store.facts()
@@ -45,12 +46,14 @@ def grant(
     from callfare.ids import new_id
 
     used_key = new_id("grant") if key is None else key
+    amount = given.credits_text(credits)
     expires_at = None if expires is None else given.moment(expires, "expires")
+    session.refuse_passing()
     with session.fare() as fare:
         try:
             receipt = fare.grant(
                 user,
-                credits,
+                amount,
                 key=used_key,
                 source=source,  # type: ignore[arg-type]  # the façade checks it
                 expires_at=expires_at,
@@ -65,4 +68,4 @@ def reprice(session: Session) -> None:
     """Rate and charge what had no price when it was called."""
     with session.fare() as fare:
         found = fare.reprice()
-    session.answer(found, lambda screen: stories.repriced(screen, found))
+    session.answer(found, lambda screen: stories.repriced(screen, found, session.command("doctor")))
