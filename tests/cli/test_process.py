@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from callfare import Callfare
 from tests.cli.terminals import SCRIPT
 
 COMMANDS = (
     "init", "grant", "balance", "usage", "history", "calls", "transactions", "estimate", "packages", "price", "explain",
     "reprice", "verify", "doctor",
 )  # fmt: skip
+IMAGE = {"images": 4, "input_tokens": 1200, "output_tokens": 3168, "output_image_tokens": 3168}
 # What only some commands need; --help must not wait for any of it.
 LATE = {
     "callfare.cli.charge_story", "callfare.devtools", "callfare.engine.doctor", "genai_prices", "httpx", "httpx2",
@@ -85,8 +89,8 @@ def test_a_terminal_gets_rules_and_bars_and_styles(script):
     said, code = script.on_terminal("usage", "alice", "--since", "2026-03-01", "--until", "2026-04-01")
 
     assert code == 0
-    assert "\x1b[1mworkflow  calls  credits   cost" in said
-    assert "2026-03-02      3    32.04  $0.32  ████████████████████████" in said
+    assert "\x1b[1mworkflow  calls  credits   cost  besides" in said
+    assert "2026-03-02      3    32.04  $0.32  + 1 unpriced  ████████████████████████" in said
 
 
 @pytest.mark.usefixtures("written")
@@ -103,7 +107,25 @@ def test_a_narrow_terminal_wraps_and_keeps_ids_whole(script, written):
     said, _ = script.on_terminal("calls", "story-1", columns=60, NO_COLOR="1")
 
     assert f"\n  {written['first']}\n" in said
-    assert "\n  1,200 input_tokens, 800 cached_input_tokens, 345 output_tokens\n" in said
+    assert "\n  1,200 input_tokens, of which 800 cached_input_tokens;\n  345 output_tokens\n" in said
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_no_table_is_wider_than_its_terminal_and_no_unit_is_torn(script, folder, columns):
+    with Callfare("sqlite:///callfare.db") as fare:
+        fare.grant("alice", 500, key="g")
+        with fare.run("carousel", user="alice") as run:
+            run.record("gpt-image-1", IMAGE, attributes={"size": "1024x1024"}, step="outline-of-the-story")
+            run.record("model-9", {"input_tokens": 7})
+        fare.open_run("carousel", user="alice")
+
+    for words in (("usage", "alice"), ("history", "alice"), ("calls", run.id), ("transactions", "alice")):
+        said, code = script.on_terminal(*words, columns=columns, NO_COLOR="1")
+
+        assert code == 0
+        assert max(map(len, said.splitlines())) <= columns, said
+        assert "3,168 output_image_tokens" in said or words[0] not in {"usage", "calls"}
+        assert "unpriced" in said or words[0] == "transactions"
 
 
 @pytest.mark.usefixtures("written")
@@ -151,6 +173,38 @@ def test_help_for_a_reader_that_went_away_is_quiet_too(folder):
     os.close(ours)
 
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("words", [("packages",), ("--help",), ("grant", "alice", "5"), ("packages", "--json")])
+def test_a_full_disk_is_one_line_and_a_code_of_its_own(folder, words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([SCRIPT, *words], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert done.returncode == 74
+    assert done.stderr.splitlines()[-1] == (
+        "error: the answer could not be written: No space left on device; what the command changed stands"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_that_cannot_be_written_keeps_its_code(folder):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [SCRIPT, "balance", "alice"], cwd=folder, stdout=subprocess.PIPE, stderr=full, check=False
+        )
+
+    assert (done.returncode, done.stdout) == (4, b"")
+
+
+def test_a_command_without_a_standard_output_says_so_and_does_nothing(folder):
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{shlex.quote(SCRIPT)} grant alice 5 >&-"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 74
+    assert done.stderr.startswith("error: the answer could not be written: ")
+    assert list(folder.iterdir()) == []
 
 
 def test_demo_is_there_and_not_in_the_list(script):

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from callfare.cli import checking, exits, reading, show, writing
-from callfare.cli.screen import aside, leave_quietly
+from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
 from callfare.cli.session import (
     BookOption,
     DbOption,
@@ -45,7 +45,8 @@ class Root(TyperGroup):
             self.params, self.add_help_option = [], False
         try:
             code = super().main(args=words, prog_name=PROGRAM, standalone_mode=False)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except CallfareError as error:
             code = _report(error.facts(), words, exits.exit_code_of(error))
         except _UsageError as error:
@@ -59,10 +60,13 @@ class Root(TyperGroup):
             code = leave_quietly()
         except KeyboardInterrupt:
             code = exits.INTERRUPTED
-        except Exception:  # noqa: BLE001
-            # Not an error of the tree: a fault of ours, for which its reader needs every line.
-            traceback.print_exc()
-            code = exits.OUR_FAULT
+        except Exception as error:  # noqa: BLE001
+            if isinstance(error, OSError) and is_lost_output(error):
+                code = leave_unheard(error)
+            else:
+                # Not an error of the tree: a fault of ours, for which its reader needs every line.
+                traceback.print_exc()
+                code = exits.OUR_FAULT
         sys.exit(code or exits.OK)
 
 
@@ -152,10 +156,9 @@ def _usage_facts(error: typer.BadParameter) -> dict[str, object]:
 
 def _report(facts: dict[str, object], words: Sequence[str], code: int) -> int:
     """Write an error where errors go, as JSON where answers are, and return the exit code."""
-    screen = aside()
     options = words[: words.index("--")] if "--" in words else words
     if "--json" in options:
-        screen.document({"error": facts})
+        complain(lambda screen: screen.document({"error": facts}))
     else:
-        screen.line(f"error: {show.clean(str(facts['message']))}")
+        complain(lambda screen: screen.line(f"error: {show.clean(str(facts['message']))}"))
     return code

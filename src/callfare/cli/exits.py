@@ -22,6 +22,7 @@ CONFLICT = 5
 UNAVAILABLE = 6
 MISCONFIGURED = 7
 OUR_FAULT = 70
+OUTPUT_LOST = 74
 INTERRUPTED = 130
 READER_GONE = 141
 
@@ -35,6 +36,7 @@ MEANINGS = {
     UNAVAILABLE: "the ledger did not answer; repeat with the same key",
     MISCONFIGURED: "the installation or its files must be changed first",
     OUR_FAULT: "a fault of callfare itself",
+    OUTPUT_LOST: "the answer could not be written, such as to a full disk; what the command changed stands",
     INTERRUPTED: "interrupted",
     READER_GONE: "the reader of the output went away",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -11,14 +12,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from callfare.cli import show
-from callfare.cli.exits import READER_GONE
+from callfare.cli.exits import OUTPUT_LOST, READER_GONE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
     from callfare.cli.show import Table
 
 _WIDTH_MIN = 40
+_LOST_OUTPUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF}
 _STYLES = {"head": "bold", "rule": "dim", "below": "dim", "ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -65,7 +69,7 @@ class Screen:
             self.line(f"  {name:<{width}}  {show.clean(text)}")
 
     def table(self, table: Table) -> None:
-        """Write a table; one without rows is not written."""
+        """Write a table, no wider than a terminal where that can be; one without rows is not written."""
         if not table.rows:
             return
         if not self.is_terminal:
@@ -83,7 +87,12 @@ class Screen:
 
 
 def standard() -> Screen:
-    """Return the screen that answers go to."""
+    """Return the screen that answers go to.
+
+    Raises OSError when this process was started without a standard output.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     return Screen(sys.stdout)
 
 
@@ -94,5 +103,32 @@ def aside() -> Screen:
 
 def leave_quietly() -> int:
     """Point the output nowhere, so that Python's last flush says nothing either, and return the exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _point_nowhere(sys.stdout)
     return READER_GONE
+
+
+def is_lost_output(error: OSError) -> bool:
+    """Return whether an error is that of a stream that takes no more, and not that of a named file."""
+    return error.filename is None and error.errno in _LOST_OUTPUT
+
+
+def leave_unheard(error: OSError) -> int:
+    """Say in one line that the answer could not be written, and return the exit code."""
+    _point_nowhere(sys.stdout)
+    told = f"error: the answer could not be written: {error.strerror}; what the command changed stands"
+    complain(lambda screen: screen.line(told))
+    return OUTPUT_LOST
+
+
+def complain(tell: Callable[[Screen], None]) -> None:
+    """Have an error told where errors go; one that nobody can be told changes no exit code."""
+    try:
+        tell(aside())
+        sys.stderr.flush()
+    except OSError:
+        _point_nowhere(sys.stderr)
+
+
+def _point_nowhere(stream: TextIO | None) -> None:
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
