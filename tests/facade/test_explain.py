@@ -156,7 +156,7 @@ async def test_a_correction_downward_is_given_back_and_shown(alice):
     (transfer, *_) = (await alice.transactions("alice")).items
     account = transfer.id.split("_")[1]
 
-    told = await alice.explain(f"chg_{account}_response:openai:https%3A//api:resp_1")
+    told = await alice.explain(f"chg_{account}_{transfer.reference}")
 
     assert [str(call.credits) for call in told.corrections] == ["-0.06"]
     assert [(item.kind, str(item.change)) for item in told.transfers] == [("charge", "-0.075"), ("correction", "0.06")]

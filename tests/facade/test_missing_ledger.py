@@ -114,11 +114,20 @@ def test_a_ledger_that_is_there_is_opened_without_a_word(tmp_path, capsys):
 
 def test_a_relative_address_is_said_as_an_absolute_path(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
 
-    Callfare("sqlite:///deep/er/callfare.db").grant("alice", 100, key="welcome")
+    Callfare("sqlite:///deep/callfare.db").grant("alice", 100, key="welcome")
 
-    assert capsys.readouterr().err == f"callfare: made a new ledger at sqlite:///{tmp_path}/deep/er/callfare.db\n"
-    assert (tmp_path / "deep/er/callfare.db").exists()
+    assert capsys.readouterr().err == f"callfare: made a new ledger at sqlite:///{tmp_path}/deep/callfare.db\n"
+    assert (tmp_path / "deep/callfare.db").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path):
+    with pytest.raises(Misconfigured) as caught:
+        Callfare(f"sqlite:///{tmp_path}/tpyo/callfare.db").grant("alice", 100, key="welcome")
+
+    assert f"there is no directory {tmp_path}/tpyo" in caught.value.message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_ledger_stays_where_it_is_when_the_working_folder_changes(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ async def test_a_block_holds_draws_and_gives_the_rest_back(alice):
     ("error", "outcome"),
     [
         (ValueError("no"), "failed"),
-        (SystemExit(3), "failed"),
+        (SystemExit(3), "cancelled"),
         (KeyboardInterrupt(), "cancelled"),
         (asyncio.CancelledError(), "cancelled"),
         (GeneratorExit(), "cancelled"),
@@ -79,7 +79,8 @@ async def test_a_refused_run_never_enters_its_block(alice, ledger):
             pytest.fail("the block was entered")
 
     assert texts(caught.value, "user", "needed", "available", "shortfall") == ("alice", "100.5", "100", "0.5")
-    assert caught.value.message.endswith("grant more with `callfare grant alice 0.5`")
+    assert caught.value.message.startswith("alice needs 100.5 credits and has 100 available, 0.5 short; ")
+    assert caught.value.message.endswith(" grant alice 0.5`")
     assert ledger.rows() == before
 
 
@@ -87,7 +88,7 @@ async def test_the_next_step_of_a_refusal_can_be_pasted_whoever_the_user_is(alic
     with pytest.raises(InsufficientCredit) as caught:
         await alice.open_run("story", user="o'hara; rm -rf .", hold=1)
 
-    assert caught.value.message.endswith("""`callfare grant 'o'"'"'hara; rm -rf .' 1`""")
+    assert caught.value.message.endswith(""" grant 'o'"'"'hara; rm -rf .' 1`""")
 
 
 async def test_a_block_that_closed_its_own_run_keeps_the_outcome_it_chose(alice):

@@ -99,6 +99,19 @@ async def test_a_refusal_does_not_harm_those_who_wait_together_with_it(ledger):
     assert (await fare.balance("alice")).spent == Credits(24)
 
 
+async def test_a_verification_says_what_it_read_and_how_far_it_is(fare):
+    await fare.grant("alice", 100, key="welcome")
+    await image(fare, user="alice")
+    heard = []
+
+    found = await fare.verify(lambda table, count: heard.append(table))
+
+    assert (found.is_clean, found.faults, found.fault_count) == (True, (), 0)
+    assert (found.counted["grants"], found.counted["events"], found.counted["transfers"]) == (1, 1, 2)
+    assert {"grants", "events", "transfers"} <= set(heard)
+    assert sum(found.totals_nanocredits.values()) == 0
+
+
 def test_both_kinds_of_facade_share_one_ledger(tmp_path):
     address = f"sqlite:///{tmp_path}/callfare.db"
 

@@ -124,11 +124,36 @@ async def test_a_run_can_be_in_force_without_being_opened_or_closed(three):
     assert (current_run.get(), current_user.get()) == (None, None)
 
 
-async def test_a_call_recorded_beside_its_run_goes_to_the_user_of_the_run(three):
-    async with three.run("story", user="alice", run_id="r1", hold=20):
+async def test_a_call_that_does_not_name_the_run_in_force_goes_to_it_all_the_same(three):
+    async with three.run("story", user="alice", run_id="r1", hold=20) as run:
         charge = await image(three)
 
-    assert (charge.run_id, await posted(three, "alice")) == (None, ["92"])
+        assert (charge.run_id, run.left) == ("r1", Credits(12))
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+async def test_a_call_that_names_a_user_goes_there_whatever_run_is_in_force(three, name):
+    async with three.run("story", user="alice", run_id="r1", hold=20) as run:
+        charge = await image(three, user=name)
+
+        assert (charge.run_id, run.left) == (None, Credits(20))
+    assert await posted(three, name) == ["92"]
+
+
+async def test_a_user_in_force_inside_a_run_stands_before_it(three):
+    async with three.run("story", user="alice", run_id="r1", hold=20):
+        with three.user("bob"):
+            charge = await image(three)
+
+    assert (charge.run_id, await posted(three, "alice", "bob")) == (None, ["100", "92"])
+
+
+async def test_a_step_counts_for_calls_that_do_not_name_their_run(three):
+    async with three.run("story", user="alice", run_id="r1", hold=20) as run:
+        with run.step("cover"):
+            charge = await image(three)
+
+    assert charge.key == "step:r1:cover:1"
 
 
 async def test_a_run_of_one_ledger_is_not_in_force_for_another(three, ledger, tmp_path):
@@ -268,6 +293,13 @@ async def test_a_call_that_names_nobody_is_charged_to_unattributed_and_warned_of
         await image(three)
 
     assert await balance(three, "unattributed") == ("0", "0", "0", "0", "16")
+
+
+async def test_the_warning_points_at_the_line_that_made_the_call(three):
+    with pytest.warns(UnattributedWarning) as caught:
+        await image(three)
+
+    assert caught[0].filename.endswith("tests/facade/doors.py")
 
 
 async def test_each_facade_warns_once(three, ledger):
