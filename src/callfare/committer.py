@@ -316,7 +316,8 @@ def _after_fork_in_child() -> None:
 
 
 # Before any thread of the child can hand a command over; the check in `_after_fork` is for forks in C.
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _heard_by_nobody(future: asyncio.Future[Receipt]) -> None:

@@ -302,7 +302,8 @@ def _after_fork_in_child() -> None:
         _PAUSED.stores.pop().restart()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _rows(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
