@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -176,3 +178,25 @@ def test_what_was_repriced_stands_in_the_story_of_its_charge(cli, folder, writte
         r"4\. What was put right later\n   reprice at [-0-9 :]{19} UTC: \+7 credits, 7 input_tokens\n", said
     )
     assert "rates it once there is a price" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [((), "made something\nbeware\n"), (("--json",), "")], ids=["text", "json"]
+)
+def test_what_the_ledger_logs_stands_beside_the_answer_and_nowhere_in_json(folder, options, said):
+    program = (
+        "import logging, sys\n"
+        "from callfare import Callfare\n"
+        "from callfare.cli import main\n"
+        "def packages(fare):\n"
+        "    logging.getLogger('callfare').info('made something')\n"
+        "    logging.getLogger('callfare').warning('beware')\n"
+        "    return ()\n"
+        "Callfare.packages = packages\n"
+        f"sys.argv = ['callfare', 'packages', *{options!r}]\n"
+        "main()\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, said)

@@ -164,11 +164,9 @@ class Session:
 
 @contextmanager
 def _heard(screen: Screen, *, is_quiet: bool) -> Iterator[None]:
-    """Say what the ledger reports of itself, such as that it was made, for as long as the block lasts."""
-    if is_quiet:
-        yield
-        return
-    logger, voice = logging.getLogger("callfare"), _Voice(screen)
+    """Say what the ledger reports of itself, such as that it was made, or have nobody say it, while the block lasts."""
+    # A logger without any handler would write its warnings itself.
+    logger, voice = logging.getLogger("callfare"), logging.NullHandler() if is_quiet else _Voice(screen)
     level = logger.level
     logger.addHandler(voice)
     logger.setLevel(logging.INFO)
