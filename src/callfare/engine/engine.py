@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from callfare.store.protocol import Store, UnpricedEvents
 
 C = TypeVar("C", bound=Receipt)
 T = TypeVar("T")
+
+_log = logging.getLogger("callfare")
 
 _REPRICE_PAGE = 500
 _NOT_THE_CALLER = frozenset({"callfare", "openai", "asyncio", "contextlib"})
@@ -63,19 +66,21 @@ class Engine:
         self.requests = Requests(settings, self.workflows, self.clock)
         self.reports = Reports(store, settings, self.workflows, self.clock)
         self._committer = Committer(store)
-        # Set by whoever says it in another form.
-        self.is_quiet = False
         self._is_created = False
         self._has_warned = False
 
     def create(self) -> bool:
-        """Make sure the ledger exists; return whether it was made just now, saying so once on standard error."""
+        """Make sure the ledger exists; return whether it was made just now, saying so once."""
         if self._is_created:
             return False
         is_new = self.store.create()
         self._is_created = True
-        if is_new and not self.is_quiet:
-            print(f"callfare: made a new ledger at {self.store.facts().url}", file=sys.stderr)  # noqa: T201 - said once
+        if is_new:
+            url = self.store.facts().url
+            if _log.isEnabledFor(logging.INFO) and _log.hasHandlers():
+                _log.info("made a new ledger at %s", url)
+            else:
+                print(f"callfare: made a new ledger at {url}", file=sys.stderr)  # noqa: T201 - where no log is heard
         return is_new
 
     def commit(self, command: Command, kind: type[C]) -> C:
