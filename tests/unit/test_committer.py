@@ -3,80 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Sequence
 
 import pytest
 
 from callfare import committer as lane
 from callfare.committer import Committer
-from callfare.errors import CallfareError, InsufficientCredit, LedgerCorrupt, LedgerUnavailable, Misconfigured
-from callfare.ledger.commands import Command, OpenRun
+from callfare.errors import InsufficientCredit, LedgerCorrupt, LedgerUnavailable, Misconfigured
 from callfare.ledger.receipts import Receipt
-from callfare.money import Credits
 from tests.support.commands import open_run
-
-
-class SlowStore:
-    """Answers each command with its run id, and stops before each batch until it is told to go on."""
-
-    max_batch = 4
-
-    def __init__(self, *, is_slow: bool = False) -> None:
-        self.batches: list[list[str]] = []
-        self.began = threading.Semaphore(0)
-        self.go_on = threading.Semaphore(0)
-        self.is_slow = is_slow
-
-    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
-        names = [command.run_id for command in commands if isinstance(command, OpenRun)]
-        self.batches.append(names)
-        self.began.release()
-        if self.is_slow:
-            assert self.go_on.acquire(timeout=20)
-        return [self.answer(name) for name in names]
-
-    def answer(self, name: str) -> Receipt | CallfareError:
-        if name == "poor":
-            return InsufficientCredit("alice", needed=Credits(2), available=Credits(1))
-        if name == "fault":
-            raise ZeroDivisionError(name)
-        if name == "corrupt":
-            raise LedgerCorrupt(name)
-        if name == "away":
-            raise LedgerUnavailable(name)
-        return Receipt(is_replay=name == "replay")
+from tests.support.slow_store import SlowStore, in_thread, until, waiting
 
 
 @pytest.fixture
 def slow():
     return SlowStore(is_slow=True)
-
-
-def in_thread(function, *arguments):
-    """Start a function in a thread; `outcome` tells what it returned or raised."""
-    outcome: list[object] = []
-
-    def run() -> None:
-        try:
-            outcome.append(function(*arguments))
-        except BaseException as error:  # noqa: BLE001 - the test looks at it
-            outcome.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, outcome
-
-
-def waiting(committer: Committer, count: int) -> None:
-    """Return once so many callers stand in the queue."""
-    until(lambda: len(committer._queue) >= count)
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Return once it is so."""
-    while not is_so():
-        threading.Event().wait(0.001)
 
 
 def test_a_lone_caller_applies_its_command_itself():
@@ -337,135 +277,6 @@ def test_a_caller_that_is_handed_over_while_the_lane_closes_does_not_wait_for_ev
     # The end may have come before the second had quite been handed over: then it is refused, and not written.
     assert (outcome == [Receipt()]) == (slow.batches == [["first"], ["second"]])
     assert outcome == [Receipt()] or isinstance(outcome[0], LedgerUnavailable)
-
-
-# Asked from inside a write: by a destructor that the garbage collector runs, or by a signal handler
-
-
-class Interrupted(SlowStore):
-    """Has something run in the middle of its first batch, on the thread that applies it."""
-
-    def __init__(self, deed: Callable[[], object] | None) -> None:
-        super().__init__()
-        self.deed = deed
-        self.outcome: object = None
-
-    def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
-        answers = super().apply(commands)
-        deed, self.deed = self.deed, None
-        if deed is not None:
-            try:
-                self.outcome = deed()
-            except CallfareError as error:
-                self.outcome = error
-        return answers
-
-
-def finished(function, *arguments):
-    """Return what a function returned or raised in a thread, which must not hang."""
-    thread, outcome = in_thread(function, *arguments)
-    thread.join(20)
-    assert not thread.is_alive()
-    return outcome[0]
-
-
-def test_a_command_from_inside_a_write_is_applied_after_it_and_not_waited_for():
-    store = Interrupted(lambda: committer.commit(open_run("inner")))
-    committer = Committer(store)
-
-    assert finished(committer.commit, open_run("outer")) == Receipt()
-
-    assert isinstance(store.outcome, LedgerUnavailable)
-    assert "repeat with the same key" in store.outcome.message
-    assert store.batches == [["outer"], ["inner"]]
-    assert committer._thread is None
-
-
-def test_a_command_from_inside_a_write_of_the_committers_thread_is_applied_after_it():
-    store = Interrupted(lambda: committer.commit(open_run("inner")))
-    committer = Committer(store)
-
-    assert finished(asyncio.run, committer.commit_async(open_run("outer"))) == Receipt()
-    finished(committer.close)
-
-    assert isinstance(store.outcome, LedgerUnavailable)
-    assert store.batches == [["outer"], ["inner"]]
-
-
-def test_a_command_that_follows_one_from_inside_a_write_is_applied_after_both():
-    store = Interrupted(lambda: committer.commit(open_run("inner")))
-    committer = Committer(store)
-    finished(committer.commit, open_run("outer"))
-
-    assert finished(committer.commit, open_run("next")) == Receipt()
-
-    assert store.batches == [["outer"], ["inner"], ["next"]]
-
-
-def test_a_loop_that_runs_inside_a_write_is_not_left_waiting_for_it():
-    store = Interrupted(lambda: asyncio.run(committer.commit_async(open_run("inner"))))
-    committer = Committer(store)
-
-    assert finished(committer.commit, open_run("outer")) == Receipt()
-
-    assert isinstance(store.outcome, LedgerUnavailable)
-    assert store.batches == [["outer"], ["inner"]]
-
-
-def test_closing_from_inside_a_write_lets_the_write_end_and_refuses_the_next():
-    store = Interrupted(None)
-    committer = Committer(store)
-    store.deed = committer.close
-
-    assert finished(committer.commit, open_run("outer")) == Receipt()
-
-    assert isinstance(finished(committer.commit, open_run("late")), LedgerUnavailable)
-    assert store.batches == [["outer"]]
-
-
-def test_closing_from_inside_a_write_of_the_committers_thread_ends_it():
-    store = Interrupted(None)
-    committer = Committer(store)
-    store.deed = committer.close
-
-    assert finished(asyncio.run, committer.commit_async(open_run("outer"))) == Receipt()
-
-    assert committer._thread is not None
-    committer._thread.join(20)
-    assert not committer._thread.is_alive()
-
-
-def test_a_command_left_behind_is_applied_though_the_ledger_is_closed_in_the_same_write():
-    def deed() -> None:
-        with pytest.raises(LedgerUnavailable):
-            committer.commit(open_run("inner"))
-        committer.close()
-
-    store = Interrupted(deed)
-    committer = Committer(store)
-
-    finished(committer.commit, open_run("outer"))
-
-    assert store.batches == [["outer"], ["inner"]]
-
-
-def test_a_command_from_inside_the_start_of_the_thread_is_applied_and_not_waited_for(monkeypatch):
-    store = SlowStore()
-    committer = Committer(store)
-    refusals: list[object] = []
-
-    def interrupt() -> None:
-        with pytest.raises(LedgerUnavailable) as caught:
-            committer.commit(open_run("inner"))
-        refusals.append(caught.value)
-
-    monkeypatch.setattr(lane, "_refuse_late_gevent", interrupt)
-
-    assert finished(asyncio.run, committer.commit_async(open_run("outer"))) == Receipt()
-    finished(committer.close)
-
-    assert len(refusals) == 1
-    assert sorted(name for batch in store.batches for name in batch) == ["inner", "outer"]
 
 
 # Threads that cannot be had
