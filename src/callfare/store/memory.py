@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from callfare.clock import SystemClock
-from callfare.errors import CallfareError
+from callfare.errors import CallfareError, LedgerUnavailable
 from callfare.ledger import rollups, rules
 from callfare.ledger.decide import decide
 from callfare.ledger.rows import (
@@ -49,7 +50,10 @@ class MemoryStore:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._state = State()
+        # Reads may come in the middle of a write of their own thread, so they hold a lock that lets its holder in.
         self._gate = threading.RLock()
+        self._is_applying = False
+        self._batches = 0
 
     def create(self) -> bool:
         """Return False: a memory store is always there."""
@@ -59,12 +63,18 @@ class MemoryStore:
         """Decide commands one after another, and return an answer for each. When one is a fault, none has happened."""
         before: dict[Pk, Row | None] = {}
         with self._gate:
-            now_us = self._clock.now_us()
+            if self._is_applying:
+                raise LedgerUnavailable("asked from inside a write, and not written; repeat with the same key")
             try:
+                self._is_applying = True
+                self._batches += 1
+                now_us = self._clock.now_us()
                 return [self._answer(command, now_us, before) for command in commands]
             except BaseException:
                 self._restore(before)
                 raise
+            finally:
+                self._is_applying = False
 
     def _answer(self, command: Command, now_us: int, before: dict[Pk, Row | None]) -> Receipt | CallfareError:
         try:
@@ -88,10 +98,10 @@ class MemoryStore:
         self._state.merge(changes)
 
     def _restore(self, before: dict[Pk, Row | None]) -> None:
-        rows = [*self._state.rows.values(), *self._rows(Hold)]
-        self._state = State()
-        self._state.merge(row for row in rows if row.pk not in before)
-        self._state.merge(row for row in before.values() if row is not None)
+        state = State()
+        state.merge(row for row in self._everything() if row.pk not in before)
+        state.merge(row for row in before.values() if row is not None)
+        self._state = state
 
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""
@@ -100,21 +110,33 @@ class MemoryStore:
             if not isinstance(row, User):
                 return None
             now_us = self._clock.now_us()
+            rows = self._everything()
             spent = sum(
                 run.used_nanocredits
-                for run in self._rows(Run)
-                if run.account_id == row.account_id and run.status == "open" and run.expires_at_us > now_us
+                for run in rows
+                if isinstance(run, Run)
+                and (run.account_id, run.status) == (row.account_id, "open")
+                and run.expires_at_us > now_us
             )
             state = State()
-            state.merge(self._state.rows.values())
-            state.merge(self._rows(Hold))
+            state.merge(rows)
             return Snapshot(account_id=row.account_id, state=state, spent_nanocredits=spent, now_us=now_us)
 
+    def _everything(self) -> list[Row]:
+        """Return all rows as of one instant; a write that came in the middle of it has it look again."""
+        with self._gate:
+            while True:
+                batches = self._batches
+                lots = [list(lots.values()) for lots in list(self._state.holds.values())]
+                rows = [
+                    *self._state.rows.values(),
+                    *(hold for holds in lots for hold in holds if hold.amount_nanocredits),
+                ]
+                if batches == self._batches:
+                    return rows
+
     def _rows(self, table: type[R]) -> list[R]:
-        if table is Hold:
-            holds = [hold for lots in self._state.holds.values() for hold in lots.values()]
-            return [hold for hold in holds if hold.amount_nanocredits]  # type: ignore[misc]  # the table asked for is Hold
-        return [row for row in self._state.rows.values() if isinstance(row, table)]
+        return [row for row in self._everything() if isinstance(row, table)]
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""
@@ -134,13 +156,17 @@ class MemoryStore:
     def one_instant(self) -> Iterator[Scan]:
         """Give a scan that sees every table as it stands now."""
         with self._gate:
-            tables: dict[type[Row], list[Any]] = {table: list(self.scan(table)) for table in TABLES}
+            everything = sorted(self._everything(), key=lambda row: row.pk)
+            tables: dict[type[Row], list[Any]] = {
+                table: [(row, seal_of(row)) for row in everything if isinstance(row, table)] for table in TABLES
+            }
         yield lambda table: iter(tables[table])
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""
         with self._gate:
-            rows = {table.table: len(self._rows(table)) for table in TABLES}
+            count = Counter(row.table for row in self._everything())
+            rows = {table.table: count[table.table] for table in TABLES}
         return StoreFacts(url="memory://", engine="memory", schema_version=0, rows=rows)
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ harmless.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ from callfare.ledger import rollups
 from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, lowest_key, seal_of
 from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
+from callfare.store.gate import Gate
 from callfare.store.postgres_load import Loader, rows_of
 from callfare.store.postgres_server import Deadline, connect, keep_inherited, migrate, schema_version
 from callfare.store.protocol import Snapshot, StoreFacts
@@ -60,7 +60,8 @@ class PostgresStore:
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
-        self._gate = threading.Lock()
+        self._gate = Gate()
+        self._is_closing = False
         self._writer: psycopg.Connection[Any] | None = None
         self._readers: list[psycopg.Connection[Any]] = []
 
@@ -72,7 +73,7 @@ class PostgresStore:
     def create(self) -> bool:
         """Make the schema where it is missing, or bring it up to date; return whether the ledger is new."""
         self._after_fork()
-        with self._gate:
+        with self._gate.passed():
             if self._writer is not None:
                 return False
             connection = connect(self._url, self._deadline_s)
@@ -85,9 +86,16 @@ class PostgresStore:
                 connection.close()
 
     def close(self) -> None:
-        """Close all connections. The store opens them again when it is used again."""
+        """Close all connections. The store opens them again when it is used again.
+
+        In the middle of a write of this thread they are closed when it has ended.
+        """
         self._after_fork()
-        with self._gate:
+        if self._gate.is_mine():
+            self._is_closing = True
+            return
+        with self._gate.passed():
+            self._is_closing = False
             for connection in (self._writer, *self._readers):
                 if connection is not None:
                     connection.close()
@@ -120,19 +128,26 @@ class PostgresStore:
     def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
         """Decide commands one after another in one transaction, and return an answer for each."""
         self._after_fork()
-        with self._gate:
-            for left in reversed(range(_TRIES)):
-                try:
-                    return self._try(commands)
-                except (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure) as error:
-                    if not left:
-                        raise _fault_of(error) from error
-                except psycopg.OperationalError as error:
-                    self._drop_writer()
-                    if not left or not _is_lost(error):
-                        raise _fault_of(error) from error
-                except psycopg.Error as error:
+        try:
+            with self._gate.passed():
+                return self._apply_alone(commands)
+        finally:
+            if self._is_closing:
+                self.close()
+
+    def _apply_alone(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._try(commands)
+            except (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure) as error:
+                if not left:
                     raise _fault_of(error) from error
+            except psycopg.OperationalError as error:
+                self._drop_writer()
+                if not left or not _is_lost(error):
+                    raise _fault_of(error) from error
+            except psycopg.Error as error:
+                raise _fault_of(error) from error
         raise AssertionError(commands)
 
     def _try(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
@@ -192,7 +207,10 @@ class PostgresStore:
     @contextmanager
     def _reader(self) -> Iterator[psycopg.Connection[Any]]:
         self._after_fork()
-        connection = self._readers.pop() if self._readers else self._open_reader()
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._open_reader()
         try:
             with Deadline(connection, self._deadline_s):
                 yield connection

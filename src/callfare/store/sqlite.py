@@ -40,6 +40,7 @@ from callfare.ledger.rows import (
 from callfare.ledger.state import State
 from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
+from callfare.store.gate import Gate
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.sqlite_file import SqliteFile, fault_of
 from callfare.store.statements import load_statements
@@ -70,7 +71,8 @@ class SqliteStore:
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
-        self._gate = threading.Lock()
+        self._gate = Gate()
+        self._is_closing = False
         self._door = threading.Condition()
         self._writer: apsw.Connection | None = None
         self._readers: list[apsw.Connection] = []
@@ -85,16 +87,20 @@ class SqliteStore:
 
         Whoever reads for longer than some seconds is not waited for: then the child may not use the ledger.
         """
-        self._gate.acquire()
+        self._gate.hold()
         self._door.acquire()
         self._door.wait_for(lambda: not self._reading, _FORK_WAIT_S)
         with suppress(apsw.Error):
             self._close_connections()
 
+    def is_writing_here(self) -> bool:
+        """Return whether this very thread is in the middle of a write, and so cannot pause."""
+        return self._gate.is_mine()
+
     def resume(self) -> None:
         """Go on after `pause`."""
         self._door.release()
-        self._gate.release()
+        self._gate.let_go()
 
     def restart(self) -> None:
         """Go on in a child, where the threads that held the locks are not."""
@@ -121,9 +127,16 @@ class SqliteStore:
         return self._writer is None and self.file.create()
 
     def close(self) -> None:
-        """Close all connections. The store opens them again when it is used again."""
+        """Close all connections. The store opens them again when it is used again.
+
+        In the middle of a write of this thread they are closed when it has ended.
+        """
         self._check_process()
-        with self._gate, self._door:
+        if self._gate.is_mine():
+            self._is_closing = True
+            return
+        with self._gate.passed(), self._door:
+            self._is_closing = False
             self._close_connections()
 
     def _close_connections(self) -> None:
@@ -137,17 +150,26 @@ class SqliteStore:
     def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
         """Decide commands one after another in one transaction, and return an answer for each."""
         self._check_process()
-        with self._gate:
-            if self._writer is None:
-                self._writer = self.file.connect()
-            self.file.check_same()
-            try:
-                return self._apply(self._writer, commands)
-            except apsw.Error as error:
-                raise fault_of(error, self.file.path) from error
-            finally:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+        try:
+            with self._gate.passed():
+                return self._apply_alone(commands)
+        finally:
+            if self._is_closing:
+                self.close()
+
+    def _apply_alone(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        if self._writer is None:
+            self._writer = self.file.connect()
+        writer = self._writer
+        self.file.check_same()
+        try:
+            return self._apply(writer, commands)
+        except apsw.Error as error:
+            raise fault_of(error, self.file.path) from error
+        finally:
+            # In a child that was forked in the middle of this, the transaction is its parent's.
+            if self._writer is writer and writer.in_transaction:
+                writer.execute("ROLLBACK")
 
     def _apply(self, connection: apsw.Connection, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
         connection.execute("BEGIN IMMEDIATE")
@@ -158,6 +180,7 @@ class SqliteStore:
             connection.execute("ROLLBACK")
             return answers
         self._write(connection, changed.values())
+        self._check_process()
         connection.execute("COMMIT")
         return answers
 
@@ -288,8 +311,10 @@ _PAUSED = _Paused()
 def _before_fork() -> None:
     # In one order everywhere, so that two threads that fork can never wait for each other.
     for store in sorted(_STORES, key=id):
-        store.pause()
-        _PAUSED.stores.append(store)
+        # A signal handler that forks in the middle of a write: the child is refused when it uses the ledger.
+        if not store.is_writing_here():
+            store.pause()
+            _PAUSED.stores.append(store)
 
 
 def _after_fork_in_parent() -> None:
