@@ -287,7 +287,7 @@ class SqliteStore:
         with self._reader() as connection:
             rows = {table.table: connection.execute(self._sql[f"count_{table.table}"]).get for table in TABLES}
             return StoreFacts(
-                url=f"sqlite:///{self.file.path}",
+                url=self.file.address,
                 engine=f"SQLite {apsw.sqlite_lib_version()}, {connection.pragma('journal_mode')}",
                 schema_version=connection.pragma("user_version"),
                 rows=rows,

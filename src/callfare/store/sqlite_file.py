@@ -5,10 +5,13 @@ Reached through apsw alone: the standard library's sqlite3 on the same file in t
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import apsw
 
@@ -27,6 +30,11 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _BUSY_TIMEOUT_MS = 5000
 _LOG_WAIT_MS = 20
 _PAGES_PER_CHECKPOINT = 4000
+# No SQLite database that holds anything is smaller: it is the least page size.
+_SMALLEST = 512
+_UNUSABLE = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT}
+)
 
 
 def fault_of(error: apsw.Error, path: Path) -> Exception:
@@ -40,29 +48,61 @@ def fault_of(error: apsw.Error, path: Path) -> Exception:
     return LedgerUnavailable(f"{path} cannot be used: {error}; retry with the same key")
 
 
+def _refusal_of(error: OSError, path: Path) -> Exception:
+    """Return what it means to a caller that the system does not let a file be reached."""
+    reason = (error.strerror or str(error)).lower()
+    if error.errno in _UNUSABLE:
+        return Misconfigured(f"{path} cannot be a ledger: {reason}; give another address or change its rights")
+    return LedgerUnavailable(f"{path} cannot be reached: {reason}; retry with the same key")
+
+
 class SqliteFile:
     """A ledger file and the connections to it. Opens nothing until asked."""
 
     def __init__(self, path: str, *, is_readonly: bool = False) -> None:
-        self.path = Path(path).absolute()
+        try:
+            self.path = Path(path).absolute()
+        except FileNotFoundError:
+            raise Misconfigured(f"{path} lies in a working directory that has gone; give an absolute path") from None
         self.is_readonly = is_readonly
         self._identity: tuple[int, int] | None = None
         self._is_local = False
         self._has_made = False
 
+    @property
+    def address(self) -> str:
+        """The address that opens this file."""
+        return "sqlite:///" + "".join(quote(letter) if letter in "%#?" else letter for letter in str(self.path))
+
     def exists(self) -> bool:
         """Return whether there is a file with something in it."""
+        found = self._found()
+        return found is not None and found.st_size > 0
+
+    def _found(self) -> os.stat_result | None:
+        """Return what the system knows of the file, None when there is none.
+
+        Raises LedgerCorrupt for a file that is too small for a database, Misconfigured for what is no file.
+        """
         try:
-            return self.path.stat().st_size > 0
+            found = self.path.stat()
         except FileNotFoundError:
-            return False
+            return None
+        except OSError as error:
+            raise _refusal_of(error, self.path) from None
+        if not stat.S_ISREG(found.st_mode):
+            raise Misconfigured(f"{self.path} is no file; give another address")
+        # SQLite takes a file of one byte for an empty one, and would write over it.
+        if 0 < found.st_size < _SMALLEST:
+            raise LedgerCorrupt(f"{self.path} is damaged or not a callfare ledger: it has {found.st_size} bytes")
+        return found
 
     def is_still(self) -> bool:
         """Return whether a file opened for reading lies where no log can be made, and none is in use.
 
         SQLite then reads it only when told that it does not change, so such a connection is good for one question.
         """
-        has_log = self.path.with_name(f"{self.path.name}-wal").exists()
+        has_log = os.path.exists(f"{self.path}-wal")  # noqa: PTH110 - a Path raises where the name is too long
         return self.is_readonly and not has_log and not os.access(self.path.parent, os.W_OK)
 
     def check_same(self) -> None:
@@ -70,10 +110,9 @@ class SqliteFile:
 
         Raises LedgerUnavailable when it was moved, replaced or deleted meanwhile.
         """
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            raise LedgerUnavailable(f"{self.path} has gone; put it back or open another ledger") from None
+        found = self._found()
+        if found is None:
+            raise LedgerUnavailable(f"{self.path} has gone; put it back or open another ledger")
         if self._identity is None:
             self._identity = (found.st_dev, found.st_ino)
         elif self._identity != (found.st_dev, found.st_ino):
@@ -86,11 +125,25 @@ class SqliteFile:
         """
         self._refuse_network()
         if not self.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            if not self.path.parent.is_dir():
+                raise Misconfigured(f"there is no directory {self.path.parent}; make it, or give another address")
+            self._make()
         self._has_made = False
         self.connect(is_making=True).close()
         return self._has_made
+
+    def _make(self) -> None:
+        """Make an empty file that only its owner may read, unless there is one.
+
+        One that is there is not opened: to close it again would drop the locks that this process has on it.
+        """
+        target = os.path.realpath(self.path)
+        try:
+            os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise _refusal_of(error, self.path) from None
 
     def connect(self, *, is_making: bool = False) -> apsw.Connection:
         """Return a new connection to the ledger at the newest schema.
@@ -99,7 +152,7 @@ class SqliteFile:
         """
         if self._identity is not None:
             self.check_same()
-        if not self.path.exists():
+        if self._found() is None:
             raise LedgerNotFound(
                 f"there is no ledger at {self.path}; `callfare init` makes one, and so does the first grant",
             )
@@ -125,7 +178,7 @@ class SqliteFile:
         # Read in this order: a schema that another process makes meanwhile brings its application id along.
         version = connection.pragma("user_version")
         is_empty = not version and not connection.pragma("schema_version")
-        if not is_empty and connection.pragma("application_id") != APPLICATION_ID:
+        if connection.pragma("application_id") not in ({0, APPLICATION_ID} if is_empty else {APPLICATION_ID}):
             raise Misconfigured(f"{self.path} is a database of another program")
         if version > newest:
             raise SchemaNewer(f"{self.path} has schema {version}, this callfare knows {newest}; upgrade callfare")
@@ -158,7 +211,7 @@ class SqliteFile:
 
     def _refuse_network(self) -> None:
         if not self._is_local:
-            kind = _file_system_of(self.path.parent.resolve())
+            kind = _file_system_of(Path(os.path.realpath(self.path)).parent)
             if kind in _NETWORK_FILE_SYSTEMS:
                 raise Misconfigured(
                     f"{self.path} lies on {kind}, where SQLite cannot lock; use a local disk or PostgreSQL"
