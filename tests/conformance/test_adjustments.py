@@ -98,6 +98,16 @@ def test_a_waived_run_that_was_corrected_beside_another_debt_balances(books: Boo
     assert spent(books) == 50_000_000_000
 
 
+def test_a_waived_run_that_went_on_after_its_correction_balances_as_well(books: Books):
+    books.do_all(open_run("r1", hold=100, on_failure="waive"), record(130, run_id="r1", is_estimated=True))
+    books.do_all(adjust(20), record(15, run_id="r1", key="later"), record(50, user="alice", key="other"))
+
+    receipt = books.do(close("r1", "failed"))
+
+    assert receipt.waived_nanocredits == 35_000_000_000
+    assert books.balance() == Balance(posted="50", held="0", available="50", debt="0")
+
+
 def test_a_correction_outside_a_run_is_charged_or_given_back(books: Books):
     books.do_all(record(15, user="alice", key="up"), record(15, user="alice", key="down"))
 

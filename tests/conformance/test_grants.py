@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from callfare.errors import AmountOutOfRange, InvalidAmount, KeyConflict, NotFound
+from callfare.errors import AmountOutOfRange, InvalidAmount, InvalidTime, KeyConflict, NotFound
 from callfare.ledger.rows import Account, Entry, Grant, Key, Transfer, User
 from tests.support.books import Balance, Books
 from tests.support.commands import START, START_US, account_number, close, grant, open_run, record, refund
@@ -101,6 +101,25 @@ def test_a_lot_says_where_it_came_from(books: Books):
         account_number("alice"), 1, "purchase", 500_000_000_000, 500_000_000_000, 0, 5_000_000_000_000, "pi_1",
         START_US, START_US + 30 * 24 * 3600 * 1_000_000,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("seconds", [3600, 3601])
+def test_credit_whose_time_is_over_is_not_granted(books: Books, seconds):
+    books.do(grant("alice", 1))
+    books.advance(seconds=seconds)
+    before = books.all_rows()
+
+    with pytest.raises(InvalidTime):
+        books.do(grant("alice", 5, key="too late", expires_at=START + timedelta(hours=1)))
+
+    assert books.all_rows() == before
+
+
+def test_a_grant_is_answered_again_after_its_time_is_over(books: Books):
+    books.do(grant("alice", 5, expires_at=START + timedelta(hours=1)))
+    books.advance(hours=2)
+
+    assert books.do(grant("alice", 5, expires_at=START + timedelta(hours=1))).is_replay
 
 
 def test_a_grant_pays_older_debt_first(books: Books):
@@ -206,7 +225,7 @@ def test_refunds_of_one_grant_together_never_exceed_it(books: Books):
     books.do_all(grant("alice", 100), refund(60, key="first"))
     before = books.all_rows()
 
-    with pytest.raises(InvalidAmount):
+    with pytest.raises(InvalidAmount, match=r"^40 credits of the grant 'grant-1' are left to refund$"):
         books.do(refund(41, key="second"))
 
     assert books.all_rows() == before

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from callfare.errors import JobSettled, KeyConflict, NotFound, RunNotFound
-from callfare.ledger.rows import Event, Hold, Job, Transfer
+from callfare.ledger.rows import Event, Hold, Job, RawUsage, Transfer
 from tests.support.books import Balance, Books
 from tests.support.commands import (
     START,
@@ -150,6 +150,15 @@ def test_an_expired_job_is_corrected_when_its_end_is_seen_after_all(books: Books
     assert receipt.status == "completed"
     assert books.balance() == Balance(posted="78", held="0", available="78")
     assert sum(event.nanocredits for event in books.rows(Event)) == 22_000_000_000
+
+
+def test_what_the_provider_says_at_the_end_of_an_expired_job_is_kept(books: Books):
+    books.do(pend(30, user="alice", ttl_s=3600))
+    books.advance(hours=2)
+
+    books.do(settle("video-1", "completed", record(22, user="alice", key="video-1", raw='{"seconds":8}')))
+
+    assert [(row.key, row.raw) for row in books.rows(RawUsage)] == [("video-1#correction", '{"seconds":8}')]
 
 
 def test_an_expired_job_that_had_failed_is_given_back_when_that_is_learnt(books: Books):
