@@ -67,7 +67,6 @@ class SqliteFile:
         self.is_readonly = is_readonly
         self._identity: tuple[int, int] | None = None
         self._is_local = False
-        self._has_made = False
 
     @property
     def address(self) -> str:
@@ -128,9 +127,9 @@ class SqliteFile:
             if not self.path.parent.is_dir():
                 raise Misconfigured(f"there is no directory {self.path.parent}; make it, or give another address")
             self._make()
-        self._has_made = False
-        self.connect(is_making=True).close()
-        return self._has_made
+        connection, is_new = self._open(is_making=True)
+        connection.close()
+        return is_new
 
     def _make(self) -> None:
         """Make an empty file that only its owner may read, unless there is one.
@@ -145,11 +144,15 @@ class SqliteFile:
         except OSError as error:
             raise _refusal_of(error, self.path) from None
 
-    def connect(self, *, is_making: bool = False) -> apsw.Connection:
+    def connect(self) -> apsw.Connection:
         """Return a new connection to the ledger at the newest schema.
 
-        Raises LedgerNotFound when there is no file, or none with something in it that is not being made.
+        Raises LedgerNotFound when there is no file, or one with nothing in it.
         """
+        return self._open(is_making=False)[0]
+
+    def _open(self, *, is_making: bool) -> tuple[apsw.Connection, bool]:
+        """Return a new connection, and whether it was the one that made the ledger."""
         if self._identity is not None:
             self.check_same()
         if self._found() is None:
@@ -168,12 +171,11 @@ class SqliteFile:
         try:
             connection = apsw.Connection(name, flags=flags, statementcachesize=200)
             connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-            self._prepare(connection, is_making=is_making)
+            return connection, self._prepare(connection, is_making=is_making)
         except apsw.Error as error:
             raise fault_of(error, self.path) from error
-        return connection
 
-    def _prepare(self, connection: apsw.Connection, *, is_making: bool) -> None:
+    def _prepare(self, connection: apsw.Connection, *, is_making: bool) -> bool:
         newest = load_migrations("sqlite")[-1].number
         # Read in this order: a schema that another process makes meanwhile brings its application id along.
         version = connection.pragma("user_version")
@@ -184,12 +186,12 @@ class SqliteFile:
             raise SchemaNewer(f"{self.path} has schema {version}, this callfare knows {newest}; upgrade callfare")
         if not version and (self.is_readonly or not is_making):
             raise LedgerNotFound(f"{self.path} holds no ledger; `callfare init` makes one, and so does the first grant")
-        if not self.is_readonly:
-            self._use_log(connection)
-            connection.pragma("synchronous", "full")
-            connection.pragma("wal_autocheckpoint", _PAGES_PER_CHECKPOINT)
-            if version < newest:
-                self._has_made = migrate(connection) == 0
+        if self.is_readonly:
+            return False
+        self._use_log(connection)
+        connection.pragma("synchronous", "full")
+        connection.pragma("wal_autocheckpoint", _PAGES_PER_CHECKPOINT)
+        return version < newest and migrate(connection) == 0
 
     def _use_log(self, connection: apsw.Connection) -> None:
         """Have the file keep a write-ahead log. Several processes may do so at once.
