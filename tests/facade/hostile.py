@@ -257,6 +257,7 @@ NO_METADATA: Cases = {
         "true": True,
         "bytes": b"{}",
         "object": Odd(),
+        "a byte too large": {"a": "x" * (16 * 1024 - 7)},
         "too large": {"a": "x" * 16 * 1024},
         "too large in bytes": {"a": "\u00e9" * 8 * 1024},
         "far too large": {"a": "x" * 10**7},

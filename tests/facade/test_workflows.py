@@ -173,7 +173,7 @@ def test_a_workflow_that_makes_no_sense_is_refused_and_not_known(arguments, erro
 
 async def test_an_estimate_tells_what_completed_runs_of_the_user_have_cost(alice):
     await alice.grant("bob", 100, key="welcome")
-    for count in (1, 2, 3):
+    for count in (1, 2, 3, 5):
         async with alice.run("tweet", user="alice", hold=1) as run:
             await image(run, count)
     async with alice.run("tweet", user="bob", hold=1) as run:
@@ -181,12 +181,12 @@ async def test_an_estimate_tells_what_completed_runs_of_the_user_have_cost(alice
     async with alice.run("opera", user="alice", hold=1) as run:
         await speech(run)
     failed = await alice.open_run("tweet", user="alice", hold=1)
-    await image(failed, 4)
+    await image(failed, 9)
     await failed.close("failed")
 
     mine, everybody = await alice.estimate("tweet", user="alice"), await alice.estimate("tweet")
 
-    assert (mine.past_runs, mine.past_median, mine.past_highest) == (3, Credits(16), Credits(24))
+    assert (mine.past_runs, mine.past_median, mine.past_highest) == (4, Credits(16), Credits(40))
     assert (mine.low, mine.high) == (Credits(15), Credits(50))
     assert (everybody.past_runs, everybody.past_median, everybody.past_highest) == (0, None, None)
 
