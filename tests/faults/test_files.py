@@ -78,11 +78,79 @@ def test_an_empty_file_is_no_ledger_until_it_is_created(path):
     assert SqliteStore(str(path)).create()
 
 
-def test_a_folder_that_is_not_there_is_not_made(tmp_path):
-    with pytest.raises(Misconfigured, match="no directory"):
+def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path):
+    with pytest.raises(Misconfigured, match="there is no directory"):
         SqliteStore(str(tmp_path / "var" / "callfare.db")).create()
 
     assert list(tmp_path.iterdir()) == []
+
+
+USES = [
+    SqliteStore.create,
+    lambda store: store.apply([grant()]),
+    lambda store: store.snapshot("alice"),
+    lambda store: store.facts(),
+]
+
+
+@pytest.fixture(params=["file as folder", "long name", "loop", "folder"])
+def unusable(request, tmp_path) -> Path:
+    (tmp_path / "notes").write_text("dear diary", encoding="utf-8")
+    (tmp_path / "loop.db").symlink_to(tmp_path / "loop.db")
+    (tmp_path / "folder.db").mkdir()
+    names = {
+        "file as folder": "notes/callfare.db",
+        "long name": "n" * 300,
+        "loop": "loop.db",
+        "folder": "folder.db",
+    }
+    return tmp_path / names[request.param]
+
+
+@pytest.mark.parametrize("use", USES, ids=["create", "apply", "snapshot", "facts"])
+@pytest.mark.parametrize("is_readonly", [False, True])
+def test_a_place_where_no_file_can_be_is_refused_with_a_sentence(unusable, use, is_readonly):
+    with pytest.raises(Misconfigured, match=r"cannot be a ledger|is no file|there is no directory"):
+        use(SqliteStore(str(unusable), is_readonly=is_readonly))
+
+
+@pytest.mark.parametrize("use", USES[1:], ids=["apply", "snapshot", "facts"])
+def test_a_link_to_nothing_is_no_ledger(tmp_path, use):
+    (tmp_path / "callfare.db").symlink_to(tmp_path / "gone" / "callfare.db")
+
+    with pytest.raises(LedgerNotFound):
+        use(SqliteStore(str(tmp_path / "callfare.db")))
+
+
+def test_a_ledger_is_made_where_a_link_points_and_not_where_there_is_no_folder(tmp_path):
+    (tmp_path / "good.db").symlink_to(tmp_path / "ledger.db")
+    (tmp_path / "bad.db").symlink_to(tmp_path / "gone" / "ledger.db")
+
+    assert SqliteStore(str(tmp_path / "good.db")).create()
+    assert (tmp_path / "ledger.db").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(Misconfigured, match="cannot be a ledger"):
+        SqliteStore(str(tmp_path / "bad.db")).create()
+
+
+def test_a_working_directory_that_has_gone_is_told(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    with pytest.raises(Misconfigured, match="working directory"):
+        SqliteStore("callfare.db")
+
+
+def test_two_that_make_a_ledger_at_once_in_one_process_keep_the_locks_of_each_other(path, monkeypatch):
+    path.touch()
+    opened: list[object] = []
+    monkeypatch.setattr(
+        sqlite_file.os, "open", lambda *_: opened.append(None) or (_ for _ in ()).throw(FileExistsError)
+    )
+
+    assert SqliteStore(str(path)).create()
+
+    assert opened == [None]
 
 
 def test_a_ledger_is_made_once(path):
@@ -130,6 +198,27 @@ def test_a_file_that_is_no_database_is_refused_and_not_touched(path):
         SqliteStore(str(path)).create()
 
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("size", [1, 2, 10, 99, 100, 511])
+def test_a_file_too_small_for_a_database_is_refused_and_not_touched(path, size):
+    path.write_bytes(b"n" * size)
+
+    for use in (SqliteStore.create, SqliteStore.facts, lambda store: store.apply([grant()])):
+        with pytest.raises(LedgerCorrupt, match="not a callfare ledger"):
+            use(SqliteStore(str(path)))
+
+    assert path.read_bytes() == b"n" * size
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_empty_database_of_another_program_is_refused(path):
+    connection = apsw.Connection(str(path))
+    connection.pragma("application_id", 7)
+    connection.close()
+
+    with pytest.raises(Misconfigured, match="another program"):
+        SqliteStore(str(path)).create()
 
 
 def test_a_ledger_of_a_newer_callfare_is_refused_and_not_touched(store, path):
