@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ctypes
 import os
 import threading
@@ -10,7 +12,9 @@ from callfare.committer import Committer
 from callfare.errors import CallfareError
 from callfare.ledger.rows import Key
 from callfare.store import sqlite
+from callfare.store.memory import MemoryStore
 from callfare.store.sqlite import SqliteStore
+from tests.support.audit import faults
 from tests.support.commands import grant
 
 _CHILDREN = 20
@@ -119,6 +123,62 @@ def children_that_share_a_committer(path: str) -> None:
         os._exit(0)
     os.wait()
     print(len(list(store.scan(Key))))
+
+
+def forked_while_a_thread_holds_every_lock(path: str) -> None:
+    """Fork while another thread starts the committer's thread, writes, and writes to memory as well."""
+    store = SqliteStore(path)
+    store.create()
+    memory = MemoryStore()
+    lanes = [Committer(store), Committer(memory)]
+    locks = [lock for lane in lanes for lock in (lane._lane, lane._starting)]
+    has_all, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with contextlib.ExitStack() as held:
+            for lock in locks:
+                held.enter_context(lock)
+            has_all.set()
+            may_go.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    has_all.wait()
+    if os.fork() == 0:
+        for lane in lanes:
+            asyncio.run(lane.commit_async(grant("alice", 1, key="child")))
+            lane.commit(grant("alice", 1, key="child again"))
+            lane.close()
+        os.write(1, f"child {len(list(memory.scan(Key)))}\n".encode())
+        os._exit(0)
+    os.wait()
+    may_go.set()
+    holder.join()
+    print(*(row.key for row, _ in store.scan(Key)), sep="\n")
+
+
+def forked_while_memory_is_written(path: str) -> None:
+    """Fork again and again while a thread writes to memory; every child reads and writes what it inherits."""
+    memory = MemoryStore()
+    memory.apply([grant("alice", 1, key="first")])
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            memory.apply([grant("alice", 1, key=f"parent {number}")])
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(_CHILDREN):
+        if os.fork() == 0:
+            memory.apply([grant("alice", 1, key="child")])
+            os._exit(len(faults(memory)))
+    statuses = [os.wait()[1] for _ in range(_CHILDREN)]
+    stop.set()
+    writer.join()
+    print(statuses.count(0), path)
 
 
 def forked_in_the_middle_of_a_long_read(path: str) -> None:

@@ -34,6 +34,18 @@ def test_threads_of_a_child_share_an_inherited_committer(tmp_path):
     assert said == ["9"]
 
 
+def test_a_child_needs_no_lock_that_a_thread_of_its_parent_held(tmp_path):
+    said = call(ACTORS, "forked_while_a_thread_holds_every_lock", tmp_path / "callfare.db")
+
+    assert said == ["child 2", "child", "child again"]
+
+
+def test_children_inherit_a_whole_ledger_in_memory(tmp_path):
+    said = call(ACTORS, "forked_while_memory_is_written", tmp_path)
+
+    assert said == [f"20 {tmp_path}"]
+
+
 def test_a_fork_that_python_does_not_know_of_is_refused_with_the_reason(tmp_path):
     (said,) = call(ACTORS, "forked_behind_pythons_back", tmp_path / "callfare.db")
 

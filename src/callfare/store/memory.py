@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -54,6 +56,15 @@ class MemoryStore:
         self._gate = threading.RLock()
         self._is_applying = False
         self._batches = 0
+        _STORES.add(self)
+
+    def pause(self) -> None:
+        """Wait until nobody else writes or reads, and let nobody begin until `resume`: a child inherits whole rows."""
+        self._gate.acquire()
+
+    def resume(self) -> None:
+        """Go on after `pause`, in the parent as in the child."""
+        self._gate.release()
 
     def create(self) -> bool:
         """Return False: a memory store is always there."""
@@ -171,6 +182,35 @@ class MemoryStore:
 
     def close(self) -> None:
         """Keep everything: another façade may share this store."""
+
+
+_STORES: weakref.WeakSet[MemoryStore] = weakref.WeakSet()
+
+
+class _Paused(threading.local):
+    """The stores that the thread which forks has paused."""
+
+    def __init__(self) -> None:
+        self.stores: list[MemoryStore] = []
+
+
+_PAUSED = _Paused()
+
+
+def _before_fork() -> None:
+    # In one order everywhere, so that two threads that fork can never wait for each other.
+    for store in sorted(_STORES, key=id):
+        store.pause()
+        _PAUSED.stores.append(store)
+
+
+def _after_fork() -> None:
+    while _PAUSED.stores:
+        _PAUSED.stores.pop().resume()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 def _plan(query: Query, state: State) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
