@@ -23,7 +23,7 @@ from callfare.money import Credits
 from callfare.pricing.book import PriceBook
 from callfare.pricing.load import load_layer, seed_book
 from callfare.settings import Settings, check_markups
-from callfare.store.open import open_store, without_password
+from callfare.store.open import open_store
 from callfare.usage.quantities import check_attributes, check_usage
 
 Client = TypeVar("Client")
@@ -55,7 +55,8 @@ def open_engine(
     settings = Settings(book=PriceBook(layers), markups=check_markups(markup), require_user=require_user)
     address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
     store = open_store(address, clock)
-    shown = None if address == DEFAULT_URL or url is None else without_password(address)
+    # A refusal names the file it can be granted in; a server's address is nobody's business who reads the message.
+    shown = address if url is not None and address != DEFAULT_URL and address.startswith("sqlite:") else None
     return Engine(store, settings, clock, address=shown)
 
 

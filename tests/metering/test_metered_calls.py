@@ -455,3 +455,20 @@ def test_a_count_beyond_the_range_is_kept_unpriced(fare: Callfare, fake: FakeOpe
 
     [call] = fare.calls(run).items
     assert call.status == "unpriced"
+
+
+def test_a_retried_step_charges_its_video_once(fare: Callfare, client: OpenAI) -> None:
+    fare.grant("alice", 100, key="k")
+
+    for _ in range(2):
+        run = fare.open_run("video", user="alice", run_id="wf_1", hold=40)
+        with run.active(), run.step("film"):
+            client.videos.create_and_poll(
+                model="sora-2", prompt="waves", seconds="8", size="1280x720", poll_interval_ms=1
+            )
+    fare.close_run("wf_1")
+
+    first, second = fare.calls("wf_1").items
+    assert (first.step, first.credits, first.flags) == ("film", Credits(32), ())
+    assert (second.step, second.credits, second.flags) == ("film", Credits(0), ("attempt",))
+    assert fare.balance("alice").available == Credits(68)

@@ -127,8 +127,13 @@ class Ticket:
     def _job(self, job_id: str, reading: Reading) -> PendJob:
         call = self._meter.call_of(self._intent, reading, is_estimated=False)
         key = job_key(self._intent.provider, self._intent.base_url, job_id)
-        command = self._meter.engine.requests.usage(self._subject, replace(call, response_id=None))
-        return PendJob(charge=_with_key(command, key, job_id), ttl_s=JOB_TTL_S)
+        named = replace(call, response_id=None, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
+        command = self._meter.usage(self._subject, named)
+        return PendJob(
+            charge=msgspec.structs.replace(_with_key(command, key, job_id), repeat="conflict"),
+            ttl_s=JOB_TTL_S,
+            step_key=None if self._step is None else command.key,
+        )
 
     def _lost(self, reading: Reading) -> None:
         _log.exception("a call of %s could not be recorded: usage %s", reading.model, dict(reading.usage))

@@ -127,10 +127,14 @@ class AdjustUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
 
 
 class PendJob(Command, frozen=True, gc=False, kw_only=True, tag=True):
-    """Hold what a long job will cost until somebody sees its end. The key of `charge` is the job's id."""
+    """Hold what a long job will cost until somebody sees its end. The key of `charge` is the job's id.
+
+    `step_key` names the call within its step, None outside one; a second job under it is a later attempt, uncharged.
+    """
 
     charge: RecordUsage
     ttl_s: int
+    step_key: str | None = None
 
 
 class SettleJob(Command, frozen=True, gc=False, kw_only=True, tag=True):

@@ -13,13 +13,16 @@ from callfare.ledger import charges, grants, holds
 from callfare.ledger.accounts import RECEIVABLE, REVENUE
 from callfare.ledger.commands import AdjustUsage, RecordUsage
 from callfare.ledger.receipts import JobReceipt
-from callfare.ledger.rows import Job
+from callfare.ledger.rows import Job, Key
 from callfare.ledger.transfers import post
 
 if TYPE_CHECKING:
     from callfare.ledger.commands import PendJob
     from callfare.ledger.rows import Run
     from callfare.ledger.state import Draft
+
+# The kind of key row that names the first job of a step's call.
+STEP = "step"
 
 
 def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, now_us: int) -> JobReceipt:
@@ -35,6 +38,7 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
         return receipt_of(known, run, is_replay=True)
     if draft.event(account_id, job_id) is not None:
         raise KeyConflict(job_id)
+    command = _as_attempt(draft, account_id, command, now_us)
     wanted = command.charge.nanocredits
     moved = 0
     if run and run.status == "open":
@@ -58,6 +62,22 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
     )
     draft.put(job)
     return receipt_of(job, run)
+
+
+def _as_attempt(draft: Draft, account_id: int, command: PendJob, now_us: int) -> PendJob:
+    """Return the job as a later attempt, uncharged, where its step has begun another one; else remember the first."""
+    if command.step_key is None:
+        return command
+    first = draft.key(account_id, command.step_key)
+    if first is None:
+        charge = command.charge
+        draft.put(Key(account_id, command.step_key, STEP, charge.fingerprint, charge.key, now_us))
+        return command
+    return replace(command, charge=_uncharged(command.charge))
+
+
+def _uncharged(charge: RecordUsage) -> RecordUsage:
+    return replace(charge, nanocredits=0, repeat=charges.ATTEMPT)
 
 
 def settle_job(draft: Draft, job: Job, outcome: str, charge: RecordUsage | None, now_us: int) -> JobReceipt:
@@ -113,6 +133,7 @@ def _end(draft: Draft, job: Job, outcome: str, charge: RecordUsage, now_us: int)
     else:
         debt, seq = _capture(draft, job, run, charge.nanocredits, now_us)
         flags = [charges.ESTIMATED] if charge.is_estimated else []
+        flags += [charges.ATTEMPT] if charge.repeat == charges.ATTEMPT else []
         if charges.is_waived(run):
             flags.append(charges.WAIVED)
             charge = replace(charge, nanocredits=0)
@@ -162,7 +183,8 @@ def _real_charge(job: Job, charge: RecordUsage | None) -> RecordUsage:
     begun = _charge_of(job)
     if charge is None:
         return begun
-    return replace(charge, operation=begun.operation, step=begun.step, metadata=begun.metadata, at_us=begun.at_us)
+    real = replace(charge, operation=begun.operation, step=begun.step, metadata=begun.metadata, at_us=begun.at_us)
+    return _uncharged(real) if begun.repeat == charges.ATTEMPT else replace(real, repeat=begun.repeat)
 
 
 def _correction(job: Job, outcome: str, charge: RecordUsage | None) -> AdjustUsage:

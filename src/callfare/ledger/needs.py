@@ -71,7 +71,7 @@ def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]
         case SettleJob(job_id=key):
             return (key, f"{key}#correction", f"{key}#reprice"), ()
         case PendJob():
-            return (command.charge.key,), ()
+            return (command.charge.key,), (command.step_key,) if command.step_key else ()
         case GrantCredit(key=str(key)) | ExtendRun(key=str(key)) | CloseRun(key=str(key)):
             return (key,), (key,)
         case RefundGrant():

@@ -38,6 +38,9 @@ class Answers:
         match key.kind:
             case "response":
                 return self._response(key)
+            case "step":
+                is_known = key.receipt in self._holders.jobs
+                return "" if is_known else f"there is no job {key.receipt!r} that its step began"
             case "grant":
                 return self._grant(key)
             case "refund":

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from callfare.ledger.charges import ATTEMPT
 from callfare.ledger.commands import RecordUsage
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.receipts import CloseReceipt, Receipt
@@ -235,7 +236,8 @@ class Holders:
                 wrong(row, "charge", "it is the charge of another job or run")
             if charge.status == "priced":
                 said = charge.picousd, charge.nanocredits
-                if rated(charge.lines, quantities(charge.usage), charge.markup) != said:
+                picousd, nanocredits = rated(charge.lines, quantities(charge.usage), charge.markup)
+                if (picousd, 0 if charge.repeat == ATTEMPT else nanocredits) != said:
                     wrong(row, "charge", f"its lines do not come to {said}")
         except msgspec.MsgspecError:
             wrong(row, "charge", "it is not a charge")
