@@ -11,6 +11,7 @@ import sys
 
 _DIFFERS = {"ledger", "stand_in", "sdk", "charge"}
 _MADE_ID = re.compile(r"run_[0-9a-z]{26}")
+_LEDGER = re.compile(r"--db \S+ ")
 
 
 def masked(lines: list[str]) -> list[str]:
@@ -19,9 +20,13 @@ def masked(lines: list[str]) -> list[str]:
 
 def _mask(event: dict[str, object]) -> dict[str, object]:
     return {
-        name: "…" if name in _DIFFERS else _MADE_ID.sub("run_…", value) if isinstance(value, str) else value
+        name: "…" if name in _DIFFERS else _same_words(value) if isinstance(value, str) else value
         for name, value in event.items()
     }
+
+
+def _same_words(text: str) -> str:
+    return _LEDGER.sub("--db … ", _MADE_ID.sub("run_…", text))
 
 
 if __name__ == "__main__":
