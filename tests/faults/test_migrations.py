@@ -47,14 +47,8 @@ def test_a_maker_waits_for_whoever_looks_at_the_file_just_then(tmp_path, monkeyp
     other = apsw.Connection(str(path))
     other.execute("BEGIN; SELECT * FROM sqlite_schema").fetchall()
 
-    class Pause:
-        """Waiting is when the other one goes away."""
-
-        def wait(self, seconds: float) -> None:
-            assert seconds > 0
-            other.execute("ROLLBACK")
-
-    monkeypatch.setattr(sqlite_file.threading, "Event", Pause)
+    # Waiting is when the other one goes away.
+    monkeypatch.setattr(sqlite_file, "_wait_a_little", lambda: other.execute("ROLLBACK"))
 
     assert SqliteStore(str(path)).create()
 

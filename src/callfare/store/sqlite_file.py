@@ -203,7 +203,7 @@ class SqliteFile:
             try:
                 mode = connection.pragma("journal_mode", "wal")
             except apsw.BusyError:
-                threading.Event().wait(_LOG_WAIT_MS / 1000)
+                _wait_a_little()
                 continue
             if mode != "wal":
                 raise Misconfigured(f"{self.path} lies where SQLite cannot keep a write-ahead log; use a local disk")
@@ -247,6 +247,10 @@ def migrate(connection: apsw.Connection) -> int:
 def _refuse_foreign(connection: apsw.Connection, version: int) -> None:
     if not version and connection.pragma("schema_version"):
         raise Misconfigured(f"{connection.filename} is a database of another program")
+
+
+def _wait_a_little() -> None:
+    threading.Event().wait(_LOG_WAIT_MS / 1000)
 
 
 def _file_system_of(folder: Path) -> str:
