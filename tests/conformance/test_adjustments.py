@@ -210,6 +210,15 @@ def test_a_correction_that_brings_the_price_clears_the_call_too(books: Books):
     assert [row.unpriced_calls for row in books.rows(Rollup)] == [0, 0]
 
 
+def test_a_correction_that_takes_the_price_away_counts_the_call_as_unpriced(books: Books):
+    books.do_all(open_run("r1"), record(18, run_id="r1", is_estimated=True))
+
+    books.do(adjust(0, is_unpriced=True))
+
+    assert (books.run("r1").unpriced_calls, books.run("r1").charged_nanocredits) == (1, 0)
+    assert [row.unpriced_calls for row in books.rows(Rollup)] == [1, 1]
+
+
 def test_an_attempt_stays_free_when_it_is_corrected(books: Books):
     books.do_all(open_run("r1"), step(15, "plan", "resp_1", run_id="r1"), step(17, "plan", "resp_2", run_id="r1"))
 

@@ -355,6 +355,24 @@ def test_an_attempts_response_is_not_charged_when_it_is_heard_without_its_step(b
     assert books.run("r1").charged_nanocredits == 15_000_000_000
 
 
+def test_an_attempt_whose_response_was_heard_without_its_step_is_that_response(books: Books):
+    books.do_all(open_run("r1"), step(15, "plan", "resp_1", run_id="r1"), heard(17, "resp_2", run_id="r1"))
+    before = books.all_rows()
+
+    receipt = books.do(step(17, "plan", "resp_2", run_id="r1"))
+
+    assert (receipt.is_replay, receipt.key) == (True, "response:openai::resp_2")
+    assert books.all_rows() == before
+
+
+def test_an_attempt_whose_response_was_heard_with_other_usage_is_kept_and_flagged(books: Books):
+    books.do_all(open_run("r1"), step(15, "plan", "resp_1", run_id="r1"), heard(17, "resp_2", run_id="r1"))
+
+    receipt = books.do(step(99, "plan", "resp_2", run_id="r1", usage=OTHER_TOKENS))
+
+    assert (receipt.flags, receipt.nanocredits) == ("duplicate", 0)
+
+
 def test_a_step_of_another_run_is_another_step(books: Books):
     books.do_all(open_run("r1", hold=20), open_run("r2", hold=20))
 

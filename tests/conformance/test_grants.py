@@ -196,6 +196,13 @@ def test_what_a_run_gives_back_pays_the_debt_of_a_refund(books: Books):
     assert books.balance("alice") == Balance(posted="0", held="0", available="0", debt="0")
 
 
+def test_a_refund_takes_what_an_abandoned_run_gives_back(books: Books):
+    books.do_all(grant("alice", 100), open_run(hold=100, ttl_s=3600))
+    books.advance(hours=1)
+
+    assert books.do(refund(100)).taken_nanocredits == 100_000_000_000
+
+
 def test_a_lot_that_was_spent_to_the_last_can_still_be_refunded(books: Books):
     books.do_all(grant("alice", 100), record(100, user="alice"))
 

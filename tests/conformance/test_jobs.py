@@ -64,6 +64,34 @@ def test_what_the_runs_hold_lacks_comes_from_available_credit(books: Books):
     assert books.balance() == Balance(posted="100", held="55", available="45", spent="25")
 
 
+def test_a_job_is_held_from_what_an_abandoned_run_gives_back(books: Books):
+    books.do_all(open_run("r1", hold=100, ttl_s=3600))
+    books.advance(hours=1)
+
+    receipt = books.do(pend(30, user="alice"))
+
+    assert receipt.held_nanocredits == 30_000_000_000
+    assert books.run("r1").status == "expired"
+
+
+def test_a_job_is_not_held_from_credit_that_has_expired(books: Books):
+    books.do_all(
+        record(100, user="alice", key="all"), grant("alice", 50, key="soon", expires_at=START + timedelta(hours=1))
+    )
+    books.advance(hours=1)
+
+    assert books.do(pend(30, user="alice")).held_nanocredits == 0
+
+
+def test_a_job_of_an_abandoned_run_is_held_outside_it(books: Books):
+    books.do_all(open_run("r1", hold=40, ttl_s=3600))
+    books.advance(hours=1)
+
+    receipt = books.do(pend(30, run_id="r1"))
+
+    assert (receipt.held_nanocredits, receipt.run_held_nanocredits) == (30_000_000_000, 0)
+
+
 def test_a_job_that_nothing_covers_is_no_refusal(books: Books):
     books.do(open_run("r1", hold=40))
 
@@ -174,9 +202,11 @@ def test_an_expired_job_that_had_failed_is_given_back_when_that_is_learnt(books:
 def test_an_expired_job_of_an_open_run_is_given_back_to_the_run(books: Books):
     books.do_all(open_run("r1", hold=40, ttl_s=9 * 3600), pend(30, run_id="r1", ttl_s=3600))
     books.advance(hours=2)
-    books.do(settle("video-1", "failed"))
+    receipt = books.do(settle("video-1", "failed"))
 
     books.do(close("r1"))
+
+    assert (receipt.run_id, receipt.run_held_nanocredits) == ("r1", 10_000_000_000)
 
     assert books.balance() == Balance(posted="100", held="0", available="100")
     assert books.run("r1").charged_nanocredits == 0

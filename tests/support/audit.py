@@ -169,5 +169,11 @@ def _rollups(rolled: list[Rollup], events: list[Event]) -> Iterator[str]:
 
 
 def _still_unpriced(events: list[Event]) -> set[str]:
-    unpriced = {event.key for event in events if event.kind == "usage" and event.status == "unpriced"}
-    return unpriced - {event.corrects for event in events if event.corrects and event.status == "priced"}
+    """Return the calls without a price, as the latest that is known of each says."""
+    latest: dict[str, str] = {}
+    for event in sorted(
+        events, key=lambda event: (event.recorded_at_us, event.kind != "usage", event.kind != "correction")
+    ):
+        if event.kind != "waiver":
+            latest[event.corrects or event.key] = event.status
+    return {key for key, status in latest.items() if status == "unpriced"}

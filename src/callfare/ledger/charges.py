@@ -41,12 +41,14 @@ def earlier_charge(draft: Draft, account_id: int, command: RecordUsage) -> tuple
     """
     event = draft.event(account_id, command.key)
     flag = command.repeat
-    if event is None:
-        event = _event_of_response(draft, account_id, command)
-        if event is None:
+    if event is None or (flag == ATTEMPT and event.response_id != command.response_id):
+        # A response may have been told of before under another name, whatever the key stands for.
+        told = _event_of_response(draft, account_id, command)
+        if told is not None:
+            event, flag = told, DUPLICATE
+        elif event is None:
             return None, None
-        flag = DUPLICATE
-    elif flag == ATTEMPT and command.response_id and event.response_id == command.response_id:
+    elif flag == ATTEMPT and command.response_id:
         flag = DUPLICATE
     is_same = event.fingerprint == command.fingerprint
     if flag == DUPLICATE:
