@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
@@ -37,6 +37,8 @@ USERS = ("alice", "bob", "\u00e9ve")
 # CALLFARE_EXAMPLES multiplies what is tried: 1 takes some seconds, 100 belongs to a night.
 # CALLFARE_SEED repeats what a failure printed.
 EXAMPLES = int(os.environ.get("CALLFARE_EXAMPLES", "1"))
+# CALLFARE_SHRINK=1 makes a failure small, which takes minutes: more than a test may hang in the default run.
+PHASES = (Phase.generate, Phase.shrink) if os.environ.get("CALLFARE_SHRINK") else (Phase.generate,)
 SEED = int(os.environ.get("CALLFARE_SEED", "0")) or secrets.randbits(32)
 
 
@@ -48,6 +50,7 @@ def effort(examples: int, steps: int = 50) -> settings:
         deadline=None,
         database=None,
         print_blob=True,
+        phases=PHASES,
         suppress_health_check=list(HealthCheck),
     )
 
@@ -220,7 +223,7 @@ class Ledgers(RuleBasedStateMachine):
     def _ask(self, *batch: Command) -> list[Receipt | CallfareError]:
         answers = self.sqlite.batch(*batch)
         alone = [self.memory.batch(command)[0] for command in batch]
-        assert told(answers) == told(alone)
+        assert told(answers) == told(alone), (told(answers), told(alone))
         for command, answer in zip(batch, answers, strict=True):
             if not isinstance(answer, CallfareError):
                 self.names.learn(command, answer)
@@ -296,12 +299,14 @@ class Ledgers(RuleBasedStateMachine):
     @invariant()
     def credits_are_conserved(self) -> None:
         """Every row follows from history."""
-        assert faults(self.memory.store) == []
+        found = faults(self.memory.store)
+        assert not found, found
 
     def teardown(self) -> None:
         """The product's own auditor agrees at the end."""
         try:
-            assert verify(self.sqlite.store.scan).faults == ()
+            found = verify(self.sqlite.store.scan).faults
+            assert not found, found
             assert sum(len(self.memory.rows(table)) for table in TABLES) >= len(self.memory.rows(Account))
         finally:
             self.sqlite.store.close()

@@ -169,11 +169,9 @@ def _rollups(rolled: list[Rollup], events: list[Event]) -> Iterator[str]:
 
 
 def _still_unpriced(events: list[Event]) -> set[str]:
-    """Return the calls without a price, as the latest that is known of each says."""
-    latest: dict[str, str] = {}
-    for event in sorted(
-        events, key=lambda event: (event.recorded_at_us, event.kind != "usage", event.kind != "correction")
-    ):
-        if event.kind != "waiver":
-            latest[event.corrects or event.key] = event.status
-    return {key for key, status in latest.items() if status == "unpriced"}
+    """Return the calls without a price. Clocks step back, so time tells no order: adjustments say what they changed."""
+    unpriced = _sum((event.key, event.status == "unpriced") for event in events if event.kind == "usage")
+    for event in events:
+        if event.corrects:
+            unpriced[event.corrects] += {"now_unpriced": 1, "now_priced": -1}.get(event.flags, 0)
+    return {key for key, count in unpriced.items() if count}
