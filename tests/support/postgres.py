@@ -126,7 +126,9 @@ class Server:
 
 
 @contextmanager
-def running_server(version: int | None = None, *, is_durable: bool = False) -> Iterator[Server]:
+def running_server(
+    version: int | None = None, *, is_durable: bool = False, settings: tuple[str, ...] = ()
+) -> Iterator[Server]:
     """Yield a new server, of a major version where one is named. Without durability it is several times faster."""
     folders = bin_folders()
     if not folders:
@@ -145,7 +147,7 @@ def running_server(version: int | None = None, *, is_durable: bool = False) -> I
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        server = Server(programs, folder, port, () if is_durable else _FAST)
+        server = Server(programs, folder, port, (*(() if is_durable else _FAST), *settings))
         server.start()
         try:
             yield server
