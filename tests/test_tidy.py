@@ -28,7 +28,7 @@ LAYERS = (
     {"committer", "spool", "context", "settings", "answers", "local_run"},
     {"capture", "payments"},
     {"engine"},
-    {"handle", "facade", "callfare", "aio"},
+    {"handle", "facade", "operating", "callfare", "aio"},
     {"server", "remote", "cli", "wiring"},
 )
 SURFACE = len(LAYERS)

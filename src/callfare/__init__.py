@@ -3,6 +3,7 @@
 from callfare import errors
 from callfare.aio import AsyncCallfare, AsyncRun
 from callfare.answers import (
+    Backup,
     Balance,
     Call,
     Charge,
@@ -17,6 +18,7 @@ from callfare.answers import (
     Page,
     Price,
     Repriced,
+    Restored,
     RunReceipt,
     RunSummary,
     Share,
@@ -34,6 +36,7 @@ from callfare.money import Credits, Usd
 __all__ = [
     "AsyncCallfare",
     "AsyncRun",
+    "Backup",
     "Balance",
     "Call",
     "Callfare",
@@ -55,6 +58,7 @@ __all__ = [
     "Page",
     "Price",
     "Repriced",
+    "Restored",
     "Run",
     "RunReceipt",
     "RunSummary",

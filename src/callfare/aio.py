@@ -34,18 +34,19 @@ from callfare.context import current_user
 from callfare.engine import shapes
 from callfare.engine.requests import Amount
 from callfare.errors import CallfareError, RunClosed
-from callfare.facade import Facade, Outcome, Period, Source
+from callfare.facade import Outcome, Period, Source
 from callfare.handle import RunHandle, call_of, outcome_of, run_named
 from callfare.ledger.commands import TouchRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
+from callfare.operating import AsyncOperating
 from callfare.payments.packages import seed_packages
 
 _log = logging.getLogger("callfare")
 
 
-class AsyncCallfare(Facade):
+class AsyncCallfare(AsyncOperating):
     """A ledger of AI calls and the credits that pay for them. Safe to share between tasks and loops.
 
     url: `sqlite:///file.db`, `memory://`; None takes CALLFARE_DATABASE_URL, else `sqlite:///callfare.db`.

@@ -296,6 +296,29 @@ class Repriced:
     credits: Credits
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A backup that stands in its file. digest: of its content; taken_at: all that was answered before is in it."""
+
+    path: str
+    taken_at: datetime
+    row_count: int
+    rows: Mapping[str, int]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A ledger that was filled from a backup. fault_count: what `verify` found, which the backup had in it already."""
+
+    path: str
+    taken_at: datetime
+    row_count: int
+    rows: Mapping[str, int]
+    digest: str
+    fault_count: int
+
+
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON is what it is
     """Return any answer as JSON values: amounts and quantities as exact decimal strings, times in RFC 3339."""
     if isinstance(value, Credits | Usd):

@@ -9,6 +9,7 @@ CallfareError
 │   ├── UnpricedModel             unpriced_model
 │   ├── UserRequired              user_required
 │   └── LedgerUnavailable         ledger_unavailable
+│       └── LedgerIncomplete      ledger_incomplete
 ├── InvalidInput                  invalid_input
 │   ├── InvalidAmount             invalid_amount
 │   │   └── AmountOutOfRange      amount_out_of_range
@@ -18,7 +19,8 @@ CallfareError
 │   ├── InvalidMetadata           invalid_metadata
 │   ├── UnknownMeter              unknown_meter
 │   ├── UnknownWorkflow           unknown_workflow
-│   └── MissingAttribute          missing_attribute
+│   ├── MissingAttribute          missing_attribute
+│   └── BackupInvalid             backup_invalid
 ├── NotFound                      not_found
 │   ├── RunNotFound               run_not_found
 │   ├── ChargeNotFound            charge_not_found
@@ -26,10 +28,12 @@ CallfareError
 ├── Conflict                      conflict
 │   ├── KeyConflict               key_conflict
 │   ├── RunClosed                 run_closed
-│   └── JobSettled                job_settled
+│   ├── JobSettled                job_settled
+│   └── LedgerNotEmpty            ledger_not_empty
 └── Misconfigured                 misconfigured
     ├── PriceBookInvalid          price_book_invalid
     ├── SchemaNewer               schema_newer
+    ├── SchemaOlder               schema_older
     └── LedgerCorrupt             ledger_corrupt
 """
 
@@ -114,6 +118,12 @@ class LedgerUnavailable(Refused):
     code = "ledger_unavailable"
 
 
+class LedgerIncomplete(LedgerUnavailable):
+    """The ledger is being restored, so nobody may use it yet. What was begun goes on with the same command."""
+
+    code = "ledger_incomplete"
+
+
 class InvalidInput(CallfareError):
     """A value cannot be accepted; `param` names it. Nothing was written."""
 
@@ -172,6 +182,12 @@ class MissingAttribute(InvalidInput):
     """The price depends on an attribute that was not given, or not with a value that has a rate."""
 
     code = "missing_attribute"
+
+
+class BackupInvalid(InvalidInput):
+    """A file is no backup, or not a whole one. Nothing was written."""
+
+    code = "backup_invalid"
 
 
 class NotFound(CallfareError):
@@ -241,6 +257,12 @@ class JobSettled(Conflict):
     code = "job_settled"
 
 
+class LedgerNotEmpty(Conflict):
+    """A backup is restored into an empty ledger only, and this one has rows. Nothing was written."""
+
+    code = "ledger_not_empty"
+
+
 class Misconfigured(CallfareError):
     """The installation or its files must be changed by a person before this works."""
 
@@ -257,6 +279,12 @@ class SchemaNewer(Misconfigured):
     """The ledger was written by a newer callfare. Upgrade this one."""
 
     code = "schema_newer"
+
+
+class SchemaOlder(Misconfigured):
+    """The ledger was written by an older callfare. Bring it up to date with `callfare migrate`."""
+
+    code = "schema_older"
 
 
 class LedgerCorrupt(Misconfigured):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from callfare.cli import checking, exits, reading, show, writing
+from callfare.cli import checking, exits, operating, reading, show, writing
 from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
 from callfare.cli.session import (
     BookOption,
@@ -119,6 +119,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     writing.reprice,
     checking.verify,
     checking.doctor,
+    operating.backup,
+    operating.restore,
 )
 for _command in _COMMANDS:
     app.command()(with_options(_command))

@@ -60,7 +60,8 @@ def grant(
             )
         except LedgerUnavailable as error:
             # Whether it was written is not known; with its key the grant can be repeated safely.
-            raise LedgerUnavailable(f"{error.message}: --key {used_key}", param=error.param) from error
+            error.message = f"{error.message}: --key {used_key}"
+            raise
     session.answer(receipt, lambda screen: stories.grant(screen, receipt))
 
 

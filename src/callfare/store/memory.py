@@ -31,10 +31,12 @@ from callfare.ledger.rows import (
 )
 from callfare.ledger.state import State
 from callfare.store import protocol as ask
+from callfare.store.memory_upkeep import MemoryUpkeep
 from callfare.store.protocol import Snapshot, StoreFacts
+from callfare.store.upkeep import incomplete
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from callfare.clock import Clock
     from callfare.ledger.commands import Command
@@ -53,18 +55,20 @@ class MemoryStore:
         self._clock = clock or SystemClock()
         self._state = State()
         # Reads may come in the middle of a write of their own thread, so they hold a lock that lets its holder in.
-        self._gate = threading.RLock()
+        self.gate = threading.RLock()
+        # What fills it and how far that has come, while it is being filled.
+        self.filling: tuple[str, str] | None = None
         self._is_applying = False
         self._batches = 0
         _STORES.add(self)
 
     def pause(self) -> None:
         """Wait until nobody else writes or reads, and let nobody begin until `resume`: a child inherits whole rows."""
-        self._gate.acquire()
+        self.gate.acquire()
 
     def resume(self) -> None:
         """Go on after `pause`, in the parent as in the child."""
-        self._gate.release()
+        self.gate.release()
 
     def create(self) -> bool:
         """Return False: a memory store is always there."""
@@ -73,9 +77,10 @@ class MemoryStore:
     def apply(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
         """Decide commands one after another, and return an answer for each. When one is a fault, none has happened."""
         before: dict[Pk, Row | None] = {}
-        with self._gate:
+        with self.gate:
             if self._is_applying:
                 raise LedgerUnavailable("asked from inside a write, and not written; repeat with the same key")
+            self._refuse_incomplete()
             try:
                 self._is_applying = True
                 self._batches += 1
@@ -116,7 +121,8 @@ class MemoryStore:
 
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""
-        with self._gate:
+        with self.gate:
+            self._refuse_incomplete()
             row = self._state.rows.get(("identities", user))
             if not isinstance(row, User):
                 return None
@@ -135,7 +141,7 @@ class MemoryStore:
 
     def _everything(self) -> list[Row]:
         """Return all rows as of one instant; a write that came in the middle of it has it look again."""
-        with self._gate:
+        with self.gate:
             while True:
                 batches = self._batches
                 lots = [list(lots.values()) for lots in list(self._state.holds.values())]
@@ -152,12 +158,18 @@ class MemoryStore:
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""
         table, wanted, order, limit = _plan(query, self._state)
-        with self._gate:
+        with self.gate:
+            self._refuse_incomplete()
             return sorted((row for row in self._rows(table) if wanted(row)), key=order)[:limit]
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key."""
-        with self._gate:
+        self._refuse_incomplete()
+        yield from self.scan_filled(table, after)
+
+    def scan_filled(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
+        """Yield all rows of a table, also while the ledger is being filled."""
+        with self.gate:
             rows = sorted(self._rows(table), key=lambda row: row.pk)
         for row in rows:
             if after is None or row.pk > after:
@@ -166,7 +178,8 @@ class MemoryStore:
     @contextmanager
     def one_instant(self) -> Iterator[Scan]:
         """Give a scan that sees every table as it stands now."""
-        with self._gate:
+        with self.gate:
+            self._refuse_incomplete()
             everything = sorted(self._everything(), key=lambda row: row.pk)
             tables: dict[type[Row], list[Any]] = {
                 table: [(row, seal_of(row)) for row in everything if isinstance(row, table)] for table in TABLES
@@ -175,10 +188,32 @@ class MemoryStore:
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""
-        with self._gate:
+        with self.gate:
+            self._refuse_incomplete()
             count = Counter(row.table for row in self._everything())
             rows = {table.table: count[table.table] for table in TABLES}
         return StoreFacts(url="memory://", engine="memory", schema_version=0, rows=rows)
+
+    def upkeep(self) -> MemoryUpkeep:
+        """Return the operator's side of this store."""
+        return MemoryUpkeep(self)
+
+    def has_rows(self) -> bool:
+        """Return whether there is any row."""
+        return bool(self._everything())
+
+    def take(self, rows: Iterable[Row]) -> None:
+        """Take rows in as they are."""
+        self._state.merge(rows)
+
+    def drop_rows(self) -> None:
+        """Begin anew without any row, for whoever asks first."""
+        self._state = State()
+        self.filling = None
+
+    def _refuse_incomplete(self) -> None:
+        if self.filling is not None:
+            raise incomplete()
 
     def close(self) -> None:
         """Keep everything: another façade may share this store."""

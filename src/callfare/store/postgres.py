@@ -26,6 +26,7 @@ from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.postgres_load import Loader, rows_of
 from callfare.store.postgres_server import Deadline, connect, keep_inherited, migrate, schema_version
+from callfare.store.postgres_upkeep import PostgresUpkeep
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.statements import load_named_statements
 
@@ -142,6 +143,11 @@ class PostgresStore:
             except (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure) as error:
                 if not left:
                     raise _fault_of(error) from error
+            except errors.UndefinedTable as error:
+                # The ledger has gone, or is being filled: opening it anew tells, or finds that it is back.
+                self._drop_writer()
+                if not left:
+                    raise _fault_of(error) from error
             except psycopg.OperationalError as error:
                 self._drop_writer()
                 if not left or not _is_lost(error):
@@ -215,6 +221,10 @@ class PostgresStore:
             with Deadline(connection, self._deadline_s):
                 yield connection
                 connection.rollback()
+        except errors.UndefinedTable as error:
+            connection.close()
+            self._open_reader().close()
+            raise _fault_of(error) from error
         except psycopg.Error as error:
             raise _fault_of(error) from error
         finally:
@@ -266,8 +276,10 @@ class PostgresStore:
         finally:
             connection.close()
 
-    def _pages(self, connection: psycopg.Connection[Any], table: type[R]) -> Iterator[tuple[R, int]]:
-        key: tuple[str | int, ...] = lowest_key(table)
+    def _pages(
+        self, connection: psycopg.Connection[Any], table: type[R], after: Pk | None = None
+    ) -> Iterator[tuple[R, int]]:
+        key: tuple[str | int, ...] = after[1:] if after else lowest_key(table)
         while True:
             with Deadline(connection, self._deadline_s):
                 page = self._page(connection, table, key)
@@ -282,6 +294,11 @@ class PostgresStore:
         values = dict(zip(table.__struct_fields__, key, strict=False))
         rows = connection.execute(self._sql[f"scan_{table.table}"], values).fetchall()
         return [(table(*columns), seal) for *columns, seal in rows]
+
+    def upkeep(self) -> PostgresUpkeep:
+        """Return the operator's side of this store."""
+        self._after_fork()
+        return PostgresUpkeep(self._url, self._sql, pages=self._pages, fault_of=_fault_of, deadline_s=self._deadline_s)
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""

@@ -12,6 +12,7 @@ import psycopg
 
 from callfare.errors import LedgerUnavailable, SchemaNewer
 from callfare.store.statements import load_migrations, load_named_statements
+from callfare.store.upkeep import incomplete
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -73,6 +74,8 @@ def schema_version(connection: psycopg.Connection[Any]) -> int | None:
     Raises SchemaNewer when a newer callfare wrote it.
     """
     [[found]] = connection.execute(_SQL["schema_versions"]).fetchall()
+    if found is None:
+        _refuse_incomplete(connection)
     version = None
     if found is not None:
         [[version]] = connection.execute(_SQL["newest_version"]).fetchall()
@@ -89,15 +92,32 @@ def migrate(connection: psycopg.Connection[Any]) -> bool:
     Any number of processes may do so at once: the first holds a lock, the others find nothing left to do.
     """
     with connection.transaction():
-        connection.execute(_SQL["lock_migrations"], {"number": _MIGRATION_LOCK})
-        connection.execute(_SQL["make_schema"])
-        connection.execute(_SQL["make_versions"])
-        [[version]] = connection.execute(_SQL["newest_version"]).fetchall()
-        for step in load_migrations("postgres"):
-            if step.number > (version or 0):
-                connection.execute(step.sql.encode())
-                connection.execute(_SQL["note_version"], {"number": step.number})
-        return version is None
+        lock_schema(connection)
+        _refuse_incomplete(connection)
+        return apply_steps(connection) is None
+
+
+def lock_schema(connection: psycopg.Connection[Any]) -> None:
+    """Have nobody else make, migrate or fill a ledger in this database until the transaction ends."""
+    connection.execute(_SQL["lock_migrations"], {"number": _MIGRATION_LOCK})
+
+
+def apply_steps(connection: psycopg.Connection[Any]) -> int | None:
+    """Bring the schema to the newest version in the transaction under way; return the one before, None for none."""
+    connection.execute(_SQL["make_schema"])
+    connection.execute(_SQL["make_versions"])
+    [[version]] = connection.execute(_SQL["newest_version"]).fetchall()
+    for step in load_migrations("postgres"):
+        if step.number > (version or 0):
+            connection.execute(step.sql.encode())
+            connection.execute(_SQL["note_version"], {"number": step.number})
+    return None if version is None else int(version)
+
+
+def _refuse_incomplete(connection: psycopg.Connection[Any]) -> None:
+    """Return when no ledger is being filled in this database. Raises LedgerIncomplete."""
+    if connection.execute(_SQL["find_filling"]).fetchall() != [(None,)]:
+        raise incomplete()
 
 
 def keep_inherited(*connections: object) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from callfare.ledger.rows import Pk
     from callfare.ledger.state import State
     from callfare.ledger.verify import Scan
+    from callfare.store.upkeep import Upkeep
 
 R = TypeVar("R", bound=Row)
 
@@ -186,6 +187,10 @@ class Store(Protocol):
 
     def one_instant(self) -> AbstractContextManager[Scan]:
         """Give a scan of whole tables that sees all of them at one instant, whatever is written meanwhile."""
+        ...
+
+    def upkeep(self) -> Upkeep:
+        """Return the operator's side of this store: what is done to a ledger as a whole."""
         ...
 
     def facts(self) -> StoreFacts:

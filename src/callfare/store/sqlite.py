@@ -43,6 +43,7 @@ from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.sqlite_file import SqliteFile, fault_of
+from callfare.store.sqlite_upkeep import SqliteUpkeep
 from callfare.store.statements import load_statements
 
 if TYPE_CHECKING:
@@ -173,6 +174,7 @@ class SqliteStore:
 
     def _apply(self, connection: apsw.Connection, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
         connection.execute("BEGIN IMMEDIATE")
+        self.file.check_whole(connection)
         now_us = self._clock.now_us()
         state = _Loader(connection, self._sql, now_us).load(commands)
         answers, changed = decide_all(state, commands, now_us)
@@ -213,6 +215,7 @@ class SqliteStore:
             if connection is None:
                 connection = self.file.connect()
             self.file.check_same()
+            self.file.check_whole(connection)
             yield connection
         except apsw.Error as error:
             raise fault_of(error, self.file.path) from error
@@ -266,8 +269,8 @@ class SqliteStore:
             finally:
                 connection.execute("COMMIT")
 
-    def _pages(self, connection: apsw.Connection, table: type[R]) -> Iterator[tuple[R, int]]:
-        key: tuple[str | int, ...] = lowest_key(table)
+    def _pages(self, connection: apsw.Connection, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
+        key: tuple[str | int, ...] = after[1:] if after else lowest_key(table)
         while page := self._page(connection, table, key):
             yield from page
             key = page[-1][0].pk[1:]
@@ -281,6 +284,23 @@ class SqliteStore:
             last = page[-1][0].pk[1:] if page else key
             raise LedgerCorrupt(f"{table.table} holds text that cannot be read, in the row after {last}") from error
         return page
+
+    @contextmanager
+    def _occupied(self) -> Iterator[None]:
+        """Have whoever forks wait for this block, as for a read."""
+        self._check_process()
+        with self._door:
+            self._reading += 1
+        try:
+            yield
+        finally:
+            with self._door:
+                self._reading -= 1
+                self._door.notify_all()
+
+    def upkeep(self) -> SqliteUpkeep:
+        """Return the operator's side of this store."""
+        return SqliteUpkeep(self.file, self._sql, pages=self._pages, occupied=self._occupied)
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""

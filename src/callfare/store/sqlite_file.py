@@ -17,8 +17,12 @@ import apsw
 
 from callfare.errors import LedgerCorrupt, LedgerNotFound, LedgerUnavailable, Misconfigured, SchemaNewer
 from callfare.store.statements import load_migrations
+from callfare.store.upkeep import incomplete
 
 APPLICATION_ID = 0x63666172
+# Of a file that is being filled, so that nobody takes it for a ledger: not even a connection that was open before.
+FILLING_ID = 0x63666173
+_OURS = frozenset({APPLICATION_ID, FILLING_ID})
 _OLDEST_SQLITE = (3, 51, 3)
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "glusterfs"}
@@ -59,12 +63,13 @@ def _refusal_of(error: OSError, path: Path) -> Exception:
 class SqliteFile:
     """A ledger file and the connections to it. Opens nothing until asked."""
 
-    def __init__(self, path: str, *, is_readonly: bool = False) -> None:
+    def __init__(self, path: str, *, is_readonly: bool = False, is_filling: bool = False) -> None:
         try:
             self.path = Path(path).absolute()
         except FileNotFoundError:
             raise Misconfigured(f"{path} lies in a working directory that has gone; give an absolute path") from None
         self.is_readonly = is_readonly
+        self._is_filling = is_filling
         self._identity: tuple[int, int] | None = None
         self._is_local = False
 
@@ -116,6 +121,11 @@ class SqliteFile:
             self._identity = (found.st_dev, found.st_ino)
         elif self._identity != (found.st_dev, found.st_ino):
             raise LedgerUnavailable(f"{self.path} was replaced while it was open; restart to use the new file")
+
+    def check_whole(self, connection: apsw.Connection) -> None:
+        """Return when the ledger is not being filled. Raises LedgerIncomplete when it is."""
+        if not self._is_filling and connection.pragma("application_id") == FILLING_ID:
+            raise incomplete()
 
     def create(self) -> bool:
         """Make the file and its schema where they are missing; return whether the ledger is new.
@@ -180,7 +190,8 @@ class SqliteFile:
         # Read in this order: a schema that another process makes meanwhile brings its application id along.
         version = connection.pragma("user_version")
         is_empty = not version and not connection.pragma("schema_version")
-        if connection.pragma("application_id") not in ({0, APPLICATION_ID} if is_empty else {APPLICATION_ID}):
+        self.check_whole(connection)
+        if connection.pragma("application_id") not in ({0, *_OURS} if is_empty else _OURS):
             raise Misconfigured(f"{self.path} is a database of another program")
         if version > newest:
             raise SchemaNewer(f"{self.path} has schema {version}, this callfare knows {newest}; upgrade callfare")
@@ -234,7 +245,8 @@ def migrate(connection: apsw.Connection) -> int:
         for step in steps:
             if step.number > version:
                 connection.execute(step.sql)
-        connection.pragma("application_id", APPLICATION_ID)
+        if not version:
+            connection.pragma("application_id", APPLICATION_ID)
         connection.pragma("user_version", steps[-1].number)
         connection.execute("COMMIT")
     except BaseException:

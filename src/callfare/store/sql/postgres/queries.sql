@@ -335,3 +335,57 @@ CREATE TABLE IF NOT EXISTS callfare.schema_versions (number INTEGER PRIMARY KEY,
 -- name: note_version
 -- A step has been applied.
 INSERT INTO callfare.schema_versions (number, applied_at) VALUES (:number, now());
+
+-- name: find_filling
+-- What a ledger is being filled from, null when none is.
+SELECT to_regclass('callfare_filling.filling');
+
+-- name: lock_tables
+-- Whoever reads or writes the ledger ends first, and nobody begins.
+LOCK TABLE
+callfare.identities, callfare.accounts, callfare.grants, callfare.runs, callfare.holds, callfare.jobs,
+callfare.transfers, callfare.entries, callfare.events, callfare.raw_usage, callfare.keys, callfare.rollups
+IN ACCESS EXCLUSIVE MODE;
+
+-- name: move_schema_away
+-- A ledger that is being filled is not where anyone looks for it.
+ALTER SCHEMA callfare RENAME TO callfare_filling;
+
+-- name: move_schema_back
+-- The ledger is whole.
+ALTER SCHEMA callfare_filling RENAME TO callfare;
+
+-- name: make_filling
+-- What a ledger is being filled from, and how far that has come; there only until it is whole.
+CREATE TABLE callfare_filling.filling (source TEXT NOT NULL, mark TEXT NOT NULL);
+
+-- name: begin_filling
+-- A source begins.
+INSERT INTO callfare_filling.filling (source, mark) VALUES (:source, '');
+
+-- name: load_filling
+-- The source, and how far it has come.
+SELECT
+    source,
+    mark
+FROM callfare_filling.filling;
+
+-- name: filling_mark
+-- How far the source has come; whoever moves it waits for whoever does.
+SELECT mark FROM callfare_filling.filling FOR UPDATE;
+
+-- name: move_filling
+-- The source has come this far.
+UPDATE callfare_filling.filling SET mark = :mark;
+
+-- name: end_filling
+-- The ledger is whole.
+DROP TABLE callfare_filling.filling;
+
+-- name: drop_filling
+-- Nothing is left of a ledger that is being filled.
+DROP SCHEMA callfare_filling CASCADE;
+
+-- name: use_filling
+-- Statements that name no schema mean the ledger that is being filled.
+SET search_path TO callfare_filling;

@@ -199,3 +199,46 @@ FROM rollups
 WHERE
     account_id = :account_id AND grain = :grain AND start_us = :start_us AND workflow = :workflow
     AND provider = :provider AND model = :model AND operation = :operation;
+
+-- name: make_filling
+-- What a ledger is being filled from, and how far that has come; there only until it is whole.
+CREATE TABLE filling (source TEXT NOT NULL, mark TEXT NOT NULL) STRICT;
+
+-- name: begin_filling
+-- A source begins.
+INSERT INTO filling (source, mark) VALUES (:source, '');
+
+-- name: load_filling
+-- The source, and how far it has come.
+SELECT source, mark FROM filling;
+
+-- name: filling_mark
+-- How far the source has come.
+SELECT mark FROM filling;
+
+-- name: move_filling
+-- The source has come this far.
+UPDATE filling SET mark = :mark;
+
+-- name: end_filling
+-- The ledger is whole, or is dropped.
+DROP TABLE filling;
+
+-- name: drop_schema
+-- Nothing is left of a ledger; only of one that is being filled.
+DROP VIEW users;
+DROP VIEW workflow_runs;
+DROP VIEW usage_events;
+DROP VIEW transactions;
+DROP TABLE identities;
+DROP TABLE accounts;
+DROP TABLE grants;
+DROP TABLE runs;
+DROP TABLE holds;
+DROP TABLE jobs;
+DROP TABLE transfers;
+DROP TABLE entries;
+DROP TABLE events;
+DROP TABLE raw_usage;
+DROP TABLE keys;
+DROP TABLE rollups;

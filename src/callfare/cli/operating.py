@@ -1,0 +1,95 @@
+"""Commands for whoever runs a ledger: back it up, restore it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callfare.cli import show
+from callfare.cli.session import Session
+
+if TYPE_CHECKING:
+    from callfare.answers import Backup, Restored
+    from callfare.cli.screen import Screen
+    from callfare.engine.operations import Step
+
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="The backup's file.", show_default=False)]
+
+
+def backup(session: Session, file: FileArgument) -> None:
+    """Write the whole ledger to a new file, while others go on.
+
+    Every row as it stands at one instant, with a digest; the file is there once it is whole and on the disk.
+    """
+    from callfare.engine import operations
+
+    with session.engine() as engine, steps(session) as told:
+        made = operations.backup(engine.store, engine.clock, file, told)
+    session.answer(made, lambda screen: _backed_up(screen, made))
+
+
+def restore(
+    session: Session,
+    file: FileArgument,
+    *,
+    anew: Annotated[bool, typer.Option("--anew", help="Drop first what an unfinished restore left.")] = False,
+    with_faults: Annotated[
+        bool, typer.Option("--with-faults", help="Open the ledger though verify finds faults in it.")
+    ] = False,
+) -> None:
+    """Fill an empty ledger from a backup, verify it, then open it.
+
+    The backup may be of any store. Until the ledger is open everyone else is refused; when this is interrupted, the
+    same command goes on.
+    """
+    from callfare.engine import operations
+
+    session.refuse_passing()
+    with session.engine() as engine, steps(session) as told:
+        done = operations.restore(engine.store, file, is_anew=anew, with_faults=with_faults, progress=told)
+    session.answer(done, lambda screen: _restored(screen, done))
+
+
+def _backed_up(screen: Screen, made: Backup) -> None:
+    screen.line(f"backed up {show.counted(made.row_count, 'row')} to {show.clean(made.path)}", "ok")
+    _rows(screen, made)
+
+
+def _restored(screen: Screen, done: Restored) -> None:
+    if done.fault_count:
+        screen.line(f"restored with {show.counted(done.fault_count, 'fault')}; `callfare verify` names them", "fail")
+    else:
+        screen.line(f"restored {show.counted(done.row_count, 'row')}, and the ledger is sound", "ok")
+    _rows(screen, done)
+
+
+def _rows(screen: Screen, of: Backup | Restored) -> None:
+    screen.pairs({table: show.counted(count, "row") for table, count in of.rows.items() if count})
+    screen.pairs({"as of": of.taken_at.isoformat(), "digest": of.digest})
+
+
+@contextmanager
+def steps(session: Session) -> Iterator[Step | None]:
+    """Give a function that shows each step of long work and how many rows it has done; None where nobody is looking."""
+    if session.options.json or not session.aside.is_terminal:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"))
+    tasks: dict[str, TaskID] = {}
+    done: dict[str, dict[str, int]] = {}
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bars:
+
+        def told(doing: str, table: str, count: int) -> None:
+            if doing not in tasks:
+                tasks[doing] = bars.add_task(doing, total=None)
+            of_step = done.setdefault(doing, {})
+            of_step[table] = count
+            bars.update(tasks[doing], completed=sum(of_step.values()))
+
+        yield told

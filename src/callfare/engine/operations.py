@@ -1,0 +1,119 @@
+"""What is done to a ledger as a whole: backing it up and restoring it. Reads and writes rows, and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+from callfare.answers import Backup, Restored
+from callfare.clock import Clock, moment_of
+from callfare.errors import InvalidInput, LedgerCorrupt
+from callfare.ledger.verify import verify
+from callfare.store.archive import FORMAT, Archive, Header, write_archive
+from callfare.store.protocol import Store
+from callfare.store.upkeep import Filling
+
+Step: TypeAlias = Callable[[str, str, int], None]
+"""Told now and then what is being done, with which table, and how many of its rows have been."""
+
+_ROWS_PER_PUT = 2000
+
+
+def backup(store: Store, clock: Clock, path: str | Path, progress: Step | None = None) -> Backup:
+    """Write all rows, as they stand at one instant, to a new file, which is there once it is whole and on the disk.
+
+    Raises LedgerNotFound, Misconfigured when the file is there already or cannot be written.
+    """
+    file = file_of(path)
+    facts = store.facts()
+    taken_at = moment_of(clock.now_us())
+    header = Header(
+        callfare_backup=FORMAT,
+        schema=facts.schema_version,
+        taken_at=taken_at.isoformat(),
+        engine=facts.engine,
+        ledger=facts.url,
+    )
+    with store.one_instant() as scan:
+        footer = write_archive(file, header, scan, _told(progress, "backing up"))
+    return Backup(
+        path=str(file),
+        taken_at=taken_at,
+        row_count=sum(footer.rows.values()),
+        rows=footer.rows,
+        digest=footer.digest,
+    )
+
+
+def restore(
+    store: Store,
+    path: str | Path,
+    *,
+    is_anew: bool = False,
+    with_faults: bool = False,
+    progress: Step | None = None,
+) -> Restored:
+    """Fill an empty ledger with a backup, verify it, and open it. What was begun and not ended is gone on with.
+
+    Until it is whole and sound, every other use of the ledger raises LedgerIncomplete. is_anew: drop first what an
+    unfinished restore left. with_faults: open the ledger also when `verify` finds faults, which the backup then had.
+
+    Raises BackupInvalid, LedgerNotEmpty, LedgerIncomplete, LedgerCorrupt, Misconfigured.
+    """
+    file = file_of(path)
+    archive = Archive(file)
+    header, footer = archive.check(_told(progress, "checking"))
+    with store.upkeep().fill(footer.digest, is_anew=is_anew) as filling:
+        _put(archive, filling, _told(progress, "restoring"))
+        found = verify(filling.scan, progress=_told(progress, "verifying"))
+        if not found.is_clean and not with_faults:
+            raise LedgerCorrupt(
+                f"{file} holds a ledger with {found.fault_count} faults, the first: {found.faults[0]}; nothing was "
+                "opened; restore an older backup with --anew, or open this one as it is with --with-faults"
+            )
+        filling.finish()
+    return Restored(
+        path=str(file),
+        taken_at=datetime.fromisoformat(header.taken_at),
+        row_count=sum(footer.rows.values()),
+        rows=footer.rows,
+        digest=footer.digest,
+        fault_count=found.fault_count,
+    )
+
+
+def _put(archive: Archive, filling: Filling, told: Callable[[str, int], None] | None) -> None:
+    """Put the rows of a backup that are not there yet. The mark is the number of those that are."""
+    rows = archive.rows()
+    number = 0
+    counts: dict[str, int] = {}
+    for row, _ in islice(rows, int(filling.mark or 0)):
+        number += 1
+        counts[row.table] = counts.get(row.table, 0) + 1
+    while batch := list(islice(rows, _ROWS_PER_PUT)):
+        number += len(batch)
+        filling.put(batch, mark=str(number))
+        for row, _ in batch:
+            counts[row.table] = counts.get(row.table, 0) + 1
+        if told is not None:
+            told(batch[-1][0].table, counts[batch[-1][0].table])
+
+
+def file_of(path: object) -> Path:
+    """Return a file as it was named, absolute. Raises InvalidInput for what cannot name one."""
+    if not isinstance(path, str | Path) or not str(path) or "\0" in str(path) or not Path(path).name:
+        raise InvalidInput("file is no name of a file; give one such as ledger.callfare", param="file")
+    return Path(path).absolute()
+
+
+def _told(progress: Step | None, doing: str) -> Callable[[str, int], None] | None:
+    if progress is None:
+        return None
+
+    def told(table: str, count: int) -> None:
+        progress(doing, table, count)
+
+    return told

@@ -1,0 +1,76 @@
+"""The operator's methods of both façades: what is done to a ledger as a whole. The work is done in engine/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from callfare.answers import Backup, Restored
+from callfare.engine import operations
+from callfare.facade import Facade
+
+
+class Operating(Facade):
+    """What programs that wait do to a whole ledger."""
+
+    def backup(self, path: str | Path, *, progress: Callable[[str, str, int], None] | None = None) -> Backup:
+        """Write the ledger, as it stands at one instant, to a new file that any store can be restored from.
+
+        Others go on writing meanwhile. The file is there once it is whole and on the disk; until then it has another
+        name. progress: called with what is done, a table's name and how many of its rows were.
+
+        Raises LedgerNotFound, LedgerUnavailable, Misconfigured.
+        """
+        return operations.backup(self._engine.store, self._engine.clock, path, progress)
+
+    def restore(
+        self,
+        path: str | Path,
+        *,
+        anew: bool = False,
+        with_faults: bool = False,
+        progress: Callable[[str, str, int], None] | None = None,
+    ) -> Restored:
+        """Fill an empty ledger, made where there is none, from a backup of any store; verify it, then open it.
+
+        Until then everyone else gets LedgerIncomplete. One that was killed is gone on with by the same call. anew: drop
+        first what an unfinished restore left. with_faults: open it though `verify` finds what was wrong before.
+
+        Raises BackupInvalid, LedgerNotEmpty, LedgerIncomplete, LedgerCorrupt, LedgerUnavailable, Misconfigured.
+        """
+        return operations.restore(self._engine.store, path, is_anew=anew, with_faults=with_faults, progress=progress)
+
+
+class AsyncOperating(Facade):
+    """What asyncio programs do to a whole ledger."""
+
+    async def backup(self, path: str | Path, *, progress: Callable[[str, str, int], None] | None = None) -> Backup:
+        """Write the ledger, as it stands at one instant, to a new file that any store can be restored from.
+
+        Others go on writing meanwhile. The file is there once it is whole and on the disk; until then it has another
+        name. progress: called with what is done, a table's name and how many of its rows were.
+
+        Raises LedgerNotFound, LedgerUnavailable, Misconfigured.
+        """
+        engine = self._engine
+        return await engine.read_async(lambda: operations.backup(engine.store, engine.clock, path, progress))
+
+    async def restore(
+        self,
+        path: str | Path,
+        *,
+        anew: bool = False,
+        with_faults: bool = False,
+        progress: Callable[[str, str, int], None] | None = None,
+    ) -> Restored:
+        """Fill an empty ledger, made where there is none, from a backup of any store; verify it, then open it.
+
+        Until then everyone else gets LedgerIncomplete. One that was killed is gone on with by the same call. anew: drop
+        first what an unfinished restore left. with_faults: open it though `verify` finds what was wrong before.
+
+        Raises BackupInvalid, LedgerNotEmpty, LedgerIncomplete, LedgerCorrupt, LedgerUnavailable, Misconfigured.
+        """
+        store = self._engine.store
+        return await self._engine.read_async(
+            lambda: operations.restore(store, path, is_anew=anew, with_faults=with_faults, progress=progress)
+        )

@@ -1,0 +1,79 @@
+"""What is done to a ledger as a whole, by whoever runs it: filling an empty one with rows as they are.
+
+None of it decides anything, and none of it is needed to meter, price or charge a call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from callfare.errors import Conflict, LedgerIncomplete, LedgerNotEmpty
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from callfare.ledger.rows import Pk, Row
+    from callfare.store.protocol import R
+
+
+class Filling(Protocol):
+    """A ledger that takes rows as they are, seals included. Everyone else is refused until it is whole.
+
+    mark: what was noted with the rows that were put last; empty before the first.
+    """
+
+    mark: str
+
+    def put(self, rows: Sequence[tuple[Row, int]], *, mark: str) -> None:
+        """Add rows with their seals and note how far this has come, durably and in one transaction.
+
+        Raises Conflict when another process fills the same ledger, LedgerCorrupt when a row breaks a rule.
+        """
+        ...
+
+    def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
+        """Yield the rows that have been put, as `Store.scan` does."""
+        ...
+
+    def finish(self) -> None:
+        """Open the ledger to everyone."""
+        ...
+
+
+class Upkeep(Protocol):
+    """The operator's side of a store."""
+
+    def fill(self, source: str, *, is_anew: bool = False) -> AbstractContextManager[Filling]:
+        """Give an empty ledger to fill, made where it is missing, or the one that this source has begun to fill.
+
+        Until `finish` every other use of the ledger raises LedgerIncomplete, in this process and in any other, also
+        when whoever filled it has died. is_anew: drop first what any source has begun to fill.
+
+        Raises LedgerNotEmpty when there are rows, LedgerIncomplete when another source has begun.
+        """
+        ...
+
+
+def incomplete() -> LedgerIncomplete:
+    """Return the refusal of a ledger that is being filled."""
+    return LedgerIncomplete(
+        "the ledger is being restored, and not yet whole; end it with the `callfare restore` that began it"
+    )
+
+
+def not_empty() -> LedgerNotEmpty:
+    """Return the refusal to fill a ledger that has rows."""
+    return LedgerNotEmpty("the ledger has rows already; a backup is restored into an empty or a new ledger")
+
+
+def other_source() -> LedgerIncomplete:
+    """Return the refusal to fill a ledger with one thing that was begun with another."""
+    return LedgerIncomplete(
+        "the ledger is being restored from another backup; end that with its file, or begin anew with --anew"
+    )
+
+
+def overtaken() -> Conflict:
+    """Return the refusal to put rows where another process has put some meanwhile."""
+    return Conflict("another process restores the same ledger; let one of them end")

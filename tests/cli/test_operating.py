@@ -1,0 +1,96 @@
+"""backup and restore: what they say, what they refuse, and that a ledger moves from file to file as it is."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from callfare.store.sqlite import SqliteStore
+from tests.support.postgres import shared_server
+
+
+@pytest.fixture
+def database():
+    """The address of an empty PostgreSQL database."""
+    url = shared_server().new_database()
+    yield url
+    shared_server().drop_database(url)
+
+
+@pytest.mark.usefixtures("written")
+def test_a_backup_says_how_many_rows_it_has_and_where_it_stands(cli, folder):
+    said = cli.text("backup", "monday.callfare")
+
+    assert said.startswith(f"backed up 45 rows to {folder}/monday.callfare\n  identities  3 rows\n")
+    assert "\n  digest  " in said
+
+
+@pytest.mark.usefixtures("written")
+def test_a_ledger_moves_to_postgresql_and_back_as_it_is(cli, database, folder):
+    before = cli.json("balance", "alice")
+
+    cli.text("backup", "sqlite.callfare")
+    moved = cli.json("--db", database, "restore", "sqlite.callfare")
+    cli.text("--db", database, "backup", "postgres.callfare")
+    said = cli.text("--db", "sqlite:///back.db", "restore", "postgres.callfare")
+
+    assert (moved["row_count"], moved["fault_count"]) == (45, 0)
+    assert said.startswith("restored 45 rows, and the ledger is sound\n")
+    assert cli.json("--db", database, "balance", "alice") == before
+    assert cli.json("--db", "sqlite:///back.db", "balance", "alice") == before
+    first, second = (
+        gzip.decompress((folder / f"{name}.callfare").read_bytes()).splitlines() for name in ("sqlite", "postgres")
+    )
+    assert first[1:-1] == second[1:-1]
+
+
+@pytest.mark.usefixtures("written")
+def test_a_restore_over_rows_is_a_conflict(cli):
+    cli.text("backup", "monday.callfare")
+
+    error = cli.error("restore", "monday.callfare", exit_code=5)
+
+    assert error["code"] == "ledger_not_empty"
+
+
+@pytest.mark.usefixtures("written")
+def test_a_torn_backup_is_bad_input_and_makes_no_ledger(cli, folder):
+    cli.text("backup", "monday.callfare")
+    whole = (folder / "monday.callfare").read_bytes()
+    (folder / "torn.callfare").write_bytes(whole[:-20])
+
+    error = cli.error("--db", "sqlite:///new.db", "restore", "torn.callfare", exit_code=2)
+
+    assert (error["code"], error["param"]) == ("backup_invalid", "file")
+    assert not (folder / "new.db").exists()
+
+
+def test_a_ledger_that_is_being_restored_is_unavailable_to_every_command(cli, folder):
+    with SqliteStore(str(folder / "callfare.db")).upkeep().fill("backup-1"):
+        errors = [
+            cli.error(*words, exit_code=6)
+            for words in (["balance", "alice"], ["grant", "alice", "5"], ["init"], ["verify"], ["backup", "x"])
+        ]
+
+    assert {error["code"] for error in errors} == {"ledger_incomplete"}
+    assert "end it with the `callfare restore` that began it" in errors[0]["message"]
+
+
+def test_there_is_nothing_to_back_up_without_a_ledger(cli, folder):
+    assert cli.error("backup", "monday.callfare", exit_code=4)["code"] == "ledger_not_found"
+    assert list(folder.iterdir()) == []
+
+
+def test_a_ledger_in_memory_is_not_restored_from_the_command_line(cli):
+    assert cli.error("--db", "memory://", "restore", "x", exit_code=2)["param"] == "db"
+
+
+@pytest.mark.usefixtures("written")
+def test_progress_is_shown_on_a_terminal_and_nowhere_else(script):
+    shown, code = script.on_terminal("backup", "monday.callfare")
+    piped = script.run("backup", "tuesday.callfare")
+
+    assert code == 0
+    assert "backing up" in shown
+    assert piped.stderr == ""
