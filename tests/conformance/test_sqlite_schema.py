@@ -10,6 +10,7 @@ import pytest
 from callfare.ledger.rows import TABLES
 from callfare.store.sqlite import SqliteStore
 from tests.support.books import Books
+from tests.support.catalogue import sqlite_keys_without_the_account
 from tests.support.commands import START, START_US, adjust, close, grant, open_run, record
 
 
@@ -172,11 +173,32 @@ def test_columns_stand_in_the_order_of_the_row_and_its_seal_is_last(file, table)
 
 
 @pytest.mark.parametrize("table", TABLES[1:], ids=lambda table: table.table)
-def test_the_account_leads_every_primary_key(file, table):
+def test_the_primary_key_is_that_of_the_row(file, table):
     columns = {row["pk"]: row["name"] for row in asked(file, f"PRAGMA table_info({table.table})")}
 
-    assert columns[1] == "account_id"
     assert [columns[place] for place in sorted(columns) if place] == list(table.__struct_fields__[: table.pk_columns])
+
+
+def test_the_account_leads_every_key(file):
+    assert sqlite_keys_without_the_account(file) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("CREATE TABLE coupons (code TEXT PRIMARY KEY, account_id INTEGER)", "coupons (code)"),
+        ("CREATE TABLE coupons (account_id INTEGER PRIMARY KEY, code TEXT UNIQUE)", "coupons (code)"),
+        ("CREATE UNIQUE INDEX one_job_id ON jobs (job_id, account_id)", "jobs (job_id, account_id)"),
+        (
+            "CREATE TABLE notes (account_id INTEGER PRIMARY KEY, name TEXT REFERENCES identities (user))",
+            "notes (name)",
+        ),
+    ],
+)
+def test_a_key_that_the_account_does_not_lead_is_noticed(file, wrong, told):
+    file.execute(wrong)
+
+    assert sqlite_keys_without_the_account(file) == [told]
 
 
 def test_every_table_is_strict(file):

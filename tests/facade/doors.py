@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from callfare import AsyncCallfare, Callfare
 from callfare.aio import AsyncRun
 from callfare.callfare import Run
@@ -18,11 +20,17 @@ from callfare.clock import ManualClock
 from callfare.engine.engine import Engine
 from callfare.ledger.rows import TABLES
 from callfare.store.memory import MemoryStore
+from callfare.store.open import open_store
 from callfare.store.protocol import Store
-from callfare.store.sqlite import SqliteStore
+from tests.support.fixtures import address, give_back
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-KINDS = (("memory", "sync"), ("memory", "async"), ("sqlite", "sync"), ("sqlite", "async"))
+KINDS = (
+    *((store, door) for store in ("memory", "sqlite") for door in ("sync", "async")),
+    ("postgres", "sync"),
+    # Both doors reach a store through the same committer; the default run has this one in test_values.py alone.
+    pytest.param(("postgres", "async"), marks=pytest.mark.all),
+)
 
 _WAITS = {
     name
@@ -67,41 +75,50 @@ class Ledger:
     """A ledger under test: a store and a clock, with as many façades on it as a test opens."""
 
     def __init__(self, store: str, door: str, folder: Path, clock: ManualClock) -> None:
-        self.is_file = store == "sqlite"
+        self._kind = store
         self.is_async = door == "async"
         self.path = folder / "callfare.db"
         self.clock = clock
+        self._folder = folder
         self._memory = MemoryStore(clock)
         self._opened: list[Any] = []
+        self._stores: list[Store] = []
 
     def open(self, **settings: Any) -> Any:
         """Return a façade on the ledger, as another process would open one."""
         kind: Any = AsyncCallfare if self.is_async else Callfare
-        url = f"sqlite:///{self.path}" if self.is_file else "memory://"
-        facade = kind(url, clock=self.clock, **settings)
-        if not self.is_file:
+        facade = kind(address(self._kind, self._folder), clock=self.clock, **settings)
+        if self._kind == "memory":
             facade._engine = Engine(self._memory, facade._engine.settings, self.clock)
         fare = facade if self.is_async else Awaited(facade)
         self._opened.append(fare)
         return fare
 
+    def is_there(self) -> bool:
+        """Return whether there is a ledger: not before the first write, where it is a file."""
+        return self._kind != "sqlite" or self.path.exists()
+
     def store(self) -> Store:
-        """Return the store behind the façades."""
-        return SqliteStore(str(self.path), clock=self.clock) if self.is_file else self._memory
+        """Return the store behind the façades, as another process would open it."""
+        if self._kind == "memory":
+            return self._memory
+        self._stores.append(open_store(address(self._kind, self._folder), self.clock))
+        return self._stores[-1]
 
     def rows(self) -> dict[str, list[Any]]:
         """Return every row of every table with its seal; nothing where there is no ledger yet."""
-        if self.is_file and not self.path.exists():
+        if not self.is_there():
             return {table.table: [] for table in TABLES}
         store = self.store()
-        found = {table.table: list(store.scan(table)) for table in TABLES}
-        store.close()
-        return found
+        return {table.table: list(store.scan(table)) for table in TABLES}
 
     async def close(self) -> None:
-        """Close every façade that was opened."""
+        """Close everything that was opened."""
         for fare in self._opened:
             await fare.close()
+        for store in self._stores:
+            store.close()
+        give_back(self._folder)
 
 
 def engine_of(fare: Any) -> Engine:

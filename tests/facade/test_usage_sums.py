@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from callfare import Callfare
 from callfare.clock import ManualClock
+from tests.support.fixtures import address, give_back
 
 ZONES = (
     "UTC", "Europe/Vienna", "America/St_Johns", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",
@@ -40,11 +41,11 @@ def moments(chance):
         yield BEGIN + timedelta(microseconds=chance.randrange((END - BEGIN) // timedelta(microseconds=1)))
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
+@pytest.fixture(scope="module", params=["memory", "sqlite", "postgres"])
 def told(request, tmp_path_factory):
     """A façade on a ledger of 320 calls, and those calls as its caller knows them."""
-    url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path_factory.mktemp('usage')}/callfare.db"
-    fare = Callfare(url, clock=ManualClock(END))
+    folder = tmp_path_factory.mktemp("usage")
+    fare = Callfare(address(request.param, folder), clock=ManualClock(END))
     fare.grant("alice", 9_000_000_000, key="welcome")
     chance = random.Random(20261123)
     runs = [fare.open_run(name, user="alice", hold=0) for name in ("story", "tweet")]
@@ -60,6 +61,7 @@ def told(request, tmp_path_factory):
         calls.append((moment, run.workflow if run else "", model, meter, quantity, charge))
     yield fare, calls
     fare.close()
+    give_back(folder)
 
 
 def summed(calls, name_of):

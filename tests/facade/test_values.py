@@ -11,6 +11,7 @@ from callfare import AsyncCallfare, AsyncRun, Callfare, Credits
 from callfare.clock import ManualClock
 from callfare.errors import AmountOutOfRange
 from tests.facade.doors import START, balance, chat, image, status
+from tests.support.fixtures import address, give_back
 
 
 class Person(StrEnum):
@@ -112,16 +113,17 @@ async def test_a_verification_says_what_it_read_and_how_far_it_is(fare):
     assert sum(found.totals_nanocredits.values()) == 0
 
 
-def test_both_kinds_of_facade_share_one_ledger(tmp_path):
-    address = f"sqlite:///{tmp_path}/callfare.db"
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_both_kinds_of_facade_share_one_ledger(tmp_path, kind):
+    url = address(kind, tmp_path)
 
     async def middle():
-        async with AsyncCallfare(address) as fare:
+        async with AsyncCallfare(url) as fare:
             run = await fare.open_run("story", user="alice", run_id="r1", hold=50)
             await image(run)
             return run.left
 
-    with Callfare(address) as fare:
+    with Callfare(url) as fare:
         fare.grant("alice", 100, key="welcome")
         left = asyncio.run(middle())
         again = fare.open_run("story", user="alice", run_id="r1", hold=50)
@@ -129,6 +131,7 @@ def test_both_kinds_of_facade_share_one_ledger(tmp_path):
 
         assert (left, again.left, receipt.charged) == (Credits(42), Credits(42), Credits(8))
         assert fare.verify().is_clean
+    give_back(tmp_path)
 
 
 def test_one_async_facade_serves_one_loop_after_another():
@@ -144,13 +147,13 @@ def test_one_async_facade_serves_one_loop_after_another():
 # Cancelled awaits, of the async façade alone
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def waits(request, tmp_path):
     """An async façade on each store, on a ledger in which alice has 100 credits."""
-    address = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/callfare.db"
-    async with AsyncCallfare(address, clock=ManualClock(START)) as fare:
+    async with AsyncCallfare(address(request.param, tmp_path), clock=ManualClock(START)) as fare:
         await fare.grant("alice", 100, key="welcome")
         yield fare
+    give_back(tmp_path)
 
 
 async def cancelled(coroutine, ticks):

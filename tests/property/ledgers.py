@@ -1,4 +1,4 @@
-"""Any commands, on a memory ledger and on a SQLite ledger at once, under one clock: what the state machine is made of.
+"""Any commands, on a memory ledger and on one that is kept at once, under one clock: what the state machine is made of.
 
 Names, keys and runs are few, so that commands meet: the same key twice, a run of another user, a job that is over.
 """
@@ -25,10 +25,11 @@ from callfare.ledger.receipts import Receipt
 from callfare.ledger.rows import TABLES, Account, Row
 from callfare.ledger.verify import verify
 from callfare.store.memory import MemoryStore
-from callfare.store.sqlite import SqliteStore
+from callfare.store.protocol import Store
 from tests.support import commands as make
 from tests.support.audit import faults
 from tests.support.books import Books
+from tests.support.fixtures import give_back, open_store
 
 # Here files need not survive power loss, and a disk that must make sure of it would take most of the time.
 _FAST = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
@@ -200,28 +201,26 @@ def told(answers: list[Receipt | CallfareError]) -> list[object]:
 
 
 class Ledgers(RuleBasedStateMachine):
-    """Memory and SQLite, asked the same. A batch is given to SQLite at once and to memory one by one."""
+    """Memory and a kept store, asked the same. A batch is given to the kept one at once and to memory one by one."""
 
     accepted = Bundle("accepted")
 
-    def __init__(self, wrap: Callable[[SqliteStore], SqliteStore] = lambda store: store) -> None:
+    def __init__(self, kind: str = "sqlite", wrap: Callable[[Any], Store] = lambda store: store) -> None:
         super().__init__()
-        self.folder = tempfile.mkdtemp(prefix="callfare-", dir=_FAST if _FAST.is_dir() else None)
+        self.folder = Path(tempfile.mkdtemp(prefix="callfare-", dir=_FAST if _FAST.is_dir() else None))
         self.clock = ManualClock(make.START)
-        store = SqliteStore(f"{self.folder}/callfare.db", clock=self.clock)
-        store.create()
         self.memory = Books(MemoryStore(self.clock), self.clock)
-        self.sqlite = Books(wrap(store), self.clock)
+        self.kept = Books(wrap(open_store(kind, self.folder, self.clock)), self.clock)
         self.names = Names()
         self._ask(make.grant("alice", 100, key="first"), make.grant("bob", 30, key="first"))
 
     def _rows(self) -> dict[str, list[tuple[Row, int]]]:
         rows = self.memory.all_rows()
-        assert self.sqlite.all_rows() == rows
+        assert self.kept.all_rows() == rows
         return rows
 
     def _ask(self, *batch: Command) -> list[Receipt | CallfareError]:
-        answers = self.sqlite.batch(*batch)
+        answers = self.kept.batch(*batch)
         alone = [self.memory.batch(command)[0] for command in batch]
         assert told(answers) == told(alone), (told(answers), told(alone))
         for command, answer in zip(batch, answers, strict=True):
@@ -277,9 +276,9 @@ class Ledgers(RuleBasedStateMachine):
         assert self.memory.view(user) == before
 
     @rule()
-    def the_file_is_opened_again(self) -> None:
+    def the_ledger_is_opened_again(self) -> None:
         """Nothing that was answered is lost when a process ends."""
-        self.sqlite.store.close()
+        self.kept.store.close()
 
     @invariant()
     def both_stores_hold_the_same(self) -> None:
@@ -291,7 +290,7 @@ class Ledgers(RuleBasedStateMachine):
         """What is due counts as settled for a reader."""
         for user in USERS:
             view = self.memory.view(user)
-            assert self.sqlite.view(user) == view
+            assert self.kept.view(user) == view
             assert 0 <= view.spent_nanocredits <= view.held_nanocredits <= view.posted_nanocredits, view
             assert view.available_nanocredits >= 0, view
             assert view.debt_nanocredits == 0 or view.available_nanocredits == 0, view
@@ -305,9 +304,10 @@ class Ledgers(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The product's own auditor agrees at the end."""
         try:
-            found = verify(self.sqlite.store.scan).faults
+            found = verify(self.kept.store.scan).faults
             assert not found, found
             assert sum(len(self.memory.rows(table)) for table in TABLES) >= len(self.memory.rows(Account))
         finally:
-            self.sqlite.store.close()
+            self.kept.store.close()
+            give_back(self.folder)
             shutil.rmtree(self.folder)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import pytest
 from hypothesis import seed
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.property.ledgers import SEED, Ledgers, effort
 
+LONG = pytest.param("postgres", 60, marks=pytest.mark.all)
 
-def test_credits_are_conserved_after_any_commands():
+
+@pytest.mark.parametrize(("kind", "examples"), [("sqlite", 60), ("postgres", 8), LONG])
+def test_credits_are_conserved_after_any_commands(kind, examples):
     print(f"CALLFARE_SEED={SEED}")
 
-    run_state_machine_as_test(seed(SEED)(Ledgers), settings=effort(60))
+    run_state_machine_as_test(seed(SEED)(partial(Ledgers, kind)), settings=effort(examples))

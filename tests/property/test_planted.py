@@ -374,7 +374,7 @@ def test_a_store_that_differs_from_memory_is_noticed():
         def wrap(store: SqliteStore) -> SqliteStore:
             return ForgetsWhatIsDue(str(store.file.path), clock=store._clock)
 
-        return Ledgers(wrap)
+        return Ledgers(wrap=wrap)
 
     # The first failure will do, and need not be small.
     quick = settings(effort(400), phases=(Phase.generate,), report_multiple_bugs=False)

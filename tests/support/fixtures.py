@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,27 +17,44 @@ from callfare.store.sqlite import SqliteStore
 from tests.support.audit import faults
 from tests.support.books import Books
 from tests.support.commands import START
-from tests.support.postgres import shared_server
+from tests.support.postgres import Server, bin_folders, shared_server
 
-# A store is added here once; every suite that takes `books` then runs on it.
-STORES = ("memory", "sqlite", pytest.param("postgres", marks=pytest.mark.all))
-_DATABASES: dict[Path, str] = {}
+# A store is added here once; every suite that takes `books` then runs on it. Of PostgreSQL the default run has one
+# version here; any other that is on the machine has `EVERY_STORE` there, and all of it with --all.
+_OTHERS = [f"postgres-{version}" for version in list(bin_folders())[1:]]
+STORES = ("memory", "sqlite", "postgres", *(pytest.param(kind, marks=pytest.mark.all) for kind in _OTHERS))
+EVERY_STORE = ("memory", "sqlite", "postgres", *_OTHERS)
+_LENT: dict[Path, tuple[Server, str]] = {}
 
 
 def open_store(kind: str, folder: Path, clock: Clock) -> Store:
     """Return a store of a kind with an empty ledger, or the one that is already in the folder."""
     if kind == "memory":
         return MemoryStore(clock)
-    if kind == "postgres":
-        if folder not in _DATABASES:
-            _DATABASES[folder] = shared_server().new_database()
-        ledger = PostgresStore(_DATABASES[folder], clock=clock)
-        ledger.create()
-        return ledger
     folder.mkdir(exist_ok=True)
-    store = SqliteStore(str(folder / "callfare.db"), clock=clock)
+    url = address(kind, folder)
+    if url.startswith("postgresql:"):
+        return PostgresStore(url, clock=clock)
+    store = SqliteStore(url.removeprefix("sqlite:///"), clock=clock)
     store.create()
     return store
+
+
+def address(kind: str, folder: Path) -> str:
+    """Return the address of a ledger that belongs to a folder: its file, or one on a server, lent until `give_back`."""
+    if not kind.startswith("postgres"):
+        return "memory://" if kind == "memory" else f"sqlite:///{folder}/callfare.db"
+    if folder not in _LENT:
+        server = shared_server(int(kind.partition("-")[2] or 0) or None)
+        _LENT[folder] = server, server.lend_ledger()
+    return _LENT[folder][1]
+
+
+def give_back(folder: Path) -> None:
+    """Give back the ledgers on servers that were opened for a folder and those in it."""
+    for used in [used for used in _LENT if used == folder or folder in used.parents]:
+        server, url = _LENT.pop(used)
+        server.take_back(url)
 
 
 @pytest.fixture
@@ -45,34 +63,40 @@ def clock() -> ManualClock:
     return ManualClock(START)
 
 
-@pytest.fixture(params=STORES)
-def make_books(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], Books]]:
-    """Makes an empty ledger, on each store; at the end all books must balance."""
-    made: list[Books] = []
-    opened: list[Store] = []
-    kind: str = request.param
+def books_on(stores: Sequence[Any]) -> Any:
+    """Return a fixture that makes empty ledgers on each of some stores; at the end all books must balance."""
 
-    def make() -> Books:
-        folder = tmp_path / f"ledger-{len(made)}"
-        folder.mkdir()
+    @pytest.fixture(params=stores)
+    def make_books(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> Iterator[Callable[[], Books]]:
+        made: list[Books] = []
+        opened: list[Store] = []
+        kind: str = request.param
 
-        def open_again() -> Store:
-            opened.append(open_store(kind, folder, clock))
-            return opened[-1]
+        def make() -> Books:
+            folder = tmp_path / f"ledger-{len(made)}"
+            folder.mkdir()
 
-        again = None if kind == "memory" else open_again
-        made.append(Books(open_store(kind, folder, clock), clock, again))
-        return made[-1]
+            def open_again() -> Store:
+                opened.append(open_store(kind, folder, clock))
+                return opened[-1]
 
-    yield make
-    for books in made:
-        assert faults(books.store) == []
-        assert verify(books.store.scan).faults == ()
-        books.store.close()
-    for store in opened:
-        store.close()
-    for folder in [folder for folder in _DATABASES if tmp_path in folder.parents]:
-        shared_server().drop_database(_DATABASES.pop(folder))
+            again = None if kind == "memory" else open_again
+            made.append(Books(open_store(kind, folder, clock), clock, again))
+            return made[-1]
+
+        yield make
+        for books in made:
+            assert faults(books.store) == []
+            assert verify(books.store.scan).faults == ()
+            books.store.close()
+        for store in opened:
+            store.close()
+        give_back(tmp_path)
+
+    return make_books
+
+
+make_books = books_on(STORES)
 
 
 @pytest.fixture

