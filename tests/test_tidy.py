@@ -25,7 +25,7 @@ LAYERS = (
     {"ledger"},
     {"estimate"},
     {"store"},
-    {"committer", "spool", "context", "settings", "answers", "local_run"},
+    {"committer", "delivery", "spool", "spool_place", "context", "settings", "answers", "local_run"},
     {"capture", "payments"},
     {"engine"},
     {"handle", "facade", "operating", "callfare", "aio"},

@@ -31,17 +31,18 @@ from callfare.answers import (
 )
 from callfare.checks import check_user
 from callfare.context import current_user
-from callfare.engine import shapes
+from callfare.engine import shapes, spooling
 from callfare.engine.requests import Amount
 from callfare.errors import CallfareError, RunClosed
 from callfare.facade import Outcome, Period, Source
-from callfare.handle import RunHandle, call_of, outcome_of, run_named
+from callfare.handle import RunHandle, call_of, run_named
 from callfare.ledger.commands import TouchRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import AsyncOperating
 from callfare.payments.packages import seed_packages
+from callfare.spool import Finished
 
 _log = logging.getLogger("callfare")
 
@@ -54,6 +55,8 @@ class AsyncCallfare(AsyncOperating):
     seed_prices: False drops the price table that callfare was specified with.
     markup: what list cost is multiplied by, one decimal or one for each time it begins at.
     require_user: refuse a call that names no user, instead of charging it to `unattributed`.
+    spool: the folder for finished calls that the ledger cannot take; None takes CALLFARE_SPOOL_DIR, else one beside the
+    ledger's file, or in the user's state folder for a server.
 
     Raises PriceBookInvalid, Misconfigured.
     """
@@ -144,6 +147,7 @@ class AsyncCallfare(AsyncOperating):
         Raises RunNotFound, RunClosed, KeyConflict, LedgerUnavailable.
         """
         run = await self._engine.read_async(lambda: self._engine.reports.find_run(run_id, user))
+        await self._engine.catch_up_async()
         command = self._engine.requests.close(run_id, run.account_id, outcome, key)
         return shapes.ended_run(await self._engine.commit_async(command, CloseReceipt), key)
 
@@ -196,7 +200,8 @@ class AsyncCallfare(AsyncOperating):
         )
         subject = self._engine.subject_of(check_user(user) if user is not None else current_user.get())
         command = self._engine.requests.usage(subject, call)
-        return shapes.charge(await self._engine.commit_async(command, ChargeReceipt), model)
+        receipt = await self._engine.finish_async(Finished(command), ChargeReceipt)
+        return spooling.charge(command, model) if receipt is None else shapes.charge(receipt, model)
 
     async def price(
         self,
@@ -344,13 +349,13 @@ class AsyncRun(RunHandle):
         )
         numbered = self._numbered(call)
         try:
-            command = self._engine.requests.usage(self._subject(), numbered)
-            receipt = await self._engine.commit_async(command, ChargeReceipt)
+            finished = self._finished(numbered)
+            receipt = await self._engine.finish_async(finished, ChargeReceipt)
         except BaseException:
             # Also of a cancelled caller, whose call may be recorded all the same: its repeat has the same key.
             self._unnumber(numbered)
             raise
-        return self._take_charge(receipt, model)
+        return self._take_charge(receipt, finished, model)
 
     async def extend(self, credits: Amount, *, key: str | None = None) -> HoldReceipt:
         """Reserve more credit for the run.
@@ -378,6 +383,7 @@ class AsyncRun(RunHandle):
         Raises RunClosed when it has ended otherwise, KeyConflict, LedgerUnavailable.
         """
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome, key)
+        await self._engine.catch_up_async()
         return self._take_close(await self._engine.commit_async(command, CloseReceipt), key)
 
     def _abandon(self) -> None:
@@ -399,9 +405,8 @@ class AsyncRun(RunHandle):
         if not self._leave():
             # A fork's child left the block as well; the run is its parent's.
             return
-        command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
         try:
-            self._take_close(await self._engine.commit_async(command, CloseReceipt), None)
+            self._take_end(await self._engine.finish_async(self._end(error_type), CloseReceipt))
         except RunClosed:
             self._opened().close()
             # The block has closed its run itself, with the outcome it chose.

@@ -77,6 +77,8 @@ class Charge:
     """A recorded call. `left` is what its run's hold has left, None outside a run.
 
     status: "priced" or "unpriced". flags: any of late, estimated, attempt, duplicate, waived.
+    is_spooled: the ledger is away, and the call waits in the spool, priced here. Its debt is not known yet; nor is,
+    outside a run, its id, which is empty then.
     """
 
     id: str
@@ -92,6 +94,7 @@ class Charge:
     left: Credits | None
     edition: str
     is_replay: bool
+    is_spooled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +320,47 @@ class Restored:
     rows: Mapping[str, int]
     digest: str
     fault_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledCall:
+    """What waits in a spool, or was refused by the ledger when it was delivered; `reason` is empty while it waits.
+
+    kind: usage, correction, job, job_end or run_end. `model` and `cost` are those of usage and jobs.
+    """
+
+    kind: str
+    key: str
+    run_id: str | None
+    model: str
+    cost: Usd
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolReport:
+    """What a ledger's spool holds: how much waits, since when and at what cost, and what the ledger has refused.
+
+    folder: None for a ledger without a spool. refused: the first fifty. damaged: files with lines that cannot be read.
+    """
+
+    folder: str | None
+    waiting: int
+    oldest_at: datetime | None
+    cost: Usd
+    refused_count: int
+    refused: tuple[SpooledCall, ...]
+    damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a delivery of the spool did; `waiting` is what living processes still have in theirs."""
+
+    delivered: int
+    refused: int
+    waiting: int
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON is what it is

@@ -27,17 +27,18 @@ from callfare.answers import (
 )
 from callfare.checks import check_user
 from callfare.context import current_user
-from callfare.engine import shapes
+from callfare.engine import shapes, spooling
 from callfare.engine.requests import Amount
 from callfare.errors import CallfareError, RunClosed
 from callfare.facade import Outcome, Period, Source
-from callfare.handle import RunHandle, call_of, outcome_of, run_named
+from callfare.handle import RunHandle, call_of, run_named
 from callfare.ledger.commands import TouchRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import Operating
 from callfare.payments.packages import seed_packages
+from callfare.spool import Finished
 
 _log = logging.getLogger("callfare")
 
@@ -50,6 +51,8 @@ class Callfare(Operating):
     seed_prices: False drops the price table that callfare was specified with.
     markup: what list cost is multiplied by, one decimal or one for each time it begins at.
     require_user: refuse a call that names no user, instead of charging it to `unattributed`.
+    spool: the folder for finished calls that the ledger cannot take; None takes CALLFARE_SPOOL_DIR, else one beside the
+    ledger's file, or in the user's state folder for a server.
 
     Raises PriceBookInvalid, Misconfigured.
     """
@@ -133,6 +136,7 @@ class Callfare(Operating):
         Raises RunNotFound, RunClosed, KeyConflict, LedgerUnavailable.
         """
         account_id = self._engine.reports.find_run(run_id, user).account_id
+        self._engine.catch_up()
         command = self._engine.requests.close(run_id, account_id, outcome, key)
         return shapes.ended_run(self._engine.commit(command, CloseReceipt), key)
 
@@ -185,7 +189,8 @@ class Callfare(Operating):
         )
         subject = self._engine.subject_of(check_user(user) if user is not None else current_user.get())
         command = self._engine.requests.usage(subject, call)
-        return shapes.charge(self._engine.commit(command, ChargeReceipt), model)
+        receipt = self._engine.finish(Finished(command), ChargeReceipt)
+        return spooling.charge(command, model) if receipt is None else shapes.charge(receipt, model)
 
     def price(
         self,
@@ -324,13 +329,13 @@ class Run(RunHandle):
         )
         numbered = self._numbered(call)
         try:
-            command = self._engine.requests.usage(self._subject(), numbered)
-            receipt = self._engine.commit(command, ChargeReceipt)
+            finished = self._finished(numbered)
+            receipt = self._engine.finish(finished, ChargeReceipt)
         except BaseException:
             # Also of a cancelled caller, whose call may be recorded all the same: its repeat has the same key.
             self._unnumber(numbered)
             raise
-        return self._take_charge(receipt, model)
+        return self._take_charge(receipt, finished, model)
 
     def extend(self, credits: Amount, *, key: str | None = None) -> HoldReceipt:
         """Reserve more credit for the run.
@@ -358,6 +363,7 @@ class Run(RunHandle):
         Raises RunClosed when it has ended otherwise, KeyConflict, LedgerUnavailable.
         """
         command = self._engine.requests.close(self.id, self._opened().account_id, outcome, key)
+        self._engine.catch_up()
         return self._take_close(self._engine.commit(command, CloseReceipt), key)
 
     def __enter__(self) -> Self:
@@ -371,9 +377,8 @@ class Run(RunHandle):
         if not self._leave():
             # A fork's child left the block as well; the run is its parent's.
             return
-        command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
         try:
-            self._take_close(self._engine.commit(command, CloseReceipt), None)
+            self._take_end(self._engine.finish(self._end(error_type), CloseReceipt))
         except RunClosed:
             self._opened().close()
             # The block has closed its run itself, with the outcome it chose.

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
+from callfare.spool import Finished, Spooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from callfare.store.protocol import Store
 
     Answer = Receipt | BaseException
+    Asked = Command | Finished
 
 
 class _Waiter:
@@ -36,8 +38,8 @@ class _Waiter:
 
     __slots__ = ("_ready", "answer", "commands")
 
-    def __init__(self, command: Command) -> None:
-        self.commands: Sequence[Command] = (command,)
+    def __init__(self, command: Asked) -> None:
+        self.commands: Sequence[Asked] = (command,)
         self.answer: Answer | None = None
         self._ready = threading.Lock()
         self._ready.acquire()
@@ -58,8 +60,8 @@ class _LeftBehind:
 
     __slots__ = ("commands",)
 
-    def __init__(self, command: Command) -> None:
-        self.commands: Sequence[Command] = (command,)
+    def __init__(self, command: Asked) -> None:
+        self.commands: Sequence[Asked] = (command,)
 
     def deliver(self, answers: Sequence[Answer]) -> None:
         """Drop the answer: its caller was told to repeat the command."""
@@ -72,14 +74,14 @@ class _Tick:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._asked: list[tuple[Command, asyncio.Future[Receipt]]] = []
+        self._asked: list[tuple[Asked, asyncio.Future[Receipt]]] = []
 
     @property
-    def commands(self) -> Sequence[Command]:
+    def commands(self) -> Sequence[Asked]:
         """The commands, in the order they were added."""
         return [command for command, _ in self._asked]
 
-    def add(self, command: Command) -> asyncio.Future[Receipt]:
+    def add(self, command: Asked) -> asyncio.Future[Receipt]:
         """Add a command, and return the future of its answer."""
         future: asyncio.Future[Receipt] = self._loop.create_future()
         self._asked.append((command, future))
@@ -108,8 +110,10 @@ _Handed = _Waiter | _LeftBehind | _Tick
 class Committer:
     """The lane in front of one store. Safe to share between threads and event loops."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keep: Callable[[Sequence[Finished]], bool] | None = None) -> None:
         self._store = store
+        # Keeps finished calls that the ledger could not take, and returns whether it did. None where there is no spool.
+        self._keep = keep
         self._is_closed = False
         self._start_afresh()
         _COMMITTERS.add(self)
@@ -133,8 +137,8 @@ class Committer:
         if os.getpid() != self._pid:
             self._start_afresh()
 
-    def commit(self, command: Command) -> Receipt:
-        """Apply a command and return its receipt once it is durable.
+    def commit(self, command: Asked) -> Receipt:
+        """Apply a command and return its receipt once it is durable; `Spooled` for a finished call that was kept.
 
         Raises the command's refusal; LedgerUnavailable when the store did not answer, and in code that the garbage
         collector or a signal runs in the middle of a write of this thread: then the command is applied after it.
@@ -169,7 +173,7 @@ class Committer:
             if self._queue and (self._thread is None or self._is_closed):
                 self._serve_here()
 
-    def _leave_behind(self, command: Command) -> NoReturn:
+    def _leave_behind(self, command: Asked) -> NoReturn:
         self._queue.append(_LeftBehind(command))
         self._work.put(None)
         raise LedgerUnavailable("asked from inside a write; it will be applied after it, repeat with the same key")
@@ -179,7 +183,7 @@ class Committer:
         with self._entered(), self._lane:
             self._serve_some()
 
-    async def commit_async(self, command: Command) -> Receipt:
+    async def commit_async(self, command: Asked) -> Receipt:
         """Apply a command and return its receipt once it is durable, without blocking the loop.
 
         A cancelled caller's command is still applied. Raises as `commit` does.
@@ -193,7 +197,7 @@ class Committer:
         """Have a command applied for an asyncio caller who has gone; nobody hears what became of it."""
         self._ticking(command).add_done_callback(_heard_by_nobody)
 
-    def _ticking(self, command: Command) -> asyncio.Future[Receipt]:
+    def _ticking(self, command: Asked) -> asyncio.Future[Receipt]:
         self._after_fork()
         loop = asyncio.get_running_loop()
         tick = self._ticks.get(loop)
@@ -275,24 +279,28 @@ class Committer:
             waiter.deliver(answers[start:end])
             start = end
 
-    def _answers(self, commands: list[Command]) -> list[Answer]:
+    def _answers(self, asked: list[Asked]) -> list[Answer]:
         """Return an answer for each command, applied in batches no larger than the store takes."""
         size = self._store.max_batch
+        commands = [one.command if isinstance(one, Finished) else one for one in asked]
         answers: list[Answer] = []
         for start in range(0, len(commands), size):
-            answers += self._apply(commands[start : start + size])
+            answers += answers_of(self._store, commands[start : start + size])
+        if self._keep is not None:
+            self._keep_unwritten(self._keep, asked, answers)
         return answers
 
-    def _apply(self, batch: list[Command]) -> list[Answer]:
-        try:
-            return list(self._store.apply(batch))
-        except CallfareError as error:
-            if len(batch) == 1 or isinstance(error, LedgerUnavailable):
-                return [error for _ in batch]
-        except Exception as fault:  # noqa: BLE001 - a fault of ours must reach the caller whose command showed it
-            if len(batch) == 1:
-                return [fault]
-        return [answer for command in batch for answer in self._apply([command])]
+    @staticmethod
+    def _keep_unwritten(keep: Callable[[Sequence[Finished]], bool], asked: list[Asked], answers: list[Answer]) -> None:
+        """Have the finished calls kept that found no ledger: whoever waits for them, or no longer does."""
+        unwritten = {
+            place: one
+            for place, (one, answer) in enumerate(zip(asked, answers, strict=True))
+            if isinstance(answer, LedgerUnavailable) and isinstance(one, Finished)
+        }
+        if unwritten and keep(list(unwritten.values())):
+            for place in unwritten:
+                answers[place] = Spooled()
 
     def close(self) -> None:
         """Apply what waits, then end the thread. Later commands are refused.
@@ -305,6 +313,19 @@ class Committer:
         thread = self._thread
         if thread is not None and threading.get_ident() not in self._inside:
             thread.join()
+
+
+def answers_of(store: Store, batch: Sequence[Command]) -> list[Answer]:
+    """Return an answer for each command of a batch; where the batch shows a fault, each is applied by itself."""
+    try:
+        return list(store.apply(batch))
+    except CallfareError as error:
+        if len(batch) == 1 or isinstance(error, LedgerUnavailable):
+            return [error for _ in batch]
+    except Exception as fault:  # noqa: BLE001 - a fault of ours must reach the caller whose command showed it
+        if len(batch) == 1:
+            return [fault]
+    return [answer for command in batch for answer in answers_of(store, [command])]
 
 
 _COMMITTERS: weakref.WeakSet[Committer] = weakref.WeakSet()

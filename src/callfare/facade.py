@@ -23,7 +23,11 @@ from callfare.money import Credits
 from callfare.pricing.book import PriceBook
 from callfare.pricing.load import load_layer, seed_book
 from callfare.settings import Settings, check_markups
+from callfare.spool import Spool
+from callfare.spool_place import place_of
 from callfare.store.open import open_store
+from callfare.store.protocol import Store
+from callfare.store.sqlite import SqliteStore
 from callfare.usage.quantities import check_attributes, check_usage
 
 Client = TypeVar("Client")
@@ -47,8 +51,12 @@ def open_engine(
     markup: Markup,
     require_user: bool,
     clock: Clock | None,
+    spool: str | Path | None = None,
 ) -> Engine:
-    """Return the engine that a façade stands on. Opens no file yet."""
+    """Return the engine that a façade stands on. Opens no file yet.
+
+    Raises Misconfigured when its spool holds another ledger's calls.
+    """
     layers = [load_layer(path) for path in paths_of(books)]
     if seed_prices:
         layers.extend(seed_book().layers)
@@ -57,7 +65,22 @@ def open_engine(
     store = open_store(address, clock)
     # A refusal names the file it can be granted in; a server's address is nobody's business who reads the message.
     shown = address if url is not None and address != DEFAULT_URL and address.startswith("sqlite:") else None
-    return Engine(store, settings, clock, address=shown)
+    return Engine(store, settings, clock, address=shown, spool=_spool_of(address, store, spool))
+
+
+def _spool_of(address: str, store: Store, folder: str | Path | None) -> Spool | None:
+    """Return the spool of a ledger, None for one in memory and for one that is only read."""
+    place = place_of(
+        address,
+        file=store.file.path if isinstance(store, SqliteStore) else None,
+        folder=folder or os.environ.get("CALLFARE_SPOOL_DIR") or None,
+        state=os.environ.get("XDG_STATE_HOME") or None,
+    )
+    if place is None or (isinstance(store, SqliteStore) and store.file.is_readonly):
+        return None
+    spool = Spool(place)
+    spool.check()
+    return spool
 
 
 def paths_of(books: object) -> list[Path]:
@@ -110,10 +133,12 @@ class Facade:
         markup: Markup = 1,
         require_user: bool = False,
         clock: Clock | None = None,
+        spool: str | Path | None = None,
     ) -> None:
         self._engine = open_engine(
-            url, books, seed_prices=seed_prices, markup=markup, require_user=require_user, clock=clock
+            url, books, seed_prices=seed_prices, markup=markup, require_user=require_user, clock=clock, spool=spool
         )
+        self._engine.deliver_left_overs()
 
     @contextmanager
     def user(self, user: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from callfare.answers import Charge, RunReceipt
 from callfare.context import current_run, current_step, current_user
-from callfare.engine import shapes
+from callfare.engine import shapes, spooling
 from callfare.engine.engine import Engine
 from callfare.engine.requests import Call, Subject, check_step
 from callfare.errors import RunNotFound
@@ -21,6 +21,7 @@ from callfare.ledger.commands import OpenRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.local_run import LocalRun
 from callfare.money import Credits
+from callfare.spool import Finished
 
 # A block of either façade may be left by any of them: sync code runs under event loops too.
 _CANCELLATIONS = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit)
@@ -59,7 +60,7 @@ class RunHandle:
 
     @property
     def receipt(self) -> RunReceipt | None:
-        """What the run was charged and gave back, once this handle has closed it."""
+        """What the run was charged and gave back, once this handle has closed it; None if its end was spooled."""
         return self._receipt
 
     @contextmanager
@@ -121,6 +122,12 @@ class RunHandle:
         self._receipt = shapes.ended_run(receipt, key)
         return self._receipt
 
+    def _take_end(self, receipt: CloseReceipt | None) -> None:
+        """Take note of the end of the block; None when it waits in the spool, and there is no receipt yet."""
+        self._opened().close()
+        if receipt is not None:
+            self._take_close(receipt, None)
+
     def _take_hold(self, receipt: ExtendReceipt) -> None:
         self._opened().learn(
             held_nanocredits=receipt.held_nanocredits,
@@ -128,14 +135,21 @@ class RunHandle:
             expires_at_us=receipt.expires_at_us,
         )
 
-    def _take_charge(self, receipt: ChargeReceipt, model: str) -> Charge:
-        if receipt.run_id == self.id and not receipt.is_replay:
-            self._opened().learn(
-                held_nanocredits=receipt.held_after_nanocredits,
-                used_nanocredits=receipt.used_after_nanocredits,
-                expires_at_us=receipt.run_expires_at_us,
-            )
+    def _take_charge(self, receipt: ChargeReceipt | None, finished: Finished, model: str) -> Charge:
+        if receipt is None:
+            return spooling.charge(finished.command, model, left=self.left)
+        self._opened().follow(receipt)
         return shapes.charge(receipt, model)
+
+    def _finished(self, call: Call) -> Finished:
+        """Return a call on its way to the ledger."""
+        command = self._engine.requests.usage(self._subject(), call)
+        return Finished(command, run=self._opened(), nanocredits=command.nanocredits)
+
+    def _end(self, error_type: type[BaseException] | None) -> Finished:
+        """Return the end of the run whose block was left by an error of this type, or by none."""
+        command = self._engine.requests.close(self.id, self._opened().account_id, outcome_of(error_type), None)
+        return Finished(command, run=self._opened())
 
     def _subject(self) -> Subject:
         return Subject(account_id=self._opened().account_id, run_id=self.id)

@@ -1,4 +1,4 @@
-"""A process's own view of an open run: what its hold has left, less what calls in flight may still use.
+"""A process's own view of an open run: what its hold has left, less what calls in flight and in the spool may use.
 
 Parallel calls within one run share it, so that none counts on the same remainder. The ledger decides; this only
 saves asking it before every call.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import heapq
 import threading
 from collections import Counter, defaultdict
+
+from callfare.ledger.receipts import ChargeReceipt, JobReceipt
 
 
 class LocalRun:
@@ -38,6 +40,7 @@ class LocalRun:
         self._expires_at_us = expires_at_us
         self._is_over = False
         self._in_flight = 0
+        self._spooled = 0
         self._steps: Counter[str] = Counter()
         self._unused: defaultdict[str, list[int]] = defaultdict(list)
         self._gate = threading.Lock()
@@ -54,7 +57,7 @@ class LocalRun:
             return self._left()
 
     def _left(self) -> int:
-        return 0 if self._is_over else max(0, self._held - self._used - self._in_flight)
+        return 0 if self._is_over else max(0, self._held - self._used - self._spooled - self._in_flight)
 
     def begin(self, nanocredits: int, now_us: int) -> int:
         """Count a call that may use so much, and return how much the hold falls short of it.
@@ -72,6 +75,23 @@ class LocalRun:
         with self._gate:
             self._in_flight -= nanocredits
 
+    @property
+    def spooled_nanocredits(self) -> int:
+        """What calls have used that wait in the spool, which the ledger does not know of yet."""
+        return self._spooled
+
+    def count_spooled(self, nanocredits: int) -> None:
+        """Count what a call has used that goes to the spool."""
+        with self._gate:
+            self._spooled += nanocredits
+
+    def count_delivered(self, nanocredits: int) -> int:
+        """Stop counting what was spooled, now that the ledger knows of it, and return what was not counted here."""
+        with self._gate:
+            part = min(nanocredits, self._spooled)
+            self._spooled -= part
+            return nanocredits - part
+
     def learn(self, *, held_nanocredits: int, used_nanocredits: int, expires_at_us: int) -> None:
         """Take over what an answer of the ledger says.
 
@@ -84,6 +104,16 @@ class LocalRun:
                 self._expires_at_us = expires_at_us
                 self._used = used_nanocredits
                 self._held = held_nanocredits
+
+    def follow(self, receipt: ChargeReceipt | JobReceipt) -> None:
+        """Take over what the ledger's answer to a call of the run says of it; a replay tells nothing new."""
+        if receipt.run_id != self.run_id or receipt.is_replay:
+            return
+        if isinstance(receipt, ChargeReceipt):
+            held, used = receipt.held_after_nanocredits, receipt.used_after_nanocredits
+        else:
+            held, used = receipt.run_held_nanocredits, receipt.run_used_nanocredits
+        self.learn(held_nanocredits=held, used_nanocredits=used, expires_at_us=receipt.run_expires_at_us)
 
     def close(self) -> None:
         """Take note that the run has ended: its hold has nothing left for anybody."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from callfare.answers import Backup, Restored
-from callfare.engine import operations
+from callfare.answers import Backup, Delivered, Restored, SpoolReport
+from callfare.engine import operations, spooling
 from callfare.facade import Facade
 
 
@@ -39,6 +39,20 @@ class Operating(Facade):
         Raises BackupInvalid, LedgerNotEmpty, LedgerIncomplete, LedgerCorrupt, LedgerUnavailable, Misconfigured.
         """
         return operations.restore(self._engine.store, path, is_anew=anew, with_faults=with_faults, progress=progress)
+
+    def spool(self) -> SpoolReport:
+        """Return what waits in the spool because the ledger could not take it, and what it has refused since."""
+        return spooling.report(self._engine)
+
+    def drain_spool(self, progress: Callable[[int], None] | None = None, *, refused: bool = False) -> Delivered:
+        """Deliver now what waits in the spool: of this process, and of those that have ended.
+
+        It happens by itself once the ledger is back. progress: called with the number of calls that were answered.
+        refused: try again what the ledger has refused before.
+
+        Raises LedgerUnavailable.
+        """
+        return spooling.drain(self._engine, progress, refused=refused)
 
 
 class AsyncOperating(Facade):
@@ -74,3 +88,17 @@ class AsyncOperating(Facade):
         return await self._engine.read_async(
             lambda: operations.restore(store, path, is_anew=anew, with_faults=with_faults, progress=progress)
         )
+
+    async def spool(self) -> SpoolReport:
+        """Return what waits in the spool because the ledger could not take it, and what it has refused since."""
+        return await self._engine.read_async(lambda: spooling.report(self._engine))
+
+    async def drain_spool(self, progress: Callable[[int], None] | None = None, *, refused: bool = False) -> Delivered:
+        """Deliver now what waits in the spool: of this process, and of those that have ended.
+
+        It happens by itself once the ledger is back. progress: called with the number of calls that were answered.
+        refused: try again what the ledger has refused before.
+
+        Raises LedgerUnavailable.
+        """
+        return await self._engine.read_async(lambda: spooling.drain(self._engine, progress, refused=refused))

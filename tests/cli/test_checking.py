@@ -70,7 +70,7 @@ def test_doctor_tells_what_to_look_at_with_figures(cli, folder):
         "calls that named no user owe 0.0847 credits, which nobody pays\n"
     ) in said
     assert "warn  expired       past their time and not yet settled: 1 run and 0 jobs, with 15 credits held\n" in said
-    assert said.endswith("\n0 failed, 5 to look at, 6 fine\n")
+    assert said.endswith("\n0 failed, 5 to look at, 7 fine\n")
 
 
 @pytest.mark.usefixtures("written")

@@ -114,6 +114,8 @@ async def test_a_call_repeated_while_nobody_knows_whether_it_was_written_charges
         raise LedgerUnavailable("the disk went away")
 
     monkeypatch.setattr(store, "apply", lose_the_answer)
+    # Without a spool, which would keep the call: tests/spool.
+    monkeypatch.setattr(engine_of(alice)._committer, "_keep", None)
     with run.step("draft"):
         with pytest.raises(LedgerUnavailable):
             await chat(run)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from callfare.cli import checking, exits, operating, reading, show, writing
+from callfare.cli import checking, exits, operating, reading, show, spooled, writing
 from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
 from callfare.cli.session import (
     BookOption,
@@ -117,6 +117,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     reading.price,
     reading.explain,
     writing.reprice,
+    spooled.spool,
     checking.verify,
     checking.doctor,
     operating.backup,

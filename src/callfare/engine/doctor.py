@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from callfare.clock import US_PER_S
 from callfare.engine.engine import Engine
+from callfare.engine.spooling import report
 from callfare.errors import CallfareError, LedgerNotFound
 from callfare.ids import charge_id
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -108,11 +109,14 @@ def examine(engine: Engine, progress: Progress | None = None) -> tuple[Finding, 
             _packages(engine),
             _debts(engine, tally),
             _due(tally),
+            _spool(engine),
         ]
     except LedgerNotFound:
         raise
     except CallfareError as error:
-        return (Finding(check="database", status="fail", message=error.message, next_step=_NEXT_STEPS.get(error.code)),)
+        failed = Finding(check="database", status="fail", message=error.message, next_step=_NEXT_STEPS.get(error.code))
+        spool = _spool(engine)
+        return (failed,) if spool.status == "ok" else (failed, spool)
     return tuple(found)
 
 
@@ -324,6 +328,35 @@ def _unpriced_events(engine: Engine) -> Iterator[Event]:
             account_id, key = row.account_id, row.key
         if len(page) < _PAGE:
             return
+
+
+def _spool(engine: Engine) -> Finding:
+    found = report(engine)
+    if engine.delivery is None or found.folder is None:
+        return Finding(check="spool", status="ok", message="none: what this ledger cannot take is only logged")
+    figures = {
+        "folder": found.folder,
+        "waiting": found.waiting,
+        "oldest_at": found.oldest_at,
+        "cost": found.cost,
+        "refused": found.refused_count,
+        "damaged": len(found.damaged),
+    }
+    if found.refused_count or found.damaged:
+        message = (
+            f"{_counted(found.refused_count, 'call')} refused when delivered, "
+            f"{_counted(len(found.damaged), 'file')} damaged, {found.waiting:,} waiting in {found.folder}"
+        )
+        step = "look at them with `callfare spool`"
+    elif found.waiting:
+        message = f"{_counted(found.waiting, 'call')} of {_dollars(found.cost)} wait in {found.folder}"
+        step = "deliver them with `callfare spool drain`, unless a living process does"
+    elif not engine.delivery.spool.is_writable():
+        message = f"{found.folder} cannot be written, so finished calls would be lost while the ledger is away"
+        step = "set CALLFARE_SPOOL_DIR to a folder on a local disk"
+    else:
+        return Finding(check="spool", status="ok", message=f"nothing waits in {found.folder}", figures=figures)
+    return Finding(check="spool", status="warn", message=message, next_step=step, figures=figures)
 
 
 def _repeats(engine: Engine, tally: _Tally) -> Finding:

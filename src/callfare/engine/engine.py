@@ -15,10 +15,19 @@ from callfare.answers import Repriced
 from callfare.clock import Clock, SystemClock
 from callfare.committer import Committer
 from callfare.context import current_run, current_user
+from callfare.delivery import Delivery
 from callfare.engine.reports import Reports
 from callfare.engine.requests import Requests, Subject, shown_key
 from callfare.engine.shapes import units
-from callfare.errors import CallfareError, InsufficientCredit, KeyConflict, UserRequired
+from callfare.errors import (
+    CallfareError,
+    InsufficientCredit,
+    KeyConflict,
+    LedgerNotFound,
+    LedgerUnavailable,
+    Misconfigured,
+    UserRequired,
+)
 from callfare.estimate.workflows import Workflows
 from callfare.ledger.commands import AdjustUsage, Command
 from callfare.ledger.receipts import ChargeReceipt, Receipt
@@ -27,6 +36,7 @@ from callfare.ledger.verify import Verification, verify
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.settings import Settings
+from callfare.spool import Finished, Spool, Spooled
 from callfare.store.protocol import Store, UnpricedEvents
 
 C = TypeVar("C", bound=Receipt)
@@ -55,7 +65,13 @@ class Engine:
     """One ledger: its store, its committer and its settings. Safe to share between threads and event loops."""
 
     def __init__(
-        self, store: Store, settings: Settings, clock: Clock | None = None, *, address: str | None = None
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        address: str | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self.store = store
         # What the command line must be told to find this ledger; None where it needs no telling.
@@ -65,7 +81,9 @@ class Engine:
         self.workflows = Workflows()
         self.requests = Requests(settings, self.workflows, self.clock)
         self.reports = Reports(store, settings, self.workflows, self.clock)
-        self._committer = Committer(store)
+        # Where finished calls go that the ledger cannot take; None for a ledger in memory, or opened for reading.
+        self.delivery = None if spool is None else Delivery(spool, store, self.clock)
+        self._committer = Committer(store, keep=None if self.delivery is None else self.delivery.keep)
         self._is_created = False
         self._has_warned = False
 
@@ -83,23 +101,92 @@ class Engine:
                 print(f"callfare: made a new ledger at {url}", file=sys.stderr)  # noqa: T201 - where no log is heard
         return is_new
 
-    def commit(self, command: Command, kind: type[C]) -> C:
+    def commit(self, command: Command | Finished, kind: type[C]) -> C:
         """Apply a command and return its receipt once it is durable."""
         try:
             receipt = self._committer.commit(command)
         except (KeyConflict, InsufficientCredit) as refusal:
             raise self._for_caller(refusal) from None
-        assert isinstance(receipt, kind), receipt
-        return receipt
+        return self._heard(receipt, kind)
 
-    async def commit_async(self, command: Command, kind: type[C]) -> C:
+    async def commit_async(self, command: Command | Finished, kind: type[C]) -> C:
         """Apply a command and return its receipt once it is durable, without blocking the loop."""
         try:
             receipt = await self._committer.commit_async(command)
         except (KeyConflict, InsufficientCredit) as refusal:
             raise self._for_caller(refusal) from None
+        return self._heard(receipt, kind)
+
+    def _heard(self, receipt: Receipt, kind: type[C]) -> C:
         assert isinstance(receipt, kind), receipt
+        if self.delivery is not None and self.delivery.is_away and not isinstance(receipt, Spooled):
+            self.delivery.answered()
         return receipt
+
+    def finish(self, finished: Finished, kind: type[C]) -> C | None:
+        """Record what has happened and return the receipt; None when it waits in the spool until the ledger is back.
+
+        Raises the ledger's refusals, and LedgerUnavailable when there is no spool or it cannot be written either.
+        """
+        while True:
+            if self.delivery is not None and self.delivery.has_waiting and self.delivery.keep_behind(finished):
+                return None
+            if finished.estimate is None:
+                return _unless_spooled(self.commit(finished, Receipt), kind)
+            finished = _after_estimate(finished, self.commit(Finished(finished.estimate), Receipt))
+
+    async def finish_async(self, finished: Finished, kind: type[C]) -> C | None:
+        """Record what has happened, as `finish` does, without blocking the loop. A cancelled caller changes nothing."""
+        while True:
+            delivery = self.delivery
+            if delivery is not None and delivery.has_waiting and await delivery.keep_behind_async(finished):
+                return None
+            if finished.estimate is None:
+                return _unless_spooled(await self.commit_async(finished, Receipt), kind)
+            finished = _after_estimate(finished, await self.commit_async(Finished(finished.estimate), Receipt))
+
+    def save(self, finished: Finished | None, fault: Exception) -> bool:
+        """Keep a call in the spool that an unexpected fault has stopped, and return whether it is safe there.
+
+        finished: None when the fault came before there was anything to keep. What was refused would be refused again.
+        """
+        is_refusal = isinstance(fault, CallfareError) and not isinstance(
+            fault, LedgerUnavailable | LedgerNotFound | Misconfigured
+        )
+        was_tried = isinstance(fault.__cause__, OSError)
+        if self.delivery is None or finished is None or is_refusal or was_tried:
+            return False
+        return self.delivery.keep([finished])
+
+    async def save_async(self, finished: Finished | None, fault: Exception) -> bool:
+        """Keep a call in the spool, as `save` does."""
+        return await asyncio.to_thread(self.save, finished, fault)
+
+    def catch_up(self) -> None:
+        """Deliver what waits here, so that what is asked of the ledger now comes after it.
+
+        Raises LedgerUnavailable when the ledger is away.
+        """
+        if self.delivery is not None and self.delivery.has_waiting:
+            self.delivery.deliver()
+
+    async def catch_up_async(self) -> None:
+        """Deliver what waits here, as `catch_up` does."""
+        if self.delivery is not None and self.delivery.has_waiting:
+            await self.read_async(self.delivery.deliver)
+
+    def deliver_left_overs(self) -> None:
+        """Have what processes that have ended left in the spool delivered, beside whatever is asked."""
+        if self.delivery is not None and self.delivery.spool.has_files():
+            self.delivery.begin()
+
+    def refuse_while_away(self) -> None:
+        """Return unless the ledger is known to be away: a call that must be asked for need not wait for that again.
+
+        Raises LedgerUnavailable.
+        """
+        if self.delivery is not None and self.delivery.is_away:
+            raise LedgerUnavailable("the ledger does not answer; it is asked again every two seconds, retry then")
 
     def _for_caller(self, refusal: KeyConflict | InsufficientCredit) -> CallfareError:
         """Return a refusal of the ledger in its caller's terms: the key as it was given, the ledger by its address."""
@@ -189,4 +276,19 @@ class Engine:
     def close(self) -> None:
         """Apply what waits and close the store."""
         self._committer.close()
+        if self.delivery is not None:
+            self.delivery.close()
         self.store.close()
+
+
+def _unless_spooled(receipt: Receipt, kind: type[C]) -> C | None:
+    """Return a receipt, None when it only says that the call is kept."""
+    if isinstance(receipt, Spooled):
+        return None
+    assert isinstance(receipt, kind), receipt
+    return receipt
+
+
+def _after_estimate(finished: Finished, estimate: Receipt) -> Finished:
+    """Return the correction of an estimate as the ledger has it; as it was where the estimate waits as well."""
+    return finished.after(estimate) if isinstance(estimate, ChargeReceipt) else finished

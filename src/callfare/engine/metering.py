@@ -15,16 +15,19 @@ from callfare.engine.requests import Call, Subject
 from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel
 from callfare.ids import job_key_of, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
-from callfare.ledger.commands import AdjustUsage, ExtendRun, PendJob, RecordUsage, SettleJob
+from callfare.ledger.commands import ExtendRun, PendJob, RecordUsage, SettleJob
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
+from callfare.ledger.rows import Event
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.pricing.ceiling import ceiling
+from callfare.spool import Finished
 from callfare.usage.extract import Reading
 
 _log = logging.getLogger("callfare")
 
 JOB_TTL_S = 24 * 3600
+_ESTIMATES_MAX = 1000
 
 
 class Ticket:
@@ -39,48 +42,59 @@ class Ticket:
         self._step = current_step.get() if run else None
         self._ordinal = run.next_ordinal(self._step) if run and self._step is not None else 1
         self._attempt = new_id("try") if self._step is not None else ""
-        self._estimate: ChargeReceipt | None = None
+        # The charge it stands as, or the call itself where that waits in the spool.
+        self._estimate: ChargeReceipt | RecordUsage | None = None
         self._made_at_us = 0
         self._is_over = False
 
     def settle(self, reading: Reading, *, estimated: bool = False) -> None:
         """Record and charge what the call used. A second settle, after an estimate, corrects it. Never raises."""
+        finished = None
         try:
-            command = self._command(reading, estimated=estimated)
-            self._settled(self._meter.engine.commit(command, ChargeReceipt), estimated=estimated)
-        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
-            self._lost(reading)
+            finished = self._finished(reading, estimated=estimated)
+            self._settled(self._meter.engine.finish(finished, ChargeReceipt), finished, estimated=estimated)
+        except Exception as fault:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
+            if not self._meter.engine.save(finished, fault):
+                self._lost(reading)
         finally:
             self._is_over = True
             self.release()
 
     async def settle_async(self, reading: Reading, *, estimated: bool = False) -> None:
         """Record and charge what the call used, as `settle` does."""
+        engine, finished = self._meter.engine, None
         try:
-            command = self._command(reading, estimated=estimated)
-            self._settled(await self._meter.engine.commit_async(command, ChargeReceipt), estimated=estimated)
-        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
-            self._lost(reading)
+            finished = self._finished(reading, estimated=estimated)
+            self._settled(await engine.finish_async(finished, ChargeReceipt), finished, estimated=estimated)
+        except Exception as fault:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
+            if not await engine.save_async(finished, fault):
+                self._lost(reading)
         finally:
             self._is_over = True
             self.release()
 
     def pend(self, job_id: str, reading: Reading) -> None:
         """Hold what a long job will cost. Never raises."""
+        finished = None
         try:
-            self._pending(self._meter.engine.commit(self._job(job_id, reading), JobReceipt))
-        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
-            self._lost(reading)
+            finished = self._job(job_id, reading)
+            self._pending(self._meter.engine.finish(finished, JobReceipt))
+        except Exception as fault:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
+            if not self._meter.engine.save(finished, fault):
+                self._lost(reading)
         finally:
             self._is_over = True
             self.release()
 
     async def pend_async(self, job_id: str, reading: Reading) -> None:
         """Hold what a long job will cost, as `pend` does."""
+        engine, finished = self._meter.engine, None
         try:
-            self._pending(await self._meter.engine.commit_async(self._job(job_id, reading), JobReceipt))
-        except Exception:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
-            self._lost(reading)
+            finished = self._job(job_id, reading)
+            self._pending(await engine.finish_async(finished, JobReceipt))
+        except Exception as fault:  # noqa: BLE001 - the call is over, and its answer belongs to the caller
+            if not await engine.save_async(finished, fault):
+                self._lost(reading)
         finally:
             self._is_over = True
             self.release()
@@ -94,46 +108,40 @@ class Ticket:
                 self._is_over = True
                 self._run.return_ordinal(self._step, self._ordinal)
 
-    def _command(self, reading: Reading, *, estimated: bool) -> RecordUsage | AdjustUsage:
+    def _finished(self, reading: Reading, *, estimated: bool) -> Finished:
         call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
         if self._estimate is not None:
-            estimate = self._estimate
             return self._meter.correction(
-                estimate.account_id, estimate.key, self._intent.provider, reading, at_us=self._made_at_us
+                self._estimate, self._intent.provider, reading, at_us=self._made_at_us, run=self._run
             )
         call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
         command = self._meter.usage(self._subject, call)
         self._made_at_us = command.at_us
-        return command
+        return Finished(command, run=self._run, nanocredits=command.nanocredits)
 
-    def _pending(self, receipt: JobReceipt) -> None:
-        if self._run is not None and receipt.run_id == self._run.run_id and not receipt.is_replay:
-            self._run.learn(
-                held_nanocredits=receipt.run_held_nanocredits,
-                used_nanocredits=receipt.run_used_nanocredits,
-                expires_at_us=receipt.run_expires_at_us,
-            )
+    def _pending(self, receipt: JobReceipt | None) -> None:
+        if self._run is not None and receipt is not None:
+            self._run.follow(receipt)
 
-    def _settled(self, receipt: ChargeReceipt, *, estimated: bool) -> None:
-        if estimated:
-            self._estimate = receipt
-        if self._run is not None and receipt.run_id == self._run.run_id and not receipt.is_replay:
-            self._run.learn(
-                held_nanocredits=receipt.held_after_nanocredits,
-                used_nanocredits=receipt.used_after_nanocredits,
-                expires_at_us=receipt.run_expires_at_us,
-            )
+    def _settled(self, receipt: ChargeReceipt | None, finished: Finished, *, estimated: bool) -> None:
+        if estimated and isinstance(finished.command, RecordUsage):
+            self._estimate = receipt or finished.command
+            if receipt is None:
+                self._meter.remember(finished.command)
+        if self._run is not None and receipt is not None:
+            self._run.follow(receipt)
 
-    def _job(self, job_id: str, reading: Reading) -> PendJob:
+    def _job(self, job_id: str, reading: Reading) -> Finished:
         call = self._meter.call_of(self._intent, reading, is_estimated=False)
         key = job_key(self._intent.provider, self._intent.base_url, job_id)
         named = replace(call, response_id=None, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
         command = self._meter.usage(self._subject, named)
-        return PendJob(
+        pend = PendJob(
             charge=msgspec.structs.replace(_with_key(command, key, job_id), repeat="conflict"),
             ttl_s=JOB_TTL_S,
             step_key=None if self._step is None else command.key,
         )
+        return Finished(pend, run=self._run, nanocredits=command.nanocredits)
 
     def _lost(self, reading: Reading) -> None:
         _log.exception("a call of %s could not be recorded: usage %s", reading.model, dict(reading.usage))
@@ -144,6 +152,8 @@ class Metering:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        # The latest that waited in the spool when they were made, by their responses.
+        self._estimates: dict[str, RecordUsage] = {}
 
     # Before a call
 
@@ -155,11 +165,13 @@ class Metering:
         subject, run = self._whom(user)
         needed, reason = self._ceiling(intent)
         if run is None:
+            self.engine.refuse_while_away()
             self._check_account(subject, needed)
             return Ticket(self, intent, subject, None, 0)
         extension = self._begin(run, intent, needed, reason)
         if extension is not None:
             try:
+                self.engine.refuse_while_away()
                 self._extended(run, self.engine.commit(extension, ExtendReceipt))
             except BaseException as error:  # noqa: BLE001 - whatever ends the wait, the call is not made
                 run.end(needed)
@@ -171,11 +183,13 @@ class Metering:
         subject, run = self._whom(user)
         needed, reason = self._ceiling(intent)
         if run is None:
+            self.engine.refuse_while_away()
             await self.engine.read_async(lambda: self._check_account(subject, needed))
             return Ticket(self, intent, subject, None, 0)
         extension = self._begin(run, intent, needed, reason)
         if extension is not None:
             try:
+                self.engine.refuse_while_away()
                 self._extended(run, await self.engine.commit_async(extension, ExtendReceipt))
             except BaseException as error:  # noqa: BLE001 - whatever ends the wait, the call is not made
                 run.end(needed)
@@ -248,11 +262,22 @@ class Metering:
         except (AmountOutOfRange, InvalidQuantity):
             return self.engine.requests.usage(subject, replace(call, usage={"calls": 1}))
 
-    def correction(self, account_id: int, key: str, provider: str, reading: Reading, *, at_us: int) -> AdjustUsage:
-        """Return the command that puts a real count in place of an estimate, at the rates of the call's own time."""
-        return self.engine.requests.adjustment(
-            account_id,
-            key,
+    def correction(
+        self,
+        estimate: ChargeReceipt | RecordUsage | Event,
+        provider: str,
+        reading: Reading,
+        *,
+        at_us: int,
+        run: LocalRun | None = None,
+    ) -> Finished:
+        """Return what puts a real count in place of an estimate, at the rates of the call's own time.
+
+        An estimate that waits in the spool has no account number yet: the correction brings the estimate along.
+        """
+        command = self.engine.requests.adjustment(
+            estimate.account_id or 0,
+            estimate.key,
             "correction",
             model=clean_text(reading.model),
             provider=provider,
@@ -261,28 +286,37 @@ class Metering:
             at_us=at_us,
             raw=reading.raw,
         )
+        more = max(0, command.nanocredits - estimate.nanocredits)
+        known = estimate if isinstance(estimate, RecordUsage) else None
+        return Finished(command, run=run, nanocredits=more, estimate=known)
 
     # Jobs, and what providers say again
 
     def settle_job(self, *, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None) -> None:
         """End a long job, whoever began it. A repeat is harmless, an unknown job is ignored. Never raises."""
+        finished = None
         try:
-            self.engine.commit(self._end(provider, base_url, job_id, outcome, reading), JobReceipt)
+            finished = Finished(self._end(provider, base_url, job_id, outcome, reading))
+            self.engine.finish(finished, JobReceipt)
         except NotFound:
             return
-        except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
-            _log.exception("the end of job %s could not be recorded", job_id)
+        except Exception as fault:  # noqa: BLE001 - nothing after a call may lose its answer
+            if not self.engine.save(finished, fault):
+                _log.exception("the end of job %s could not be recorded", job_id)
 
     async def settle_job_async(
         self, *, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None
     ) -> None:
         """End a long job, as `settle_job` does."""
+        finished = None
         try:
-            await self.engine.commit_async(self._end(provider, base_url, job_id, outcome, reading), JobReceipt)
+            finished = Finished(self._end(provider, base_url, job_id, outcome, reading))
+            await self.engine.finish_async(finished, JobReceipt)
         except NotFound:
             return
-        except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
-            _log.exception("the end of job %s could not be recorded", job_id)
+        except Exception as fault:  # noqa: BLE001 - nothing after a call may lose its answer
+            if not await self.engine.save_async(finished, fault):
+                _log.exception("the end of job %s could not be recorded", job_id)
 
     def _end(self, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None) -> SettleJob:
         key = job_key(provider, base_url, job_id)
@@ -303,38 +337,47 @@ class Metering:
     def observe(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
         """Take note that a provider told again about a response: an estimate is corrected. Never raises."""
         try:
-            command = self._correction_of(provider, base_url, reading, user)
-            if command is not None:
-                self.engine.commit(command, ChargeReceipt)
+            finished = self._correction_of(provider, base_url, reading, user)
+            if finished is not None:
+                self.engine.finish(finished, ChargeReceipt)
         except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
             _log.exception("what %s said again could not be recorded", provider)
 
     async def observe_async(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
         """Take note that a provider told again about a response, as `observe` does."""
         try:
-            command = await self.engine.read_async(lambda: self._correction_of(provider, base_url, reading, user))
-            if command is not None:
-                await self.engine.commit_async(command, ChargeReceipt)
+            finished = await self.engine.read_async(lambda: self._correction_of(provider, base_url, reading, user))
+            if finished is not None:
+                await self.engine.finish_async(finished, ChargeReceipt)
         except Exception:  # noqa: BLE001 - nothing after a call may lose its answer
             _log.exception("what %s said again could not be recorded", provider)
 
     def _correction_of(
         self, provider: str, base_url: str, reading: Reading, client_user: str | None
-    ) -> AdjustUsage | None:
-        run = self.engine.active_run()
-        user = current_user.get() or client_user
-        account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
-        if account_id is None or not reading.response_id or not reading.usage or reading.incomplete:
+    ) -> Finished | None:
+        if not reading.response_id or not reading.usage or reading.incomplete:
             return None
         name = response_key_of(
             provider=provider,
             base_url=clean_text(base_url),
             response_id=clean_text(reading.response_id, RESPONSE_ID_LENGTH_MAX),
         )
-        event = self.engine.reports.event_of_response(account_id, name)
-        if event is None or "estimated" not in event.flags.split():
-            return None
-        return self.correction(account_id, event.key, provider, reading, at_us=event.at_us)
+        estimate = self._estimates.get(name) or self._estimate_of(name, current_user.get() or client_user)
+        return None if estimate is None else self.correction(estimate, provider, reading, at_us=estimate.at_us)
+
+    def _estimate_of(self, name: str, user: str | None) -> Event | None:
+        """Return the estimate that the ledger has of a response."""
+        run = self.engine.active_run()
+        account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
+        event = None if account_id is None else self.engine.reports.event_of_response(account_id, name)
+        return event if event is not None and "estimated" in event.flags.split() else None
+
+    def remember(self, estimate: RecordUsage) -> None:
+        """Know an estimate again when its response is told of, even if the ledger cannot be asked then."""
+        if estimate.response_id:
+            self._estimates[estimate.response_key or estimate.key] = estimate
+            while len(self._estimates) > _ESTIMATES_MAX:
+                self._estimates.pop(next(iter(self._estimates)))
 
 
 def job_key(provider: str, base_url: str, job_id: str) -> str:

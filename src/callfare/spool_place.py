@@ -1,0 +1,47 @@
+"""Where a ledger's spool lies: beside its file, or in a folder of its own under one that is given. Opens nothing."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from callfare.ids import base32
+from callfare.ledger.rows import digest_of
+
+_NAME_MAX = 80
+_WHICH = ("host", "port", "dbname", "service")
+
+
+class Place(NamedTuple):
+    """A folder, and the name of the ledger whose calls lie there. A spool beside its ledger's file may move with it."""
+
+    folder: Path
+    ledger: str
+    is_beside: bool
+
+
+def place_of(url: str, *, file: Path | None, folder: str | Path | None, state: str | None) -> Place | None:
+    """Return where the spool of a ledger lies, None where it can have none.
+
+    file: the ledger's own, None for a server. folder: under which it is to lie; beside the file when None, and for a
+    server in `state`, which is ~/.local/state when None. A ledger's name has no user and no password.
+    """
+    if url.partition(":")[0] == "memory" or find_spec("fcntl") is None:
+        return None
+    if file is not None and folder is None:
+        return Place(file.with_name(f"{file.name}.spool"), file.name, is_beside=True)
+    ledger = f"sqlite:///{file}" if file is not None else _server_of(url)
+    above = Path(folder) if folder is not None else Path(state or "~/.local/state").expanduser() / "callfare"
+    short = base32(digest_of(ledger.encode()) % 2**40, 8)
+    name = re.sub(r"[^\w.-]+", "-", ledger.partition("://")[2]).strip("-.")[-_NAME_MAX:]
+    return Place(above.absolute() / f"{name}-{short}", ledger, is_beside=False)
+
+
+def _server_of(url: str) -> str:
+    """Return an address with nothing in it but what tells one database from another."""
+    parts = urlsplit(url)
+    which = [f"{name}={value}" for name, value in sorted(parse_qsl(parts.query)) if name in _WHICH]
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}" + ("?" + "&".join(which) if which else "")
