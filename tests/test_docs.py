@@ -99,6 +99,7 @@ EXAMPLES = {
     errors.UnpricedModel: lambda: errors.UnpricedModel("m", reason="r"),
     errors.RunNotFound: lambda: errors.RunNotFound("r"),
     errors.KeyConflict: lambda: errors.KeyConflict("k"),
+    errors.SchemaOlder: lambda: errors.SchemaOlder("the database", found=1, newest=2),
     errors.RunClosed: lambda: errors.RunClosed("r", outcome="failed"),
 }
 

@@ -284,6 +284,7 @@ class Explanation:
     call: Call
     arithmetic: tuple[str, ...]
     raw: Mapping[str, Any] | None
+    raw_removed_before: datetime | None
     corrections: tuple[Call, ...]
     run: RunSummary | None
     transfers: tuple[Transaction, ...]
@@ -361,6 +362,26 @@ class Delivered:
     delivered: int
     refused: int
     waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """Raw usage objects recorded before an instant: removed, or counted in a dry run. months: how many, by month."""
+
+    before: datetime
+    row_count: int
+    months: Mapping[str, int]
+    is_dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    """The schema of a ledger before and after. is_pending: steps are left to do, which a check does not do."""
+
+    before: int
+    after: int
+    newest: int
+    is_pending: bool
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON is what it is

@@ -286,6 +286,15 @@ class SchemaOlder(Misconfigured):
 
     code = "schema_older"
 
+    def __init__(self, ledger: str, *, found: int, newest: int) -> None:
+        self.found = found
+        self.newest = newest
+        super().__init__(f"{ledger} has schema {found}, this callfare needs {newest}; run `callfare migrate`")
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the schema that was found and the one that is needed."""
+        return super().facts() | {"found": self.found, "newest": self.newest}
+
 
 class LedgerCorrupt(Misconfigured):
     """A stored row breaks a rule of the ledger. Nothing more was written; run `callfare verify`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from callfare.answers import Backup, Delivered, Restored, SpoolReport
+from callfare.answers import Backup, Delivered, Migrated, Pruned, Restored, SpoolReport
 from callfare.engine import operations, spooling
 from callfare.facade import Facade
 
@@ -53,6 +53,26 @@ class Operating(Facade):
         Raises LedgerUnavailable.
         """
         return spooling.drain(self._engine, progress, refused=refused)
+
+    def prune_raw(
+        self, before: str, *, dry_run: bool = False, progress: Callable[[str, str, int], None] | None = None
+    ) -> Pruned:
+        """Remove the providers' raw usage objects that were recorded before a month, and note it in the ledger.
+
+        before: such as "2026-08", in UTC. Charges, entries and keys stay; `verify` stays clean, and `explain` says that
+        the object was removed. dry_run: only count them. Interrupted, the same call removes the rest.
+
+        Raises InvalidTime, LedgerNotFound, LedgerUnavailable.
+        """
+        engine = self._engine
+        return operations.prune_raw(engine.store, engine.clock, before, is_dry_run=dry_run, progress=progress)
+
+    def migrate(self, *, check: bool = False) -> Migrated:
+        """Bring the ledger's schema up to date; any number of processes may do so at once. check: only look.
+
+        Raises LedgerNotFound, LedgerIncomplete, LedgerUnavailable, SchemaNewer.
+        """
+        return operations.migrate(self._engine.store, is_check=check)
 
 
 class AsyncOperating(Facade):
@@ -102,3 +122,26 @@ class AsyncOperating(Facade):
         Raises LedgerUnavailable.
         """
         return await self._engine.read_async(lambda: spooling.drain(self._engine, progress, refused=refused))
+
+    async def prune_raw(
+        self, before: str, *, dry_run: bool = False, progress: Callable[[str, str, int], None] | None = None
+    ) -> Pruned:
+        """Remove the providers' raw usage objects that were recorded before a month, and note it in the ledger.
+
+        before: such as "2026-08", in UTC. Charges, entries and keys stay; `verify` stays clean, and `explain` says that
+        the object was removed. dry_run: only count them. Interrupted, the same call removes the rest.
+
+        Raises InvalidTime, LedgerNotFound, LedgerUnavailable.
+        """
+        engine = self._engine
+        return await engine.read_async(
+            lambda: operations.prune_raw(engine.store, engine.clock, before, is_dry_run=dry_run, progress=progress)
+        )
+
+    async def migrate(self, *, check: bool = False) -> Migrated:
+        """Bring the ledger's schema up to date; any number of processes may do so at once. check: only look.
+
+        Raises LedgerNotFound, LedgerIncomplete, LedgerUnavailable, SchemaNewer.
+        """
+        store = self._engine.store
+        return await self._engine.read_async(lambda: operations.migrate(store, is_check=check))

@@ -6,8 +6,21 @@ import gzip
 
 import pytest
 
+from callfare import Callfare
+from callfare.engine.requests import Call, Subject
+from callfare.ids import charge_id
+from callfare.ledger.receipts import ChargeReceipt
 from callfare.store.sqlite import SqliteStore
+from tests.migration.older import make_old_file
 from tests.support.postgres import shared_server
+
+
+def metered(fare):
+    """Record a call with the provider's own usage object, as a wrapped client does, and return its charge's id."""
+    call = Call(model="gpt-5-mini", usage={"input_tokens": 7}, raw={"total_tokens": 7})
+    engine = fare._engine
+    receipt = engine.commit(engine.requests.usage(Subject(user="alice"), call), ChargeReceipt)
+    return charge_id(receipt.account_id, receipt.key)
 
 
 @pytest.fixture
@@ -94,3 +107,47 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(script):
     assert code == 0
     assert "backing up" in shown
     assert piped.stderr == ""
+
+
+@pytest.mark.usefixtures("written")
+def test_pruning_raw_usage_says_how_many_by_month_and_explain_says_so(cli, clock):
+    with Callfare("sqlite:///callfare.db", clock=clock) as fare:
+        old = metered(fare)
+        clock.advance(40 * 86_400)
+        new = metered(fare)
+
+    dry = cli.json("prune-raw", "--before", "2026-04", "--dry-run")
+    said = cli.text("prune-raw", "--before", "2026-04")
+    again = cli.text("prune-raw", "--before", "2026-04")
+
+    assert (dry["row_count"], dry["months"], dry["is_dry_run"]) == (1, {"2026-03": 1}, True)
+    assert said == "1 raw usage object from before 2026-04 removed\n  2026-03  1 object\n"
+    assert again == "0 raw usage objects from before 2026-04 removed\n"
+    assert cli.json("verify")["is_clean"] is True
+    assert "its own usage object was removed by retention, as all from before 2026-04-01\n" in cli.text("explain", old)
+    assert cli.json("explain", old)["raw_removed_before"] == "2026-04-01T00:00:00Z"
+    assert cli.json("explain", new)["raw"] == {"total_tokens": 7}
+
+
+def test_a_month_must_be_one(cli):
+    assert cli.error("prune-raw", "--before", "yesterday", exit_code=2)["param"] == "before"
+
+
+def test_migrate_says_from_where_to_where(cli, folder):
+    make_old_file(folder / "callfare.db")
+
+    checked = cli("migrate", "--check")
+    pending = cli.json("migrate", "--check", exit_code=7)
+    done = cli.text("migrate")
+    again = cli.text("migrate")
+
+    assert (checked.exit_code, pending["is_pending"]) == (7, True)
+    assert checked.stdout == "the schema is 1, this callfare needs 2; run `callfare migrate`\n"
+    assert done == "the schema went from 1 to 2\n"
+    assert again == "the schema is 2, the newest\n"
+    assert cli("migrate", "--check").exit_code == 0
+
+
+def test_migrate_makes_no_ledger(cli, folder):
+    assert cli.error("migrate", exit_code=4)["code"] == "ledger_not_found"
+    assert list(folder.iterdir()) == []

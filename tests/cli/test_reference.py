@@ -22,7 +22,7 @@ SHOWN = {name: command for name, command in ROOT.commands.items() if not command
 def sections():
     """Each command's section of the page, by the command's name."""
     parts = re.split(
-        r"^### `callfare (\w+)(.*)`$", re.split(r"^## Writing$", PAGE, flags=re.MULTILINE)[1], flags=re.MULTILINE
+        r"^### `callfare ([\w-]+)(.*)`$", re.split(r"^## Writing$", PAGE, flags=re.MULTILINE)[1], flags=re.MULTILINE
     )
     return {name: (operands, text) for name, operands, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)}
 

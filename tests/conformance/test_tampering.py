@@ -52,8 +52,7 @@ ALTERED = [(table, column, "alter") for table, column in COLUMNS]
 RESEALED = [
     (table, column, "reseal") for table, column in COLUMNS if _is_money(column) and (table, column) not in TOLD_ONCE
 ]
-# Raw usage may be dropped by age.
-DELETED = [(table.table, "", "delete") for table in TABLES if table.is_history and table.table != "raw_usage"]
+DELETED = [(table.table, "", "delete") for table in TABLES if table.is_history]
 GARBLED = ("events", "model", "garble")
 
 

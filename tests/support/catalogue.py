@@ -11,6 +11,7 @@ LEADER = "account_id"
 # Keys that do not start with the account, and why.
 EXCEPTIONS = {
     "identities (user)": "a name is looked up before its account is known, and the row is the one that is forgotten",
+    "retention (kind)": "how long rows of a kind are kept is one rule for all accounts",
     "schema_versions (number)": "says which schema this is; belongs to nobody",
 }
 

@@ -8,6 +8,7 @@ from tests.support.books import Books
 from tests.support.commands import (
     HOUR_S,
     START,
+    START_US,
     adjust,
     close,
     expire,
@@ -148,3 +149,5 @@ def _still_open(books: Books) -> None:
         pend(4, job_id="video-alone", user="alice"),
         record(1, user="alice", key="direct-1"),
     )
+    # Retention has been set, to a time before everything.
+    books.store.upkeep().drop_raw([], before_us=START_US - 30 * 86_400_000_000, now_us=books.clock.now_us())

@@ -120,8 +120,10 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     spooled.spool,
     checking.verify,
     checking.doctor,
+    operating.migrate,
     operating.backup,
     operating.restore,
+    operating.prune_raw,
 )
 for _command in _COMMANDS:
     app.command()(with_options(_command))

@@ -61,6 +61,10 @@ def _flags(call: Call) -> str:
 def _reported(found: Explanation) -> Iterator[str]:
     if found.call.response_id:
         yield f"response {show.clean(found.call.response_id)}"
+    if found.raw_removed_before is not None:
+        day = f"{found.raw_removed_before:%Y-%m-%d}"
+        yield f"its own usage object was removed by retention, as all from before {day}"
+        return
     if found.raw is None:
         yield "its own usage object was not kept; the counts below were reported by the caller"
         return

@@ -1,4 +1,4 @@
-"""Commands for whoever runs a ledger: back it up, restore it."""
+"""Commands for whoever runs a ledger: its schema, backups, retention."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callfare.cli import show
+from callfare.cli import exits, show
 from callfare.cli.session import Session
 
 if TYPE_CHECKING:
-    from callfare.answers import Backup, Restored
+    from callfare.answers import Backup, Migrated, Pruned, Restored
     from callfare.cli.screen import Screen
     from callfare.engine.operations import Step
 
@@ -51,6 +51,60 @@ def restore(
     with session.engine() as engine, steps(session) as told:
         done = operations.restore(engine.store, file, is_anew=anew, with_faults=with_faults, progress=told)
     session.answer(done, lambda screen: _restored(screen, done))
+
+
+def prune_raw(
+    session: Session,
+    *,
+    before: Annotated[
+        str, typer.Option("--before", metavar="MONTH", help="The first month that is kept, such as 2026-08.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be removed, remove nothing.")] = False,
+) -> None:
+    """Remove the providers' raw usage objects of older months.
+
+    Nothing else is touched: charges, entries and keys stay, verify stays clean, and explain says what was removed.
+    """
+    from callfare.engine import operations
+
+    with session.engine() as engine, steps(session) as told:
+        done = operations.prune_raw(engine.store, engine.clock, before, is_dry_run=dry_run, progress=told)
+    session.answer(done, lambda screen: _pruned(screen, done))
+
+
+def migrate(
+    session: Session,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look; end with 7 when the schema is not the newest.")
+    ] = False,
+) -> None:
+    """Bring the ledger's schema up to date, and say from where to where.
+
+    Any number of processes may do so at once. A ledger that is not there is not made: init does that.
+    """
+    from callfare.engine import operations
+
+    with session.engine() as engine:
+        found = operations.migrate(engine.store, is_check=check)
+    session.answer(found, lambda screen: _migrated(screen, found))
+    if found.is_pending:
+        raise typer.Exit(exits.MISCONFIGURED)
+
+
+def _pruned(screen: Screen, done: Pruned) -> None:
+    said = "would be removed" if done.is_dry_run else "removed"
+    screen.line(f"{show.counted(done.row_count, 'raw usage object')} from before {done.before:%Y-%m} {said}")
+    screen.pairs({month: show.counted(count, "object") for month, count in done.months.items()})
+
+
+def _migrated(screen: Screen, found: Migrated) -> None:
+    if found.is_pending:
+        screen.line(f"the schema is {found.before}, this callfare needs {found.newest}; run `callfare migrate`", "warn")
+    elif found.before == found.after:
+        screen.line(f"the schema is {found.after}, the newest", "ok")
+    else:
+        screen.line(f"the schema went from {found.before} to {found.after}", "ok")
 
 
 def _backed_up(screen: Screen, made: Backup) -> None:

@@ -1,16 +1,17 @@
-"""What is done to a ledger as a whole: backing it up and restoring it. Reads and writes rows, and decides nothing."""
+"""What is done to a ledger as a whole: backup, restore, schema, retention. Moves rows, and decides nothing."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
-from callfare.answers import Backup, Restored
-from callfare.clock import Clock, moment_of
-from callfare.errors import InvalidInput, LedgerCorrupt
+from callfare.answers import Backup, Migrated, Pruned, Restored
+from callfare.clock import Clock, instant_of, moment_of
+from callfare.errors import InvalidInput, InvalidTime, LedgerCorrupt
 from callfare.ledger.verify import verify
 from callfare.store.archive import FORMAT, Archive, Header, write_archive
 from callfare.store.protocol import Store
@@ -20,6 +21,7 @@ Step: TypeAlias = Callable[[str, str, int], None]
 """Told now and then what is being done, with which table, and how many of its rows have been."""
 
 _ROWS_PER_PUT = 2000
+_MONTH = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])", re.ASCII)
 
 
 def backup(store: Store, clock: Clock, path: str | Path, progress: Step | None = None) -> Backup:
@@ -100,6 +102,62 @@ def _put(archive: Archive, filling: Filling, told: Callable[[str, int], None] | 
             counts[row.table] = counts.get(row.table, 0) + 1
         if told is not None:
             told(batch[-1][0].table, counts[batch[-1][0].table])
+
+
+def prune_raw(
+    store: Store, clock: Clock, before: str, *, is_dry_run: bool = False, progress: Step | None = None
+) -> Pruned:
+    """Remove the providers' raw usage objects recorded before a month, and note in the ledger that they may be missing.
+
+    before: such as "2026-08", in UTC. No row of the ledger itself is touched. In batches, so that others go on; when it
+    is interrupted, the same call removes the rest. is_dry_run: count only.
+
+    Raises InvalidTime, LedgerNotFound, LedgerUnavailable.
+    """
+    before_us = _month(before, clock.now_us())
+    upkeep = store.upkeep()
+    if not is_dry_run:
+        # Noted before the first is removed: whatever interrupts this, none is missing without a note.
+        upkeep.drop_raw([], before_us=before_us, now_us=clock.now_us())
+    told = _told(progress, "counting" if is_dry_run else "removing")
+    months: dict[str, int] = {}
+    row_count, seen = 0, 0
+    after: tuple[int, str] | None = None
+    while page := upkeep.raw_times(after):
+        after = page[-1][:2]
+        old = [(account_id, key, at_us) for account_id, key, at_us in page if at_us < before_us]
+        if old and not is_dry_run:
+            upkeep.drop_raw([row[:2] for row in old], before_us=before_us, now_us=clock.now_us())
+        for *_, at_us in old:
+            month = f"{moment_of(at_us):%Y-%m}"
+            months[month] = months.get(month, 0) + 1
+        row_count += len(old)
+        seen += len(page)
+        if told is not None:
+            told("raw_usage", seen)
+    months = dict(sorted(months.items()))
+    return Pruned(before=moment_of(before_us), row_count=row_count, months=months, is_dry_run=is_dry_run)
+
+
+def _month(text: object, now_us: int) -> int:
+    """Return the instant at which a month begins. Raises InvalidTime unless it has begun."""
+    if not isinstance(text, str) or not _MONTH.fullmatch(text):
+        raise InvalidTime("before is no month; give one such as 2026-08", param="before")
+    begin_us = instant_of(datetime.fromisoformat(f"{text}-01T00:00:00+00:00"), "before")
+    if begin_us > now_us:
+        raise InvalidTime(f"{text} has not begun; give a month that has", param="before")
+    return begin_us
+
+
+def migrate(store: Store, *, is_check: bool = False) -> Migrated:
+    """Bring a ledger's schema up to date, which any number of processes may do at once. is_check: only look.
+
+    Raises LedgerNotFound, LedgerIncomplete, SchemaNewer.
+    """
+    upkeep = store.upkeep()
+    found = upkeep.schema() if is_check else upkeep.migrate()
+    after = found.number if is_check else found.newest
+    return Migrated(before=found.number, after=after, newest=found.newest, is_pending=after < found.newest)
 
 
 def file_of(path: object) -> Path:

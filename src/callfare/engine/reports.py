@@ -22,14 +22,14 @@ from callfare.answers import (
     UsageReport,
 )
 from callfare.checks import check_text, check_user, check_whole, clean_text
-from callfare.clock import Clock, event_instant
+from callfare.clock import Clock, event_instant, moment_of
 from callfare.engine import shapes
 from callfare.engine.usage_report import usage_report, window_of
 from callfare.errors import ChargeNotFound, InvalidInput, RunNotFound, UnpricedModel
 from callfare.estimate.history import past_runs
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import parse_charge_id
-from callfare.ledger.rows import Entry, Event, Grant, Key, RawUsage, Row, Run, Transfer, User
+from callfare.ledger.rows import RAW_USAGE, Entry, Event, Grant, Key, RawUsage, Retention, Row, Run, Transfer, User
 from callfare.ledger.view import balance_of
 from callfare.money import Credits
 from callfare.pricing.rating import Rating, rate
@@ -259,11 +259,19 @@ class Reports:
             call=shapes.call(event),
             arithmetic=shapes.arithmetic(event),
             raw=json.loads(raw[0].raw) if raw else None,
+            raw_removed_before=None if raw else self._removed_before(event),
             corrections=tuple(shapes.call(row) for row in corrections),
             run=None if run is None else shapes.run(run, self._clock.now_us()),
             transfers=tuple(shapes.transaction(row, self._entries(row)) for row in transfers),
             movements=tuple(move for row in transfers for move in self._movements(row)),
         )
+
+    def _removed_before(self, event: Event) -> datetime | None:
+        """Return the instant before which raw usage was removed, when an event's was there and lies before it."""
+        kept = self._select(ask.RetentionOf(kind=RAW_USAGE), Retention)
+        if event.raw_digest is None or not kept or event.recorded_at_us >= kept[0].before_us:
+            return None
+        return moment_of(kept[0].before_us)
 
     def as_corrected(self, event: Event) -> Event:
         """Return the correction of an event where there is one, else the event."""

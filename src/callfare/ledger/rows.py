@@ -251,6 +251,18 @@ class Rollup(Row, frozen=True, gc=False, array_like=True):
     units: str
 
 
+class Retention(Row, frozen=True, gc=False, array_like=True):
+    """How far back rows of a kind are kept: those recorded before `before_us` may have been removed."""
+
+    table = "retention"
+    pk_columns = 1
+    kind: str
+    before_us: int
+    set_at_us: int
+
+
+RAW_USAGE = "raw_usage"
+
 TABLES: tuple[type[Row], ...] = (
     User,
     Account,
@@ -264,6 +276,7 @@ TABLES: tuple[type[Row], ...] = (
     RawUsage,
     Key,
     Rollup,
+    Retention,
 )
 
 _LOWEST: dict[str, str | int] = {"int": -(2**63), "str": ""}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from callfare.ledger.rows import Entry, Event, Grant, Job, Key, RawUsage, Rollup, Row, Run, Transfer, User
+from callfare.ledger.rows import Entry, Event, Grant, Job, Key, RawUsage, Retention, Rollup, Row, Run, Transfer, User
 from callfare.store import protocol as ask
 from callfare.store.protocol import Query
 
@@ -21,5 +21,6 @@ ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.EntriesOf: ("entries_of", Entry),
     ask.GrantNumbered: ("grant_numbered", Grant),
     ask.KeyNamed: ("key_named", Key),
+    ask.RetentionOf: ("retention_of", Retention),
     ask.RollupsOf: ("rollups_of", Rollup),
 }

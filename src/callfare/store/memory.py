@@ -22,6 +22,7 @@ from callfare.ledger.rows import (
     Job,
     Key,
     RawUsage,
+    Retention,
     Rollup,
     Row,
     Run,
@@ -206,6 +207,19 @@ class MemoryStore:
         """Take rows in as they are."""
         self._state.merge(rows)
 
+    def drop_raw(self, keys: Iterable[tuple[int, str]], before_us: int) -> int:
+        """Remove raw usage objects that are as old as is said, and return how many there were."""
+        rows = self._state.rows
+        found = [
+            pk
+            for account_id, key in keys
+            if isinstance(row := rows.get(pk := (RawUsage.table, account_id, key)), RawUsage)
+            and row.recorded_at_us < before_us
+        ]
+        for pk in found:
+            del rows[pk]
+        return len(found)
+
     def drop_rows(self) -> None:
         """Begin anew without any row, for whoever asks first."""
         self._state = State()
@@ -317,6 +331,7 @@ def _named(query: Query) -> tuple[type[Row], Callable[[Any], bool], Callable[[An
     tables: dict[type[Query], type[Row]] = {
         ask.EventNamed: Event,
         ask.RawOf: RawUsage,
+        ask.RetentionOf: Retention,
         ask.EntriesOf: Entry,
         ask.GrantNumbered: Grant,
         ask.KeyNamed: Key,

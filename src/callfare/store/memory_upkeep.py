@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from callfare.ledger.rows import RawUsage, Retention
 from callfare.store import upkeep
+from callfare.store.upkeep import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +38,26 @@ class MemoryUpkeep:
                 raise upkeep.other_source()
             filling = MemoryFilling(store, store.filling[1])
         yield filling
+
+    def schema(self) -> Schema:
+        """Return a schema that is always the newest."""
+        return Schema(0, 0)
+
+    def migrate(self) -> Schema:
+        """Return a schema that is always the newest."""
+        return self.schema()
+
+    def raw_times(self, after: tuple[int, str] | None = None) -> list[tuple[int, str, int]]:
+        """Return when raw usage was recorded, after a key."""
+        pk = None if after is None else (RawUsage.table, *after)
+        return [(row.account_id, row.key, row.recorded_at_us) for row, _ in self._store.scan(RawUsage, pk)]
+
+    def drop_raw(self, keys: Sequence[tuple[int, str]], *, before_us: int, now_us: int) -> int:
+        """Remove raw usage recorded before an instant, and note that it may be missing."""
+        with self._store.gate:
+            noted = [row for row, _ in self._store.scan(Retention)]
+            self._store.take([upkeep.retained(noted[0] if noted else None, before_us, now_us)])
+            return self._store.drop_raw(keys, before_us)
 
 
 class MemoryFilling:

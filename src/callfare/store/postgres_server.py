@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
 
-from callfare.errors import LedgerUnavailable, SchemaNewer
+from callfare.errors import LedgerUnavailable, SchemaNewer, SchemaOlder
 from callfare.store.statements import load_migrations, load_named_statements
 from callfare.store.upkeep import incomplete
 
@@ -71,11 +71,11 @@ class Deadline:
 def schema_version(connection: psycopg.Connection[Any]) -> int | None:
     """Return the number of the ledger's schema, None when there is none.
 
-    Raises SchemaNewer when a newer callfare wrote it.
+    Raises SchemaNewer when a newer callfare wrote it, SchemaOlder when an older one did.
     """
     [[found]] = connection.execute(_SQL["schema_versions"]).fetchall()
     if found is None:
-        _refuse_incomplete(connection)
+        refuse_incomplete(connection)
     version = None
     if found is not None:
         [[version]] = connection.execute(_SQL["newest_version"]).fetchall()
@@ -83,6 +83,8 @@ def schema_version(connection: psycopg.Connection[Any]) -> int | None:
     newest = load_migrations("postgres")[-1].number
     if version is not None and version > newest:
         raise SchemaNewer(f"the database has schema {version}, this callfare knows {newest}; upgrade callfare")
+    if version is not None and version < newest:
+        raise SchemaOlder("the database", found=version, newest=newest)
     return None if version is None else int(version)
 
 
@@ -93,7 +95,7 @@ def migrate(connection: psycopg.Connection[Any]) -> bool:
     """
     with connection.transaction():
         lock_schema(connection)
-        _refuse_incomplete(connection)
+        refuse_incomplete(connection)
         return apply_steps(connection) is None
 
 
@@ -114,7 +116,7 @@ def apply_steps(connection: psycopg.Connection[Any]) -> int | None:
     return None if version is None else int(version)
 
 
-def _refuse_incomplete(connection: psycopg.Connection[Any]) -> None:
+def refuse_incomplete(connection: psycopg.Connection[Any]) -> None:
     """Return when no ledger is being filled in this database. Raises LedgerIncomplete."""
     if connection.execute(_SQL["find_filling"]).fetchall() != [(None,)]:
         raise incomplete()

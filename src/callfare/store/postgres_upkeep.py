@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import psycopg
 
-from callfare.ledger.rows import TABLES
+from callfare.errors import LedgerNotFound, SchemaOlder
+from callfare.ledger.rows import RAW_USAGE, TABLES, RawUsage, Retention, lowest_key, seal_of
 from callfare.store import upkeep
-from callfare.store.postgres_server import Deadline, apply_steps, connect, lock_schema
+from callfare.store.postgres_server import (
+    Deadline,
+    apply_steps,
+    connect,
+    lock_schema,
+    refuse_incomplete,
+    schema_version,
+)
+from callfare.store.statements import load_migrations
+from callfare.store.upkeep import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +65,55 @@ class PostgresUpkeep:
         finally:
             connection.close()
 
+    def schema(self) -> Schema:
+        """Return the ledger's schema, and the newest. Changes nothing."""
+        newest = load_migrations("postgres")[-1].number
+        with self._connected() as connection:
+            try:
+                found = schema_version(connection)
+            except SchemaOlder as older:
+                return Schema(older.found, newest)
+        if found is None:
+            raise LedgerNotFound("the database has no schema callfare; `callfare init` makes it")
+        return Schema(found, newest)
+
+    def migrate(self) -> Schema:
+        """Bring the schema up to date."""
+        newest = self.schema().newest
+        with self._connected(_STEP_DEADLINES) as connection, connection.transaction():
+            lock_schema(connection)
+            refuse_incomplete(connection)
+            return Schema(apply_steps(connection) or newest, newest)
+
+    def raw_times(self, after: tuple[int, str] | None = None) -> list[tuple[int, str, int]]:
+        """Return when raw usage was recorded, a page after a key."""
+        account_id, key = lowest_key(RawUsage) if after is None else after
+        with self._connected() as connection:
+            return connection.execute(self.sql["raw_times"], {"account_id": account_id, "key": key}).fetchall()
+
+    def drop_raw(self, keys: Sequence[tuple[int, str]], *, before_us: int, now_us: int) -> int:
+        """Remove raw usage recorded before an instant, and note that it may be missing."""
+        named = {"accounts": [key[0] for key in keys], "keys": [key[1] for key in keys], "before_us": before_us}
+        with self._connected() as connection:
+            noted = connection.execute(self.sql["lock_retention"], {"kind": RAW_USAGE}).fetchall()
+            row = upkeep.retained(Retention(*noted[0]) if noted else None, before_us, now_us)
+            sealed = b"[%b,%d]]" % (_encode(row)[:-1], seal_of(row))
+            connection.execute(self.sql["put_retention"], {"rows": sealed.decode()})
+            dropped = connection.execute(self.sql["drop_raw"], named).rowcount
+            connection.commit()
+            return dropped
+
+    @contextmanager
+    def _connected(self, deadlines: int = 1) -> Iterator[psycopg.Connection[Any]]:
+        connection = connect(self.url, self.deadline_s)
+        try:
+            with Deadline(connection, self.deadline_s * deadlines):
+                yield connection
+        except psycopg.Error as error:
+            raise self.fault_of(error) from error
+        finally:
+            connection.close()
+
 
 class PostgresFilling:
     """A PostgreSQL ledger that takes rows as they are, on a connection of its own."""
@@ -74,7 +133,8 @@ class PostgresFilling:
                 self._connection.execute(self._sql["drop_filling"])
             if is_begun and not is_anew:
                 [[begun, mark]] = self._connection.execute(self._sql["load_filling"]).fetchall()
-                if begun != source:
+                [[number]] = self._connection.execute(self._sql["filling_version"]).fetchall()
+                if begun != source or number != load_migrations("postgres")[-1].number:
                     raise upkeep.other_source()
                 self.mark = mark
             else:

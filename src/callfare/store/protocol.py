@@ -94,6 +94,12 @@ class RawOf(Query, frozen=True, gc=False, kw_only=True):
     key: str
 
 
+class RetentionOf(Query, frozen=True, gc=False, kw_only=True):
+    """How far back rows of a kind are kept: none or one."""
+
+    kind: str
+
+
 class TransfersOf(Query, frozen=True, gc=False, kw_only=True):
     """Transfers of an account, newest first, with a number below `before_seq`."""
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import apsw
 
-from callfare.errors import LedgerCorrupt, LedgerNotFound, LedgerUnavailable, Misconfigured, SchemaNewer
+from callfare.errors import LedgerCorrupt, LedgerNotFound, LedgerUnavailable, Misconfigured, SchemaNewer, SchemaOlder
 from callfare.store.statements import load_migrations
 from callfare.store.upkeep import incomplete
 
@@ -70,6 +70,8 @@ class SqliteFile:
             raise Misconfigured(f"{path} lies in a working directory that has gone; give an absolute path") from None
         self.is_readonly = is_readonly
         self._is_filling = is_filling
+        # The schema that this one brought up to date; None while it has had nothing to do.
+        self.migrated_from: int | None = None
         self._identity: tuple[int, int] | None = None
         self._is_local = False
 
@@ -198,11 +200,16 @@ class SqliteFile:
         if not version and (self.is_readonly or not is_making):
             raise LedgerNotFound(f"{self.path} holds no ledger; `callfare init` makes one, and so does the first grant")
         if self.is_readonly:
+            if version < newest:
+                raise SchemaOlder(str(self.path), found=version, newest=newest)
             return False
         self._use_log(connection)
         connection.pragma("synchronous", "full")
         connection.pragma("wal_autocheckpoint", _PAGES_PER_CHECKPOINT)
-        return version < newest and migrate(connection) == 0
+        if version < newest:
+            self.migrated_from = migrate(connection)
+            return self.migrated_from == 0
+        return False
 
     def _use_log(self, connection: apsw.Connection) -> None:
         """Have the file keep a write-ahead log. Several processes may do so at once.

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import apsw
 from msgspec.structs import astuple
 
-from callfare.ledger.rows import TABLES
+from callfare.errors import SchemaOlder
+from callfare.ledger.rows import RAW_USAGE, TABLES, RawUsage, Retention, lowest_key, seal_of
 from callfare.store import upkeep
 from callfare.store.sqlite_file import APPLICATION_ID, FILLING_ID, SqliteFile, fault_of
 from callfare.store.statements import load_migrations
+from callfare.store.upkeep import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +52,46 @@ class SqliteUpkeep:
                     filling.drop()
                 filling.begin(source)
                 yield filling
+
+    def schema(self) -> Schema:
+        """Return the ledger's schema, and the newest. Changes nothing."""
+        newest = load_migrations("sqlite")[-1].number
+        try:
+            with self._occupied():
+                SqliteFile(str(self._file.path), is_readonly=True).connect().close()
+        except SchemaOlder as older:
+            return Schema(older.found, newest)
+        return Schema(newest, newest)
+
+    def migrate(self) -> Schema:
+        """Bring the schema up to date, which opening the file for writing does."""
+        file = SqliteFile(str(self._file.path))
+        with self._occupied():
+            file.connect().close()
+        newest = load_migrations("sqlite")[-1].number
+        return Schema(newest if file.migrated_from is None else file.migrated_from, newest)
+
+    def raw_times(self, after: tuple[int, str] | None = None) -> list[tuple[int, str, int]]:
+        """Return when raw usage was recorded, a page after a key."""
+        key = lowest_key(RawUsage) if after is None else after
+        with self._open() as connection:
+            return list(connection.execute(self._sql["raw_times"], key))
+
+    def drop_raw(self, keys: Sequence[tuple[int, str]], *, before_us: int, now_us: int) -> int:
+        """Remove raw usage recorded before an instant, and note that it may be missing."""
+        with self._open() as connection, _transaction(connection):
+            self._file.check_whole(connection)
+            noted: list[Any] = connection.execute(self._sql["retention_of"], (RAW_USAGE,)).fetchall()
+            row = upkeep.retained(Retention(*noted[0]) if noted else None, before_us, now_us)
+            connection.execute(self._sql["put_retention"], (*astuple(row), seal_of(row)))
+            before = connection.total_changes()
+            connection.executemany(self._sql["drop_raw"], [(*key, before_us) for key in keys])
+            return connection.total_changes() - before
+
+    @contextmanager
+    def _open(self) -> Iterator[apsw.Connection]:
+        with self._occupied(), _faults_told(self._file), closing(self._file.connect()) as connection:
+            yield connection
 
 
 class SqliteFilling:

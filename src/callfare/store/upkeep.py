@@ -1,13 +1,14 @@
-"""What is done to a ledger as a whole, by whoever runs it: filling an empty one with rows as they are.
+"""What is done to a ledger as a whole, by whoever runs it: its schema, filling an empty one, dropping raw usage by age.
 
 None of it decides anything, and none of it is needed to meter, price or charge a call.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from callfare.errors import Conflict, LedgerIncomplete, LedgerNotEmpty
+from callfare.ledger.rows import RAW_USAGE, Retention
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
     from callfare.ledger.rows import Pk, Row
     from callfare.store.protocol import R
+
+
+class Schema(NamedTuple):
+    """The number of a ledger's schema, and that of the newest."""
+
+    number: int
+    newest: int
 
 
 class Filling(Protocol):
@@ -53,6 +61,38 @@ class Upkeep(Protocol):
         Raises LedgerNotEmpty when there are rows, LedgerIncomplete when another source has begun.
         """
         ...
+
+    def schema(self) -> Schema:
+        """Return the ledger's schema, and the newest this callfare knows. Changes nothing.
+
+        Raises LedgerNotFound, LedgerIncomplete, SchemaNewer.
+        """
+        ...
+
+    def migrate(self) -> Schema:
+        """Bring the schema of a ledger up to date, and return the one it had before and the one it has.
+
+        Any number of processes may do so at once. Raises LedgerNotFound, LedgerIncomplete, SchemaNewer.
+        """
+        ...
+
+    def raw_times(self, after: tuple[int, str] | None = None) -> list[tuple[int, str, int]]:
+        """Return when raw usage was recorded: account, key and instant, in order of the keys, a page after a key."""
+        ...
+
+    def drop_raw(self, keys: Sequence[tuple[int, str]], *, before_us: int, now_us: int) -> int:
+        """Remove those raw usage objects that were recorded before an instant, and return how many there were.
+
+        That such may be missing from now on is noted in the same transaction; the instant noted never goes back.
+        """
+        ...
+
+
+def retained(before: Retention | None, before_us: int, now_us: int) -> Retention:
+    """Return what is noted of raw usage once all before an instant may be missing."""
+    if before is not None and before.before_us >= before_us:
+        return before
+    return Retention(RAW_USAGE, before_us, now_us)
 
 
 def incomplete() -> LedgerIncomplete:

@@ -18,6 +18,7 @@ from callfare.ledger.rows import (
     Hold,
     Key,
     RawUsage,
+    Retention,
     Rollup,
     Run,
     Transfer,
@@ -30,7 +31,7 @@ from tests.support.anything import write_anything
 from tests.support.books import Books
 from tests.support.commands import START, expire, grant, open_run, record
 from tests.support.rich import write_rich_ledger
-from tests.support.tables import Rows, changed, find, key_of, rows_of, verified, with_row
+from tests.support.tables import Rows, changed, find, key_of, places, rows_of, verified, with_row
 
 # What moves no credit and is the sum of nothing: what a caller asked for, or was shown once.
 TOLD_ONCE = {
@@ -203,5 +204,28 @@ def test_the_keys_of_grants_refunds_and_responses_are_missed(rich):
     assert set(unseen) == {"extend", "close"}
 
 
-def test_raw_usage_may_be_dropped(rich):
-    assert verified({**rich, RawUsage: []}).is_clean
+def test_raw_usage_may_be_missing_from_before_the_time_that_is_noted_and_from_no_other(rich):
+    noted = find(rich, Retention, kind="raw_usage")
+    raws = sorted((raw for raw, _ in rich[RawUsage]), key=lambda raw: raw.recorded_at_us)
+    last = raws[-1].recorded_at_us
+
+    missing = verified({**rich, RawUsage: []})
+    removed = verified({**with_row(rich, noted, replace(noted, before_us=last + 1, set_at_us=last + 1)), RawUsage: []})
+    too_much = verified({**with_row(rich, noted, replace(noted, before_us=last, set_at_us=last)), RawUsage: []})
+
+    assert {(fault.table, fault.message) for fault in missing.faults} == {
+        ("raw_usage", "its event has its digest, and it is missing")
+    }
+    assert missing.fault_count == len(raws)
+    assert removed.faults == ()
+    assert {fault.key for fault in too_much.faults} == {key_of(raw) for raw in raws if raw.recorded_at_us == last}
+
+
+def test_what_is_noted_of_retention_makes_sense(rich):
+    noted = find(rich, Retention, kind="raw_usage")
+
+    later = changed(rich, noted, before_us=noted.set_at_us + 1)
+    other = changed(rich, noted, kind="events")
+
+    assert places(later)[0] == ("retention", ("raw_usage",), "before_us")
+    assert places(other)[0] == ("retention", ("events",), "kind")

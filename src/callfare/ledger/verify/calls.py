@@ -60,11 +60,14 @@ class Calls:
         self.answered = Marks()
         self.responses = Marks()
 
-    def read(self, events: Stream[Event], raws: Stream[RawUsage]) -> None:
-        """Take in the events of the account, with the providers' own usage objects beside them."""
+    def read(self, events: Stream[Event], raws: Stream[RawUsage], raw_from_us: int) -> None:
+        """Take in the events of the account, with the providers' own usage objects beside them.
+
+        raw_from_us: those of events recorded from then on must be there.
+        """
         for event in events.of(self._account_id):
             self._leave(event.key)
-            self._compare_raw(event, raws)
+            self._compare_raw(event, raws, raw_from_us)
             self._take(event)
         self._leave(None)
         self._orphans(raws, None)
@@ -72,10 +75,13 @@ class Calls:
 
     # The provider's own usage object
 
-    def _compare_raw(self, event: Event, raws: Stream[RawUsage]) -> None:
+    def _compare_raw(self, event: Event, raws: Stream[RawUsage], raw_from_us: int) -> None:
         self._orphans(raws, event.key)
         raw = raws.head
         if raw is None or raw.account_id != self._account_id or raw.key != event.key:
+            if event.raw_digest is not None and event.recorded_at_us >= raw_from_us:
+                message = "its event has its digest, and it is missing"
+                self._findings.fault(RawUsage, (event.account_id, event.key), None, message)
             return
         if digest_of(raw.raw.encode()) != event.raw_digest:
             self._wrong(raw, "raw", "its event has the digest of another usage object")

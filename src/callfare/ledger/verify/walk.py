@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
 from callfare.ledger.rows import (
+    RAW_USAGE,
     Account,
     Entry,
     Event,
@@ -18,6 +19,7 @@ from callfare.ledger.rows import (
     Job,
     Key,
     RawUsage,
+    Retention,
     Rollup,
     Row,
     Run,
@@ -50,7 +52,7 @@ def verify(scan: Scan, *, progress: Progress | None = None) -> Verification:
     """
     findings = Findings(progress)
     named = _identities(scan, findings)
-    walk = _Walk(scan, findings, named)
+    walk = _Walk(scan, findings, named, raw_from_us=_raw_from(scan, findings))
     for account_id in walk.accounts():
         walk.account(account_id)
     return findings.verification()
@@ -75,10 +77,24 @@ def _identities(scan: Scan, findings: Findings) -> Marks:
     return named
 
 
+def _raw_from(scan: Scan, findings: Findings) -> int:
+    """Return the instant from which on raw usage must be there."""
+    from_us = 0
+    for kept in sealed(Retention, scan(Retention), findings):
+        if kept.kind != RAW_USAGE:
+            findings.wrong(kept, "kind", f"rows of kind {kept.kind!r} are never removed")
+        elif kept.before_us > kept.set_at_us:
+            findings.wrong(kept, "before_us", "it lies after the instant at which it was set")
+        else:
+            from_us = kept.before_us
+    return from_us
+
+
 class _Walk:
     """All tables that belong to accounts, side by side."""
 
-    def __init__(self, scan: Scan, findings: Findings, named: Marks) -> None:
+    def __init__(self, scan: Scan, findings: Findings, named: Marks, *, raw_from_us: int) -> None:
+        self._raw_from_us = raw_from_us
         self._scan = scan
         self._findings = findings
         self._named = named
@@ -121,7 +137,7 @@ class _Walk:
             if message:
                 findings.fault(Run, (account_id, run_id), column, message)
         calls = Calls(account_id, findings, holders, postings)
-        calls.read(self._events, self._raws)
+        calls.read(self._events, self._raws, self._raw_from_us)
         forgotten = Answers(account_id, findings, holders, postings, calls).read(self._keys)
         if forgotten:
             self._name_forgotten(account_id, forgotten)

@@ -346,3 +346,32 @@ SELECT
     account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us
 FROM jobs
 WHERE account_id = :account_id AND status = 'pending' AND expires_at_us <= :now_us;
+
+-- name: scan_retention
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    kind, before_us, set_at_us, seal
+FROM retention
+WHERE kind > :kind
+ORDER BY kind
+LIMIT 1000;
+
+-- name: count_retention
+-- How many rows the table has.
+SELECT count(*) FROM retention;
+
+-- name: retention_of
+-- How far back rows of a kind are kept.
+SELECT
+    kind, before_us, set_at_us
+FROM retention
+WHERE kind = :kind;
+
+-- name: raw_times
+-- When raw usage was recorded: a page in key order, after a key.
+SELECT
+    account_id, key, recorded_at_us
+FROM raw_usage
+WHERE (account_id, key) > (:account_id, :key)
+ORDER BY account_id, key
+LIMIT 2000;

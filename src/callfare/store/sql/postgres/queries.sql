@@ -344,7 +344,8 @@ SELECT to_regclass('callfare_filling.filling');
 -- Whoever reads or writes the ledger ends first, and nobody begins.
 LOCK TABLE
 callfare.identities, callfare.accounts, callfare.grants, callfare.runs, callfare.holds, callfare.jobs,
-callfare.transfers, callfare.entries, callfare.events, callfare.raw_usage, callfare.keys, callfare.rollups
+callfare.transfers, callfare.entries, callfare.events, callfare.raw_usage, callfare.keys, callfare.rollups,
+callfare.retention
 IN ACCESS EXCLUSIVE MODE;
 
 -- name: move_schema_away
@@ -389,3 +390,34 @@ DROP SCHEMA callfare_filling CASCADE;
 -- name: use_filling
 -- Statements that name no schema mean the ledger that is being filled.
 SET search_path TO callfare_filling;
+
+-- name: filling_version
+-- The newest step of the schema that is being filled.
+SELECT max(number) FROM callfare_filling.schema_versions;
+
+-- name: put_retention
+-- Say how far back rows of a kind are kept.
+INSERT INTO retention (
+    kind, before_us, set_at_us, seal
+)
+SELECT
+    r ->> 0, (r ->> 1)::BIGINT, (r ->> 2)::BIGINT, (r ->> 3)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+ON CONFLICT (kind) DO UPDATE SET
+    before_us = excluded.before_us,
+    set_at_us = excluded.set_at_us,
+    seal = excluded.seal;
+
+-- name: lock_retention
+-- How far back rows of a kind are kept; whoever changes it waits for whoever does.
+SELECT
+    kind, before_us, set_at_us
+FROM retention
+WHERE kind = :kind
+FOR NO KEY UPDATE;
+
+-- name: drop_raw
+-- Remove some raw usage objects, when they are as old as is said.
+DELETE FROM raw_usage AS u
+USING unnest(:accounts::BIGINT[], :keys::TEXT[]) AS n (account_id, key)
+WHERE u.account_id = n.account_id AND u.key = n.key AND u.recorded_at_us < :before_us;

@@ -242,3 +242,22 @@ DROP TABLE events;
 DROP TABLE raw_usage;
 DROP TABLE keys;
 DROP TABLE rollups;
+DROP TABLE retention;
+
+-- name: put_retention
+-- Say how far back rows of a kind are kept.
+INSERT INTO retention (
+    kind, before_us, set_at_us, seal
+)
+VALUES (
+    :kind, :before_us, :set_at_us, :seal
+)
+ON CONFLICT (kind) DO UPDATE SET
+    before_us = excluded.before_us,
+    set_at_us = excluded.set_at_us,
+    seal = excluded.seal;
+
+-- name: drop_raw
+-- Remove a raw usage object, when it is as old as is said.
+DELETE FROM raw_usage
+WHERE account_id = :account_id AND key = :key AND recorded_at_us < :before_us;
