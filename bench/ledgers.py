@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import random
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, redirect_stderr
 from itertools import accumulate
 from pathlib import Path
 
@@ -35,11 +34,17 @@ def zipf(users: int, exponent: float = 1.1, seed: int = 1) -> list[int]:
     return random.Random(seed).choices(range(users), cum_weights=weights, k=_PICKS)
 
 
+def quiet() -> AbstractContextManager[object]:
+    """Return a block in which nobody hears that a ledger was made."""
+    return redirect_stderr(io.StringIO())
+
+
 class Ledger:
     """An open ledger with users, each with one open run, and the count of what was acknowledged."""
 
-    def __init__(self, fare: AsyncCallfare, counts: ServerCounts | None) -> None:
+    def __init__(self, fare: AsyncCallfare, url: str, counts: ServerCounts | None = None) -> None:
         self.fare = fare
+        self.url = url
         self._counts = counts
         self.runs: list[AsyncRun] = []
         self._picks = [0]
@@ -48,7 +53,7 @@ class Ledger:
 
     async def add_users(self, users: int) -> None:
         """Give each user credit and an open run."""
-        with contextlib.redirect_stderr(io.StringIO()):
+        with quiet():
             await self.fare.grant("user-0", CREDITS, key="k")
         for first in range(0, users, _AT_ONCE):
             numbers = range(first, min(users, first + _AT_ONCE))
@@ -136,7 +141,7 @@ async def postgres_ledger(server: Server, users: int) -> AsyncIterator[Ledger]:
     """Yield a ledger in a new database, and verify it at the end."""
     url = server.new_database()
     async with AsyncCallfare(url) as fare:
-        ledger = Ledger(fare, ServerCounts(url))
+        ledger = Ledger(fare, url, ServerCounts(url))
         await ledger.add_users(users)
         yield ledger
         await ledger.check_whole()
@@ -145,8 +150,9 @@ async def postgres_ledger(server: Server, users: int) -> AsyncIterator[Ledger]:
 @asynccontextmanager
 async def sqlite_ledger(path: Path, users: int) -> AsyncIterator[Ledger]:
     """Yield a ledger in a new file, and verify it at the end."""
-    async with AsyncCallfare(f"sqlite:///{path}") as fare:
-        ledger = Ledger(fare, None)
+    url = f"sqlite:///{path}"
+    async with AsyncCallfare(url) as fare:
+        ledger = Ledger(fare, url)
         await ledger.add_users(users)
         yield ledger
         await ledger.check_whole()

@@ -167,6 +167,18 @@ class NaivePostgres:
             )
 
 
+@asynccontextmanager
+async def naive_postgres(url: str, *, users: int) -> AsyncIterator[NaivePostgres]:
+    """Yield the app, with its tables made in an empty database, on open connections."""
+    app = NaivePostgres(url)
+    await app.open()
+    try:
+        await app.fill(users)
+        yield app
+    finally:
+        await app.close()
+
+
 # SQLite numbers a parameter that begins with a dollar by where it first stands, not by its digit.
 _FOR_SQLITE = [sql.replace("$", "?") for sql in (BALANCE, PRICE, EVENT, TOTALS)]
 

@@ -1,21 +1,37 @@
-"""Where a variant's time goes: deterministic profiles of the event loop's thread and of the committer's.
+"""Where an operation's time goes: deterministic profiles of the event loop's thread and of the committer's.
 
-Under it everything is two to three times slower, functions that are called often most of all: read it for shares and
-for numbers of calls, not for rates.
+Under it everything is two to three times slower, and functions that are called often most of all: read it for shares
+and numbers of calls, not for rates. What waits for the disk or the server stands under the built-in that waits.
 """
 
 from __future__ import annotations
 
 import cProfile
-import io
 import pstats
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from bench.ledgers import Ledger, postgres_ledger, sqlite_ledger
+from bench.rounds import Stage, Variant
+from callfare.committer import Committer
+
 _LINES = 25
+_OPERATIONS = 10_240
+# Store, work, callers.
+WORKLOADS = {
+    f"{store}-{work}": (store, callers, method)
+    for store in ("sqlite", "postgres")
+    for work, callers, method in (
+        ("one-caller", 1, "record_in_one"),
+        ("one-run", 256, "record_in_one"),
+        ("spread", 256, "record_spread"),
+        ("open-close", 256, "open_and_close"),
+    )
+}
 
 
 class Profiles:
@@ -38,18 +54,57 @@ class Profiles:
 
     def _begin(self, _frame: FrameType, _event: str, _argument: Any) -> None:
         """Take the place of the hook that each new thread starts with."""
-        profile = cProfile.Profile()
-        self._by_thread[threading.current_thread().name] = profile
-        profile.enable()
+        name = threading.current_thread().name
+        if name.startswith("callfare"):
+            profile = self._by_thread[name] = cProfile.Profile()
+            profile.enable()
 
     def text(self, operations: int) -> str:
         """Return the dearest functions of each thread, by their own time and by all time under them."""
         parts = []
         for name, profile in self._by_thread.items():
             profile.create_stats()
-            for order in ("tottime", "cumulative"):
-                out = io.StringIO()
-                stats = pstats.Stats(profile, stream=out)
-                stats.strip_dirs().sort_stats(order).print_stats(_LINES)
-                parts.append(f"== {name}, {operations:,} operations, by {order}\n{out.getvalue().strip()}\n")
+            found = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+            for title, column in (("own time", 2), ("time with what it calls", 3)):
+                parts.append(f"\n{name}, by {title}\n   calls/op   own us/op  with us/op  function")
+                for function, figures in sorted(found.items(), key=lambda item: -item[1][column])[:_LINES]:
+                    calls, own_s, with_s = figures[1], figures[2], figures[3]
+                    parts.append(
+                        f"{calls / operations:11.3f} {own_s / operations * 1e6:11.2f} {with_s / operations * 1e6:11.2f}"
+                        f"  {_named(function)}"
+                    )
         return "\n".join(parts)
+
+
+def _named(function: tuple[str, int, str]) -> str:
+    file, line, name = function
+    return name if file == "~" else f"{name} ({'/'.join(Path(file).parts[-2:])}:{line})"
+
+
+async def profile(name: str, stage: Stage) -> str:
+    """Return the profile of a workload."""
+    store, callers, method = WORKLOADS[name]
+    users = 1 if method == "open_and_close" else stage.size.users
+    opened = (
+        sqlite_ledger(stage.folder / "profile.db", users) if store == "sqlite" else postgres_ledger(stage.server, users)
+    )
+    async with opened as ledger:
+        operations = stage.size.of(_OPERATIONS if callers > 1 else _OPERATIONS // 20, callers)
+        variant = Variant(name, callers, operations, getattr(ledger, method), ledger.check)
+        bare = await variant.sample(stage.server.pid)
+        profiles = Profiles()
+        _begin_new_thread(ledger)
+        with profiles.on():
+            sample = await variant.sample(stage.server.pid)
+    return (
+        f"{name}: {callers} callers, {sample.operations:,} operations at {sample.rate:,.0f}/s under the profile; "
+        f"without it {bare.rate:,.0f}/s, {bare.client_us:.0f} us of this process each\n"
+        f"{profiles.text(sample.operations)}"
+    )
+
+
+def _begin_new_thread(ledger: Ledger) -> None:
+    """Give a ledger another committer, whose thread has not begun yet and so will be seen."""
+    engine = ledger.fare._engine
+    engine._committer.close()
+    engine._committer = Committer(engine.store)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
 from bench.ledgers import NANOCREDITS, USAGE, Ledger, count_all, postgres_ledger, sqlite_ledger, zipf
-from bench.naive import NaivePostgres, NaiveSqlite
+from bench.naive import NaivePostgres, NaiveSqlite, naive_postgres
 from bench.rounds import Size, Stage, Variant, interleave
 from bench.table import Row, at_least, rate_row
-from tests.support.postgres import Server
 
 CALLERS = (1, 32, 256, 1024)
 _OPERATIONS = {1: 200, 32: 3200, 256: 7680, 1024: 8192}
@@ -43,8 +39,9 @@ def _variants(name: str, side: Ledger | NaiveSide, operations: dict[int, int], s
     found = {}
     for kind, call in (("spread", side.record_spread), ("one run", side.record_in_one)):
         for callers in CALLERS:
+            tasks = size.callers(callers)
             variant = Variant(
-                f"{name}, {kind}, {callers:,}", callers, size.of(operations[callers], callers), call, side.check
+                f"{name}, {kind}, {callers:,}", tasks, size.of(operations[callers], tasks), call, side.check
             )
             found[f"{kind} {callers}"] = variant
     return found
@@ -70,7 +67,10 @@ def _rows(name: str, ours: dict[str, Variant], naive: dict[str, Variant]) -> lis
 async def postgres_rows(stage: Stage) -> list[Row]:
     """Return the rows of records on PostgreSQL."""
     size, server = stage.size, stage.server
-    async with postgres_ledger(server, size.users) as ledger, _naive(server, size.users) as app:
+    async with (
+        postgres_ledger(server, size.users) as ledger,
+        naive_postgres(server.new_database(), users=size.users) as app,
+    ):
         ours = _variants("PostgreSQL", ledger, _OPERATIONS, size)
         naive = _variants("naive on PostgreSQL", NaiveSide(app, size.users), _NAIVE_OPERATIONS, size)
         await interleave([*ours.values(), *naive.values()], size.rounds, server.pid)
@@ -89,14 +89,3 @@ async def sqlite_rows(stage: Stage) -> list[Row]:
         await count_all(ours.values(), ledger)
     app.close()
     return _rows("SQLite", ours, naive)
-
-
-@asynccontextmanager
-async def _naive(server: Server, users: int) -> AsyncIterator[NaivePostgres]:
-    app = NaivePostgres(server.new_database())
-    await app.open()
-    try:
-        await app.fill(users)
-        yield app
-    finally:
-        await app.close()

@@ -16,20 +16,28 @@ from tests.support.postgres import Server
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: rounds, what operations are multiplied by, and how many users a spread load has."""
+    """How much is measured: rounds, what operations are multiplied by, how many users a spread load has.
+
+    callers_max: more tasks than this are not made, whatever a row is called; only where no figure counts.
+    """
 
     rounds: int = 5
     factor: float = 1.0
     users: int = 10_000
+    callers_max: int = 1024
 
     def of(self, count: int, least: int = 1) -> int:
         """Return a count at this size."""
         return max(least, round(count * self.factor))
 
+    def callers(self, count: int) -> int:
+        """Return how many tasks stand for so many callers."""
+        return min(count, self.callers_max)
+
 
 FULL = Size()
 QUICK = Size(rounds=3, factor=0.2, users=1000)
-TINY = Size(rounds=1, factor=0.004, users=8)
+TINY = Size(rounds=1, factor=0.004, users=8, callers_max=16)
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bar:
-    """What a ratio has to reach: at least, or at most, so much; and what is aimed at beyond."""
+    """What a ratio has to reach: at least, or at most, so much; and what is aimed at beyond.
+
+    unit: that of the figure, when the figure itself has to reach it and not the ratio.
+    """
 
     limit: float
     is_least: bool
     aims: tuple[float, ...] = ()
+    unit: str = ""
 
     def is_met_by(self, ratio: float) -> bool:
         """Tell whether a ratio reaches the bar."""
@@ -48,7 +52,7 @@ class Bar:
 
     def __str__(self) -> str:
         aims = f" (aim {', '.join(f'{aim:g}' for aim in self.aims)})" if self.aims else ""
-        return f"{'≥' if self.is_least else '≤'} {self.limit:g}{aims}"
+        return f"{'≥' if self.is_least else '≤'} {self.limit:g}{self.unit}{aims}"
 
     def _holds(self, ratio: float, limit: float) -> bool:
         return ratio >= limit if self.is_least else ratio <= limit
@@ -59,9 +63,9 @@ def at_least(limit: float, *aims: float) -> Bar:
     return Bar(limit, is_least=True, aims=aims)
 
 
-def at_most(limit: float, *aims: float) -> Bar:
-    """Return a bar that a ratio must not exceed."""
-    return Bar(limit, is_least=False, aims=aims)
+def at_most(limit: float, *aims: float, unit: str = "") -> Bar:
+    """Return a bar that a ratio must not exceed, or the figure itself where its unit is given."""
+    return Bar(limit, is_least=False, aims=aims, unit=unit)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ class Row:
     @property
     def verdict(self) -> str:
         """Whether the bar is met; empty where there is none."""
-        return self.bar.verdict(self.ratio.median) if self.bar and self.ratio else ""
+        if self.bar is None or self.ratio is None:
+            return ""
+        return self.bar.verdict(self.figure.median if self.bar.unit else self.ratio.median)
 
     def as_json(self) -> dict[str, Any]:
         """Return everything that was measured."""
@@ -119,52 +125,76 @@ def rate_row(
         client_us=median(sample.client_us for sample in samples),
         server_us=median(sample.server_us for sample in samples) if has_server else None,
         counts=variant.counts,
-        series={"callers": variant.callers, "name": variant.name},
+        series={"name": variant.name},
     )
 
 
-_TITLES = (
-    "work", "figure [min..max]", "p50 / p99 ms", "against", "its figure", "ratio [min..max]", "bar", "",
-    "commits, statements, flushes / op", "CPU µs client, server",
-)  # fmt: skip
+_TITLES = ("work", "figure [min..max]", "against", "its figure", "ratio [min..max]", "bar", "")
+_COSTS = ("work", "p50, p99 ms", "commits", "statements", "flushes", "client µs", "server µs")
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    counts = (row.counts.commits, row.counts.statements, row.counts.flushes)
-    has_counts = any(count is not None for count in counts)
+def _figures_of(row: Row) -> tuple[str, ...]:
+    ratio = row.ratio
     return (
         row.work,
         str(row.figure),
-        "" if row.p50_ms is None else f"{short(row.p50_ms)} / {short(row.p99_ms)}",
         row.against,
         str(row.peer or ""),
-        f"{row.ratio.median:.2f} [{min(row.ratio.values):.2f}..{max(row.ratio.values):.2f}]" if row.ratio else "",
+        f"{short(ratio.median)} [{short(min(ratio.values))}..{short(max(ratio.values))}]" if ratio else "",
         str(row.bar or ""),
         row.verdict,
-        ", ".join(short(count) for count in counts) if has_counts else "",
-        "" if row.client_us is None else ", ".join(short(part) for part in (row.client_us, row.server_us)),
     )
 
 
+def _costs_of(row: Row) -> tuple[str, ...]:
+    return (
+        row.work,
+        "" if row.p50_ms is None else f"{short(row.p50_ms)}, {short(row.p99_ms)}",
+        *(short(part) for part in (row.counts.commits, row.counts.statements, row.counts.flushes)),
+        short(row.client_us),
+        short(row.server_us),
+    )
+
+
+def _with_costs(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of which it is known what an operation took, each variant once."""
+    found = {row.series.get("name", row.work): row for row in reversed(rows) if row.client_us is not None}
+    return list(reversed(found.values()))
+
+
 def text_of(rows: Sequence[Row]) -> str:
-    """Return rows as aligned text."""
-    lines = [_TITLES, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_TITLES))]
+    """Return rows as aligned text: the figures, then what an operation took."""
+    figures = _aligned([_TITLES, *(_figures_of(row) for row in rows)])
+    costs = _aligned([_COSTS, *(_costs_of(row) for row in _with_costs(rows))])
+    return f"{figures}\n\neach operation took, with processor time of this process and of the server\n{costs}"
+
+
+def _aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 
 def markdown_of(rows: Sequence[Row]) -> str:
-    """Return rows as a table of a page."""
-    lines = [_TITLES, tuple("---" for _ in _TITLES), *(_cells(row) for row in rows)]
-    return "\n".join("| " + " | ".join(part.replace("MISSED", "**MISSED**") for part in line) + " |" for line in lines)
+    """Return the figures as a table of a page."""
+    return _markdown([_TITLES, *(_figures_of(row) for row in rows)]).replace("MISSED", "**MISSED**")
+
+
+def markdown_of_costs(rows: Sequence[Row]) -> str:
+    """Return what an operation took as a table of a page."""
+    return _markdown([_COSTS, *(_costs_of(row) for row in _with_costs(rows))])
+
+
+def _markdown(lines: Sequence[tuple[str, ...]]) -> str:
+    titles, *rest = lines
+    return "\n".join("| " + " | ".join(line) + " |" for line in (titles, tuple("---" for _ in titles), *rest))
 
 
 def short(value: float | None) -> str:
     """Return a number with about three digits that count."""
     if value is None:
-        return "–"
+        return ""
     for least, digits in ((100, 0), (10, 1), (1, 2), (0.1, 3)):
         if abs(value) >= least:
             return f"{value:,.{digits}f}"
