@@ -36,7 +36,7 @@ class Size:
 
 
 FULL = Size()
-QUICK = Size(rounds=3, factor=0.2, users=1000)
+QUICK = Size(rounds=3, factor=0.1, users=500)
 TINY = Size(rounds=1, factor=0.004, users=8, callers_max=16)
 
 
