@@ -31,6 +31,11 @@ class SystemClock:
         return time.time_ns() // 1000
 
 
+def elapsed_s() -> float:
+    """Return seconds that only ever go forward, for measuring how long something takes."""
+    return time.monotonic()
+
+
 class ManualClock:
     """A clock that moves only when told, for tests and simulations."""
 

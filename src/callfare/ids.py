@@ -7,6 +7,7 @@ import time
 from hashlib import blake2b
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _TIME_CHARACTERS = 10
 _RANDOM_CHARACTERS = 16
 _ACCOUNT_CHARACTERS = 13
@@ -14,7 +15,11 @@ _ACCOUNT_CHARACTERS = 13
 
 def base32(number: int, width: int) -> str:
     """Return a non-negative integer in `width` characters that sort as the numbers do."""
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (width - 1), -5, -5))
+    pairs = []
+    for _ in range((width + 1) // 2):
+        pairs.append(_PAIRS[number & 1023])
+        number >>= 10
+    return "".join(reversed(pairs))[-width:]
 
 
 def from_base32(text: str) -> int:

@@ -416,4 +416,17 @@ def test_an_attempt_renews_the_time_to_live_as_a_call_does(books: Books):
 
     books.do(step(1, "plan", "resp_2", run_id="r1"))
 
-    assert books.run("r1").expires_at_us == START_US + 5400 * 1_000_000
+    assert books.run("r1").expires_at_us == START_US + 5_456_250_000
+
+
+def test_a_call_renews_with_some_to_spare_so_that_the_next_leaves_the_expiry_alone(books: Books):
+    books.do_all(open_run("r1", ttl_s=3600), record(1, run_id="r1", key="one"))
+    assert books.run("r1").expires_at_us == START_US + 3_600_000_000
+    books.advance(seconds=100)
+
+    books.do(record(1, run_id="r1", key="two"))
+    assert books.run("r1").expires_at_us == START_US + 3_756_250_000
+    books.advance(seconds=56)
+
+    books.do(record(1, run_id="r1", key="three"))
+    assert books.run("r1").expires_at_us == START_US + 3_756_250_000

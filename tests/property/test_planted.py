@@ -226,8 +226,8 @@ def waive_by_forgetting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def count_roll_ups_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Explainable: a roll-up that exists is added to itself."""
-    real = rollups.plus
-    monkeypatch.setattr(rollups, "plus", lambda one, other: real(real(one, other), other))
+    real = rollups.Part.added_to
+    monkeypatch.setattr(rollups.Part, "added_to", lambda part, row: real(part, row and real(part, row)))
 
 
 def share_keys_between_users(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,7 +319,7 @@ class ReadsBeforeItLocks(SqliteStore):
         self.meanwhile()
         connection.execute("BEGIN IMMEDIATE")
         answers, changed = sqlite.decide_all(state, commands, self._clock.now_us())
-        self._write(connection, changed.values())
+        self._write(connection, changed.values(), state.found)
         connection.execute("COMMIT")
         return answers
 
@@ -341,9 +341,9 @@ def test_deciding_before_the_lock_is_held_is_noticed(tmp_path, clock):
 class CommitsInTwoParts(SqliteStore):
     """Commits events first and the rest after; here the process dies in between."""
 
-    def _write(self, connection: Any, rows: Any) -> None:
+    def _write(self, connection: Any, rows: Any, found: Any) -> None:
         rows = list(rows)
-        super()._write(connection, [row for row in rows if isinstance(row, Event)])
+        super()._write(connection, [row for row in rows if isinstance(row, Event)], found)
         connection.execute("COMMIT")
         raise InterruptedError
 

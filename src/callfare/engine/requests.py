@@ -185,7 +185,7 @@ class Requests:
             "model": check_text(call.model, "model"),
             "operation": _check_optional(call.operation, "operation"),
             "usage": _usage_text(usage),
-            "attributes": _json(attributes),
+            "attributes": _encode_sorted(attributes).decode(),
             "response_id": _check_optional(call.response_id, "response_id", length_max=RESPONSE_ID_LENGTH_MAX),
             "metadata": json_text(call.metadata, "metadata"),
             "step": None if call.step is None else check_step(call.step),
@@ -204,7 +204,7 @@ class Requests:
         return RecordUsage(
             key=key,
             user=check_user(subject.user) if subject.user else UNATTRIBUTED if subject.run_id is None else "",
-            new_account_id=new_account_id(),
+            new_account_id=new_account_id() if subject.run_id is None else 0,
             account_id=subject.account_id,
             run_id=subject.run_id if subject.run_id is None else check_text(subject.run_id, "run_id"),
             repeat=repeat,
@@ -236,7 +236,7 @@ class Requests:
             return made_key("step", scope, call.step, str(call.ordinal)), "attempt", response_key
         if response_key:
             return response_key, "duplicate", None
-        return new_id("call"), "conflict", None
+        return new_id("call"), "never", None
 
     def adjustment(
         self,
@@ -267,7 +267,7 @@ class Requests:
             edition=rating.edition,
             markup=str(rating.markup),
             usage=_usage_text(usage),
-            attributes=_json(attributes),
+            attributes=_encode_sorted(attributes).decode(),
             lines=lines_text(rating),
             raw=None if not raw else _json(raw),
         )
@@ -330,13 +330,17 @@ def shown_key(key: str) -> str:
 
 def lines_text(rating: Rating) -> str:
     """Return the lines of a rating as JSON, with exact rates and quantities."""
-    return msgspec.json.encode(rating.lines, enc_hook=_encode_exactly).decode()
+    return _encode_lines(rating.lines).decode()
 
 
 def _encode_exactly(value: object) -> object:
     if isinstance(value, Fraction):
         return quantity_text(value)
     raise NotImplementedError(type(value))
+
+
+_encode_lines = msgspec.json.Encoder(enc_hook=_encode_exactly).encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
 def _bounds_of(workflow: Workflow) -> tuple[Credits, Credits]:
@@ -346,7 +350,7 @@ def _bounds_of(workflow: Workflow) -> tuple[Credits, Credits]:
 
 
 def _usage_text(usage: Mapping[str, Quantity]) -> str:
-    return _json({meter: quantity_text(quantity) for meter, quantity in usage.items()})
+    return _encode_sorted({meter: quantity_text(quantity) for meter, quantity in usage.items()}).decode()
 
 
 def _json(value: Mapping[str, object]) -> str:
@@ -354,4 +358,4 @@ def _json(value: Mapping[str, object]) -> str:
 
 
 def _fingerprint(*facts: object) -> int:
-    return digest_of(json.dumps(facts, ensure_ascii=False, separators=(",", ":")).encode())
+    return digest_of(_encode_sorted(facts))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from callfare.answers import (
@@ -14,6 +13,7 @@ from callfare.answers import (
     GrantReceipt,
     HoldReceipt,
     Line,
+    Lines,
     Movement,
     Price,
     RunReceipt,
@@ -99,30 +99,13 @@ def charge(receipt: receipts.ChargeReceipt, model: str) -> Charge:
         model=model,
         status=receipt.status,
         flags=tuple(receipt.flags.split()),
-        lines=lines(receipt.lines),
+        lines=Lines(receipt.lines),
         cost=Usd.of_units(receipt.picousd),
         credits=Credits.of_units(receipt.nanocredits),
         debt=Credits.of_units(receipt.debt_nanocredits),
         left=None if receipt.run_id is None else Credits.of_units(left),
         edition=receipt.edition,
         is_replay=receipt.is_replay,
-    )
-
-
-def lines(text: str) -> tuple[Line, ...]:
-    """Return charge lines from the JSON they are stored as."""
-    return tuple(
-        Line(
-            meter=line["meter"],
-            quantity=parse_quantity(str(line["quantity"])),
-            rate=None if line["rate"] is None else Decimal(line["rate"]),
-            per=line["per"],
-            rate_meter=line["rate_meter"],
-            attributes=line["attributes"],
-            cost=Usd.of_units(line["picousd"]),
-            credits=Credits.of_units(line["nanocredits"]),
-        )
-        for line in json.loads(text)
     )
 
 
@@ -193,7 +176,7 @@ def call(event: Event) -> Call:
         flags=tuple(event.flags.split()),
         usage=units(event.usage),
         attributes=json.loads(event.attributes),
-        lines=lines(event.lines),
+        lines=Lines(event.lines),
         cost=Usd.of_units(event.picousd),
         credits=Credits.of_units(event.nanocredits),
         debt=Credits.of_units(event.debt_nanocredits),
@@ -239,7 +222,7 @@ def movement(entry: Entry, lot: Grant | None) -> Movement:
 def arithmetic(event: Event) -> tuple[str, ...]:
     """Return the arithmetic of a charge, a line for each meter that people can check by hand."""
     shown = []
-    for line in lines(event.lines):
+    for line in Lines(event.lines):
         if line.rate is None:
             shown.append(f"{line.meter}: {quantity_text(line.quantity)} × no rate ({event.reason})")
             continue

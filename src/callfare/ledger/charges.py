@@ -55,7 +55,7 @@ def earlier_charge(draft: Draft, account_id: int, command: RecordUsage) -> tuple
         is_same = (event.model, event.usage) == (command.model, command.usage)
     if is_same:
         return event, None
-    if flag == "conflict":
+    if flag in {"conflict", "never"}:
         raise KeyConflict(command.key)
     return draft.event(account_id, command.other_key), flag
 
@@ -90,7 +90,7 @@ def draw(draft: Draft, run: Run, nanocredits: int, now_us: int) -> tuple[Run, in
         used_nanocredits=run.used_nanocredits + nanocredits - debt,
         debt_nanocredits=run.debt_nanocredits + debt,
     )
-    return holds.renewed(drawn, now_us), debt
+    return holds.kept_alive(drawn, now_us), debt
 
 
 def take(
@@ -156,7 +156,7 @@ def keep_uncharged(
     """Write a call that cost the operator but is not charged again, flagged as what it is."""
     free = replace(command, nanocredits=0)
     if run:
-        run = holds.renewed(run, now_us) if run.status == "open" else run
+        run = holds.kept_alive(run, now_us) if run.status == "open" else run
         run = count_call(run, 0, command.picousd, is_unpriced=command.status == "unpriced")
         draft.put(run)
     event = event_of(account_id, run, free, key=command.other_key, flags=[flag], now_us=now_us, debt=0, seq=None)

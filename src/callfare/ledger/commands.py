@@ -72,7 +72,8 @@ class RecordUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
     """Record one metered call and charge it, to its run or directly.
 
     `repeat` says what another request under the same key is: "conflict" an error, "attempt" a later try of one step,
-    "duplicate" a provider's response id seen again. The latter two are kept under `other_key`, uncharged.
+    "duplicate" a provider's response id seen again. The latter two are kept under `other_key`, uncharged. "never"
+    stands by a key that was made for this very command, so that only its own repeat can be found under it.
     `response_key` names the provider's response where the key itself does not.
     """
 

@@ -93,13 +93,14 @@ def _expire_known(draft: Draft, account_id: int, now_us: int) -> None:
 
 
 def _run_of(draft: Draft, run_id: str, account_id: int | None) -> Run:
-    owners = draft.owners_of("runs", run_id)
-    if account_id is not None:
-        owners = [owner for owner in owners if owner == account_id]
-    if len(owners) != 1:
+    if account_id is None:
+        owners = draft.owners_of("runs", run_id)
+        if len(owners) != 1:
+            raise RunNotFound(run_id)
+        account_id = owners[0]
+    run = draft.run(account_id, run_id)
+    if run is None:
         raise RunNotFound(run_id)
-    run = draft.run(owners[0], run_id)
-    assert run is not None, run_id
     return run
 
 

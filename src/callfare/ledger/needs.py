@@ -60,9 +60,32 @@ def subject_of(command: Command) -> Subject:
             raise AssertionError(command)
 
 
+def parted(commands: Sequence[Command]) -> tuple[list[RecordUsage], list[Command]]:
+    """Return the most common commands apart from the others: usage of a known run under a key that was made for it.
+
+    They need their run and the event under their key, and nothing else.
+    """
+    plain: list[RecordUsage] = []
+    others: list[Command] = []
+    for command in commands:
+        if (
+            isinstance(command, RecordUsage)
+            and command.repeat == "never"
+            and command.run_id is not None
+            and command.account_id is not None
+            and not command.user
+        ):
+            plain.append(command)
+        else:
+            others.append(command)
+    return plain, others
+
+
 def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the keys under which a command may find usage events and earlier answers of its account."""
     match command:
+        case RecordUsage(repeat="never"):
+            return (command.key,), ()
         case RecordUsage():
             names = (command.key, command.response_key) if command.response_key else (command.key,)
             return (*names, command.other_key), names

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from callfare.clock import US_PER_S
 from callfare.ledger.charges import NOW_PRICED, NOW_UNPRICED
 from callfare.ledger.counted import Units, add_to, units_of, units_text
@@ -49,7 +47,7 @@ def unpriced_change(event: Event) -> int:
     return (event.flags == NOW_UNPRICED) - (event.flags == NOW_PRICED)
 
 
-class _Sum:
+class Part:
     """What a batch adds to one roll-up."""
 
     __slots__ = ("calls", "first", "nanocredits", "picousd", "units", "unpriced_calls")
@@ -59,53 +57,47 @@ class _Sum:
         self.calls = self.unpriced_calls = self.nanocredits = self.picousd = 0
         self.units: Units = {}
 
-    def rollup(self) -> Rollup:
-        return replace(
-            self.first,
-            calls=self.calls,
-            unpriced_calls=self.unpriced_calls,
-            nanocredits=in_range(self.nanocredits, _WHAT),
-            picousd=str(self.picousd),
-            units=units_text(self.units),
+    def added_to(self, before: Rollup | None) -> Rollup:
+        """Return the roll-up with this added to it; None when there is none yet.
+
+        Raises AmountOutOfRange when a sum leaves 64 bits.
+        """
+        row = self.first if before is None else before
+        units = self.units
+        if before is not None:
+            units = units_of(before.units)
+            add_to(units, self.units)
+        return Rollup(
+            row.account_id,
+            row.grain,
+            row.start_us,
+            row.workflow,
+            row.provider,
+            row.model,
+            row.operation,
+            calls=self.calls + (before.calls if before else 0),
+            unpriced_calls=self.unpriced_calls + (before.unpriced_calls if before else 0),
+            nanocredits=in_range(self.nanocredits + (before.nanocredits if before else 0), _WHAT),
+            picousd=str(self.picousd + (int(before.picousd) if before else 0)),
+            units=units_text(units),
         )
 
 
-def fold(events: Iterable[Event]) -> dict[Pk, Rollup]:
-    """Return what a batch of events adds to the roll-ups, by primary key.
-
-    Raises AmountOutOfRange when a sum leaves 64 bits.
-    """
-    sums: dict[tuple[object, ...], _Sum] = {}
+def fold(events: Iterable[Event]) -> dict[Pk, Part]:
+    """Return what a batch of events adds to the roll-ups, by primary key."""
+    parts: dict[Pk, Part] = {}
     for event in events:
         units = units_of(event.usage if event.counted is None else event.counted)
         calls, unpriced = int(event.kind == "usage"), unpriced_change(event)
-        name = (event.account_id, event.workflow, event.provider, event.model, event.operation)
+        name = (event.workflow, event.provider, event.model, event.operation)
         for grain, width_us in GRAINS.items():
-            key = (grain, event.at_us // width_us, *name)
-            found = sums.get(key)
-            if found is None:
-                found = sums[key] = _Sum(part_of(event, grain))
-            found.calls += calls
-            found.unpriced_calls += unpriced
-            found.nanocredits += event.nanocredits
-            found.picousd += event.picousd
-            add_to(found.units, units)
-    rows = [found.rollup() for found in sums.values()]
-    return {row.pk: row for row in rows}
-
-
-def plus(one: Rollup, other: Rollup) -> Rollup:
-    """Return the sum of two roll-ups with the same key.
-
-    Raises AmountOutOfRange when it leaves 64 bits.
-    """
-    units = units_of(one.units)
-    add_to(units, units_of(other.units))
-    return replace(
-        one,
-        calls=one.calls + other.calls,
-        unpriced_calls=one.unpriced_calls + other.unpriced_calls,
-        nanocredits=in_range(one.nanocredits + other.nanocredits, _WHAT),
-        picousd=str(int(one.picousd) + int(other.picousd)),
-        units=units_text(units),
-    )
+            pk = ("rollups", event.account_id, grain, event.at_us // width_us * width_us, *name)
+            part = parts.get(pk)
+            if part is None:
+                part = parts[pk] = Part(part_of(event, grain))
+            part.calls += calls
+            part.unpriced_calls += unpriced
+            part.nanocredits += event.nanocredits
+            part.picousd += event.picousd
+            add_to(part.units, units)
+    return parts

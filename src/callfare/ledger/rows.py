@@ -7,6 +7,7 @@ Field order is column order in every store. Amounts are nanocredits or picodolla
 from __future__ import annotations
 
 from hashlib import blake2b
+from operator import attrgetter
 from typing import ClassVar, TypeAlias
 
 import msgspec
@@ -24,7 +25,7 @@ class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @property
     def pk(self) -> Pk:
         """The table's name, then the values of the primary key."""
-        return (self.table, *(getattr(self, name) for name in self.__struct_fields__[: self.pk_columns]))
+        return _PK_OF[type(self)](self)
 
 
 class User(Row, frozen=True, gc=False, array_like=True):
@@ -279,6 +280,7 @@ TABLES: tuple[type[Row], ...] = (
     Retention,
 )
 
+_PK_OF = {table: attrgetter("table", *table.__struct_fields__[: table.pk_columns]) for table in TABLES}
 _LOWEST: dict[str, str | int] = {"int": -(2**63), "str": ""}
 _encode = msgspec.json.Encoder().encode
 

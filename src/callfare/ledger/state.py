@@ -23,11 +23,18 @@ class State:
 
     def __init__(self) -> None:
         self.rows: dict[Pk, Row] = {}
+        # The rows as they were found, so that a store knows which of those it must write are there already.
+        self.found: dict[Pk, Row] = {}
         self.walked: defaultdict[tuple[str, int], dict[Pk, None]] = defaultdict(dict)
         self.holds: defaultdict[tuple[int, str], dict[int, Hold]] = defaultdict(dict)
         self.owners: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.names: dict[int, str] = {}
         self.expected: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+
+    def find(self, row: Row) -> None:
+        """Take in a row that the store holds."""
+        self.found[row.pk] = row
+        self.put(row)
 
     def put(self, row: Row) -> None:
         """Take a row in, or a newer version of it."""
@@ -36,6 +43,8 @@ class State:
             return
         pk = row.pk
         self.rows[pk] = row
+        if row.is_history:
+            return
         if row.table in _WALKED:
             self.walked[row.table, pk[1]][pk] = None  # type: ignore[index]  # the account leads every walked key
         if isinstance(row, Run):

@@ -103,7 +103,7 @@ class MemoryStore:
         folded = rollups.fold(row for row in outcome.changes if isinstance(row, Event))
         for pk, part in folded.items():
             rolled: Any = self._state.rows.get(pk)
-            self._merge([part if rolled is None else rollups.plus(rolled, part)], before)
+            self._merge([part.added_to(rolled)], before)
         return outcome.receipt
 
     def _merge(self, changes: Sequence[Row], before: dict[Pk, Row | None]) -> None:

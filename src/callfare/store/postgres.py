@@ -9,6 +9,7 @@ harmless.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,12 @@ from psycopg import errors
 
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
-from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, lowest_key, seal_of
+from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
 from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.postgres_load import Loader, rows_of
-from callfare.store.postgres_server import Deadline, connect, keep_inherited, migrate, schema_version
+from callfare.store.postgres_server import BoundedConnection, connect, keep_inherited, migrate, schema_version
 from callfare.store.postgres_upkeep import PostgresUpkeep
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.statements import load_named_statements
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 _TRIES = 6
 _encode = msgspec.json.Encoder().encode
+_PUT = {table: f"put_{table.table}" for table in TABLES}
+# Holds come and go under the lock of their account, so that one statement does for both.
+_MOVE = _PUT | {table: f"move_{table.table}" for table in TABLES if table is not Hold}
 
 
 class PostgresStore:
@@ -63,8 +67,8 @@ class PostgresStore:
         self._pid = os.getpid()
         self._gate = Gate()
         self._is_closing = False
-        self._writer: psycopg.Connection[Any] | None = None
-        self._readers: list[psycopg.Connection[Any]] = []
+        self._writer: BoundedConnection | None = None
+        self._readers: list[BoundedConnection] = []
 
     def _after_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -79,7 +83,7 @@ class PostgresStore:
                 return False
             connection = connect(self._url, self._deadline_s)
             try:
-                with Deadline(connection, self._deadline_s * 6):
+                with connection.within(self._deadline_s * 6):
                     return migrate(connection)
             except psycopg.Error as error:
                 raise _fault_of(error) from error
@@ -102,10 +106,10 @@ class PostgresStore:
                     connection.close()
             self._writer, self._readers = None, []
 
-    def _open(self) -> psycopg.Connection[Any]:
+    def _open(self) -> BoundedConnection:
         connection = connect(self._url, self._deadline_s)
         try:
-            with Deadline(connection, self._deadline_s):
+            with connection.within(self._deadline_s):
                 version = schema_version(connection)
             if version is None:
                 raise LedgerNotFound("the database has no schema callfare; `callfare init` makes it")
@@ -117,7 +121,7 @@ class PostgresStore:
             raise
         return connection
 
-    def _open_reader(self) -> psycopg.Connection[Any]:
+    def _open_reader(self) -> BoundedConnection:
         """Return a connection on which all statements of a read see the same instant."""
         connection = self._open()
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -160,48 +164,50 @@ class PostgresStore:
         if self._writer is None:
             self._writer = self._open()
         connection = self._writer
-        with Deadline(connection, self._deadline_s):
+        with connection.within(self._deadline_s):
             try:
                 loader = Loader(connection, self._sql, self._clock)
                 state = loader.load(commands)
                 answers, changed = decide_all(state, commands, loader.now_us)
                 if changed:
-                    self._write(connection, changed.values())
+                    self._write(connection, changed.values(), state.found)
             finally:
                 # Whatever was not committed, locks included, is given back.
                 if not connection.closed:
                     connection.rollback()
             return answers
 
-    def _write(self, connection: psycopg.Connection[Any], rows: Iterable[Row]) -> None:
-        by_table: dict[str, list[bytes]] = {}
-        dropped: list[Row] = []
+    def _write(self, connection: BoundedConnection, rows: Iterable[Row], found: dict[Pk, Row]) -> None:
+        by_statement: defaultdict[str, list[bytes]] = defaultdict(list)
         events: list[Event] = []
         for row in rows:
-            if isinstance(row, Hold) and not row.amount_nanocredits:
-                dropped.append(row)
-                continue
             if isinstance(row, Event):
                 events.append(row)
-            by_table.setdefault(row.table, []).append(_sealed(row))
-        merged = self._merged(connection, rollups.fold(events))
-        if merged:
-            by_table["rollups"] = [_sealed(row) for row in merged]
+            if isinstance(row, Hold) and not row.amount_nanocredits:
+                by_statement["drop_holds"].append(_encode(row))
+            else:
+                # A row that another process has added meanwhile is not overwritten: the batch is decided again.
+                is_there = not row.is_history and row.pk in found
+                by_statement[(_MOVE if is_there else _PUT)[type(row)]].append(_sealed(row))
+        self._fold(connection, events, by_statement)
         with connection.pipeline():
-            if dropped:
-                connection.execute(self._sql["drop_holds"], {"rows": _encode(dropped).decode()})
-            for table, values in by_table.items():
-                connection.execute(self._sql[f"put_{table}"], {"rows": (b"[" + b",".join(values) + b"]").decode()})
+            for name, values in by_statement.items():
+                connection.execute(self._sql[name], {"rows": (b"[" + b",".join(values) + b"]").decode()})
             connection.commit()
 
-    def _merged(self, connection: psycopg.Connection[Any], parts: dict[Pk, Rollup]) -> list[Rollup]:
-        """Return the roll-ups as they stand after a batch, locked in the order of their keys."""
-        if not parts:
-            return []
-        keys = sorted(pk[1:] for pk in parts)
-        found = connection.execute(self._sql["lock_rollups"], {"rows": _encode(keys).decode()})
-        before = {row.pk: row for row in rows_of(found, Rollup)}
-        return [rollups.plus(before[pk], part) if pk in before else part for pk, part in parts.items()]
+    def _fold(
+        self, connection: BoundedConnection, events: list[Event], by_statement: defaultdict[str, list[bytes]]
+    ) -> None:
+        """Add events to their roll-ups, which are locked in the order of their keys."""
+        parts = sorted(rollups.fold(events).items(), key=lambda item: item[0])
+        if parts:
+            keys = _encode([pk[1:] for pk, _ in parts]).decode()
+            found = {
+                row.pk: row for row in rows_of(connection.execute(self._sql["lock_rollups"], {"rows": keys}), Rollup)
+            }
+            for pk, part in parts:
+                before = found.get(pk)
+                by_statement["move_rollups" if before else "put_rollups"].append(_sealed(part.added_to(before)))
 
     def _drop_writer(self) -> None:
         if self._writer is not None:
@@ -211,14 +217,14 @@ class PostgresStore:
     # Reading
 
     @contextmanager
-    def _reader(self) -> Iterator[psycopg.Connection[Any]]:
+    def _reader(self) -> Iterator[BoundedConnection]:
         self._after_fork()
         try:
             connection = self._readers.pop()
         except IndexError:
             connection = self._open_reader()
         try:
-            with Deadline(connection, self._deadline_s):
+            with connection.within(self._deadline_s):
                 yield connection
                 connection.rollback()
         except errors.UndefinedTable as error:
@@ -228,10 +234,9 @@ class PostgresStore:
         except psycopg.Error as error:
             raise _fault_of(error) from error
         finally:
-            if connection.closed:
-                connection.close()
-            else:
-                connection.rollback()
+            if not connection.closed:
+                with connection.within(self._deadline_s):
+                    connection.rollback()
                 self._readers.append(connection)
 
     def snapshot(self, user: str) -> Snapshot | None:
@@ -277,20 +282,18 @@ class PostgresStore:
             connection.close()
 
     def _pages(
-        self, connection: psycopg.Connection[Any], table: type[R], after: Pk | None = None
+        self, connection: BoundedConnection, table: type[R], after: Pk | None = None
     ) -> Iterator[tuple[R, int]]:
         key: tuple[str | int, ...] = after[1:] if after else lowest_key(table)
         while True:
-            with Deadline(connection, self._deadline_s):
+            with connection.within(self._deadline_s):
                 page = self._page(connection, table, key)
             if not page:
                 return
             yield from page
             key = page[-1][0].pk[1:]
 
-    def _page(
-        self, connection: psycopg.Connection[Any], table: type[R], key: tuple[str | int, ...]
-    ) -> list[tuple[R, int]]:
+    def _page(self, connection: BoundedConnection, table: type[R], key: tuple[str | int, ...]) -> list[tuple[R, int]]:
         values = dict(zip(table.__struct_fields__, key, strict=False))
         rows = connection.execute(self._sql[f"scan_{table.table}"], values).fetchall()
         return [(table(*columns), seal) for *columns, seal in rows]
@@ -317,7 +320,8 @@ class PostgresStore:
 
 def _sealed(row: Row) -> bytes:
     """Return a row as a JSON array with its seal at the end."""
-    return _encode(row)[:-1] + b"," + str(seal_of(row)).encode() + b"]"
+    encoded = _encode(row)
+    return b"%b,%d]" % (encoded[:-1], digest_of(encoded))
 
 
 def _is_lost(error: psycopg.OperationalError) -> bool:

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RecordUsage, RefundGrant
 from callfare.ledger.jobs import hold_id
-from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, expect, refunded_lot, subject_of
+from callfare.ledger.needs import (
+    accounts_named,
+    accounts_touched,
+    events_and_keys,
+    expect,
+    parted,
+    refunded_lot,
+    subject_of,
+)
 from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, Run, User
 from callfare.ledger.state import State
 
@@ -21,6 +31,7 @@ if TYPE_CHECKING:
     from callfare.store.protocol import R
 
 Pairs = set[tuple[int, Any]]
+_encode = msgspec.json.Encoder().encode
 
 
 def rows_of(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
@@ -39,9 +50,9 @@ class Loader:
         self.now_us = 0
         self._accounts: set[int] = set()
 
-    def _ask(self, *questions: tuple[str, dict[str, Any]]) -> list[list[tuple[Any, ...]]]:
-        """Return the answers to several statements, sent together; one that asks about nothing is not sent."""
-        wanted = [question for question in questions if _is_about_something(question[1])]
+    def _ask(self, *questions: tuple[str, dict[str, Any]] | None) -> list[list[tuple[Any, ...]]]:
+        """Return the answers to several statements, sent together; None asks nothing, and is answered by no rows."""
+        wanted = [question for question in questions if question]
         if not self.now_us:
             wanted.append(("now", {}))
         if not wanted:
@@ -53,67 +64,73 @@ class Loader:
             [[server_now_us]] = answers.pop()
             self.now_us = self._clock.now_us() if self._clock else server_now_us
         found = iter(answers)
-        return [next(found) if _is_about_something(values) else [] for _, values in questions]
+        return [next(found) if question else [] for question in questions]
 
-    def _put(self, values: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
+    def _find(self, values: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
         rows = rows_of(values, table)
         for row in rows:
-            self.state.put(row)
+            self.state.find(row)
         return rows
 
     def load(self, commands: Sequence[Command]) -> State:
         """Return the state that the commands are decided on."""
-        subjects = [subject_of(command) for command in commands]
+        plain, others = parted(commands)
+        subjects = [subject_of(command) for command in others]
         runs: Pairs = {(s.account_id, s.run_id) for s in subjects if s.account_id is not None and s.run_id}
         jobs: Pairs = {(s.account_id, s.job_id) for s in subjects if s.account_id is not None and s.job_id}
-        users = sorted({s.user for s in subjects if s.user})
-        run_ids = sorted({s.run_id for s in subjects if s.account_id is None and s.run_id})
-        job_ids = sorted({s.job_id for s in subjects if s.account_id is None and s.job_id})
-        if users or run_ids or job_ids or any(_asks(command) for command in commands):
+        unknown = [subject for subject in subjects if subject.account_id is None]
+        names = (
+            _about("load_identities", users=sorted({s.user for s in subjects if s.user})),
+            _about("owners_of_runs", run_ids=sorted({s.run_id for s in unknown if s.run_id})),
+            _about("owners_of_jobs", job_ids=sorted({s.job_id for s in unknown if s.job_id})),
+        )
+        if any(names) or any(_asks(command) for command in others):
             # Usage of runs whose account is known needs none of this, not even the time before its locks.
-            identities, run_owners, job_owners = self._ask(
-                ("load_identities", {"users": users}),
-                ("owners_of_runs", {"run_ids": run_ids}),
-                ("owners_of_jobs", {"job_ids": job_ids}),
-            )
-            self._put(identities, User)
+            identities, run_owners, job_owners = self._ask(*names)
+            self._find(identities, User)
             runs |= set(run_owners)
             jobs |= set(job_owners)
-        self._lock_runs(commands, runs, jobs)
+        self._lock_runs(plain, others, runs, jobs)
         self._lock_accounts(commands)
         return self.state
 
-    def _lock_runs(self, commands: Sequence[Command], runs: Pairs, jobs: Pairs) -> None:
-        """Lock runs and jobs that are named, and those that are due on accounts whose totals a command asks about."""
+    def _named(self, others: Sequence[Command], pairs: Pairs) -> list[set[int]]:
+        """Return the accounts that each command names, its runs and jobs being these."""
         owners: defaultdict[str, set[int]] = defaultdict(set)
-        for account_id, name in runs | jobs:
+        for account_id, name in pairs:
             owners[name].add(account_id)
         named: list[set[int]] = []
-        for command in commands:
+        for command in others:
             subject = subject_of(command)
             here = accounts_named(subject, self.state)
             if subject.account_id is None:
                 here = here | owners[subject.run_id or ""] | owners[subject.job_id or ""]
             expect(command, here, self.state)
             named.append(here)
-        asked = {account for command, here in zip(commands, named, strict=True) if _asks(command) for account in here}
+        return named
+
+    def _lock_runs(self, plain: list[RecordUsage], others: list[Command], runs: Pairs, jobs: Pairs) -> None:
+        """Lock runs and jobs that are named, and those that are due on accounts whose totals a command asks about."""
+        named = self._named(others, runs | jobs)
+        asked = {account for command, here in zip(others, named, strict=True) if _asks(command) for account in here}
+        runs |= {(command.account_id, command.run_id) for command in plain}  # type: ignore[misc]  # a plain one has both
         keys: Pairs = set()
-        event_keys: Pairs = set()
-        for command, here in zip(commands, named, strict=True):
+        event_keys: Pairs = {(command.account_id, command.key) for command in plain}  # type: ignore[misc]
+        for command, here in zip(others, named, strict=True):
             event_names, names = events_and_keys(command)
             event_keys |= {(account, name) for account in here for name in event_names}
             keys |= {(account, name) for account in here for name in names}
         found_runs, found_jobs, found_keys, found_events = self._ask(
-            ("lock_runs", _pairs("run_accounts", "run_ids", runs) | self._due(asked)),
-            ("lock_jobs", _pairs("job_accounts", "job_ids", jobs) | self._due(asked)),
-            ("load_keys", _pairs("key_accounts", "keys", keys)),
-            ("load_events", _pairs("key_accounts", "keys", event_keys)),
+            self._locking("runs", runs, asked),
+            self._locking("jobs", jobs, asked),
+            _about("load_keys", pairs=keys),
+            _about("load_events", pairs=event_keys),
         )
-        self._put(found_runs, Run)
-        due = self._put(found_jobs, Job)
-        known = self._put(found_keys, Key)
-        self._put(found_events, Event)
-        self._second_look(commands, named, known, due)
+        self._find(found_runs, Run)
+        due = self._find(found_jobs, Job)
+        known = self._find(found_keys, Key)
+        self._find(found_events, Event)
+        self._second_look(others, named, known, due)
 
     def _second_look(
         self, commands: Sequence[Command], named: list[set[int]], known: list[Key], jobs: list[Job]
@@ -131,29 +148,30 @@ class Loader:
         runs = {pair for pair in runs if ("runs", *pair) not in self.state.rows}
         if behind or runs or nameless:
             events, more_runs, names = self._ask(
-                ("load_events", _pairs("key_accounts", "keys", behind)),
-                ("lock_runs", _pairs("run_accounts", "run_ids", runs) | self._due(set())),
-                ("load_identities_of", {"accounts": sorted(nameless)}),
+                _about("load_events", pairs=behind),
+                self._locking("runs", runs, set()),
+                _about("load_identities_of", accounts=sorted(nameless)),
             )
-            self._put(events, Event)
-            self._put(more_runs, Run)
-            self._put(names, User)
+            self._find(events, Event)
+            self._find(more_runs, Run)
+            self._find(names, User)
 
-    def _due(self, accounts: set[int]) -> dict[str, Any]:
+    def _locking(self, table: str, pairs: Pairs, accounts: set[int]) -> tuple[str, dict[str, Any]] | None:
+        """Return the question that locks named rows, and with them those that are due on some accounts."""
         self._accounts |= accounts
-        return {"accounts": sorted(accounts), "now_us": self.now_us}
+        if not accounts:
+            return _about(f"lock_{table}", pairs=pairs)
+        due = {"pairs": _text(sorted(pairs)), "accounts": sorted(accounts), "now_us": self.now_us}
+        return f"lock_{table}_and_due", due
 
     def _lock_accounts(self, commands: Sequence[Command]) -> None:
         touched = accounts_touched(commands, self.state, self.now_us)
         late = touched - self._accounts
         if late:
             # Usage that outgrew its hold: what is due on its account was not locked with the named runs.
-            more_runs, more_jobs = self._ask(
-                ("lock_runs", _pairs("run_accounts", "run_ids", set()) | self._due(late)),
-                ("lock_jobs", _pairs("job_accounts", "job_ids", set()) | self._due(late)),
-            )
-            self._put(more_runs, Run)
-            jobs = self._put(more_jobs, Job)
+            more_runs, more_jobs = self._ask(self._locking("runs", set(), late), self._locking("jobs", set(), late))
+            self._find(more_runs, Run)
+            jobs = self._find(more_jobs, Job)
             self._second_look((), [], [], jobs)
         lots: Pairs = set()
         for command in commands:
@@ -176,36 +194,36 @@ class Loader:
                         held.add((account_id, hold_id(row.job_id)))
         found_accounts, grants, holds = self._ask(
             ("lock_accounts", {"accounts": sorted(accounts)}),
-            ("load_grants", {"accounts": sorted(accounts)} | _pairs("lot_accounts", "lots", lots)),
-            ("load_holds", _pairs("hold_accounts", "hold_ids", held)),
+            ("load_grants", {"accounts": sorted(accounts), "pairs": _text(sorted(lots))}),
+            _about("load_holds", pairs=held),
         )
-        self._put(found_accounts, Account)
-        self._put(grants, Grant)
-        self._put(holds, Hold)
+        self._find(found_accounts, Account)
+        self._find(grants, Grant)
+        self._find(holds, Hold)
 
     def load_account_of(self, user: str) -> int | None:
         """Load a user's account with everything due, without locks, and return its number."""
-        rows = self._put(self._ask(("load_identities", {"users": [user]}))[0], User)
+        rows = self._find(self._ask(("load_identities", {"users": [user]}))[0], User)
         if not rows:
             return None
         account_id = rows[0].account_id
         due = {"account_id": account_id, "now_us": self.now_us}
         runs, jobs = self._ask(("load_due_runs", due), ("load_due_jobs", due))
-        self._put(runs, Run)
-        behind = {(job.account_id, job.run_id) for job in self._put(jobs, Job) if job.run_id is not None}
+        self._find(runs, Run)
+        behind = {(job.account_id, job.run_id) for job in self._find(jobs, Job) if job.run_id is not None}
         for owner, run_id in sorted(behind):
             if ("runs", owner, run_id) not in self.state.rows:
                 values = {"account_id": owner, "run_id": run_id}
-                self._put(self._ask(("load_run", values))[0], Run)
+                self._find(self._ask(("load_run", values))[0], Run)
         found, grants = self._ask(
             ("load_account", {"account_id": account_id}),
-            ("load_grants", {"accounts": [account_id]} | _pairs("lot_accounts", "lots", set())),
+            ("load_grants", {"accounts": [account_id], "pairs": "[]"}),
         )
-        self._put(found, Account)
-        self._put(grants, Grant)
+        self._find(found, Account)
+        self._find(grants, Grant)
         held = {(account_id, run.run_id) for run in self.state_rows(Run) if run.status == "open"}
         held |= {(account_id, hold_id(job.job_id)) for job in self.state_rows(Job) if job.status == "pending"}
-        self._put(self._ask(("load_holds", _pairs("hold_accounts", "hold_ids", held)))[0], Hold)
+        self._find(self._ask(_about("load_holds", pairs=held))[0], Hold)
         return account_id
 
     def state_rows(self, table: type[R]) -> list[R]:
@@ -219,10 +237,13 @@ def _asks(command: Command) -> bool:
     return subject.run_id is None or not isinstance(command, RecordUsage)
 
 
-def _is_about_something(values: dict[str, Any]) -> bool:
-    return any(value for value in values.values() if not isinstance(value, int)) or "account_id" in values
+def _about(name: str, **values: Any) -> tuple[str, dict[str, Any]] | None:
+    """Return a question about some values, pairs as one JSON text; None when there are none to ask about."""
+    [(what, asked)] = values.items()
+    if not asked:
+        return None
+    return name, {what: _text(sorted(asked)) if what == "pairs" else asked}
 
 
-def _pairs(first: str, second: str, pairs: Pairs) -> dict[str, Any]:
-    ordered = sorted(pairs)
-    return {first: [pair[0] for pair in ordered], second: [pair[1] for pair in ordered]}
+def _text(pairs: Sequence[tuple[int, Any]]) -> str:
+    return _encode(pairs).decode()

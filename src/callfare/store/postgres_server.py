@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
-import threading
-from typing import TYPE_CHECKING, Any, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import psycopg
+from typing_extensions import override
 
+from callfare.clock import elapsed_s
 from callfare.errors import LedgerUnavailable, SchemaNewer, SchemaOlder
 from callfare.store.statements import load_migrations, load_named_statements
 from callfare.store.upkeep import incomplete
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Iterator
 
 _SQL: dict[str, Any] = load_named_statements("postgres")
+# How often a wait looks whether it was interrupted.
+_POLL_S = 0.1
+# Every statement finds its rows by key. A plan that reads a whole table was made before the table grew.
+_PLANS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
+_OPTIONS = f"-c search_path=callfare -c synchronous_commit=on -c timezone=UTC {_PLANS}"
 # Any number that no other program is likely to lock: the letters of "callfare" on a telephone.
 _MIGRATION_LOCK = 22553273
 # Connections inherited over a fork. Closing them would end the parent's session; they are kept, unused.
 _INHERITED: list[Any] = []
 
 
-def connect(url: str, deadline_s: int) -> psycopg.Connection[Any]:
+def connect(url: str, deadline_s: int) -> BoundedConnection:
     """Return a connection that works in schema callfare and waits for its commits.
 
     Several hosts in the address are tried in turn until one takes writes. Raises LedgerUnavailable.
     """
     try:
-        connection = psycopg.connect(
+        connection = BoundedConnection.connect(
             url,
             connect_timeout=deadline_s,
             target_session_attrs="read-write",
             application_name="callfare",
-            options="-c search_path=callfare -c synchronous_commit=on -c timezone=UTC",
+            options=_OPTIONS,
             prepare_threshold=2,
         )
     except psycopg.Error as error:
@@ -44,28 +48,30 @@ def connect(url: str, deadline_s: int) -> psycopg.Connection[Any]:
     return connection
 
 
-class Deadline:
-    """Ends a connection whose server does not answer in time; whoever waits on it gets an OperationalError."""
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that waits for its server no longer than it was told, and is closed when that was too short."""
 
-    def __init__(self, connection: psycopg.Connection[Any], seconds: int) -> None:
-        self._connection = connection
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
+    _ends_at_s = 0.0
 
-    def _cut(self) -> None:
-        with contextlib.suppress(OSError, psycopg.Error):
-            duplicate = socket.socket(fileno=os.dup(self._connection.fileno()))
-            duplicate.shutdown(socket.SHUT_RDWR)
-            duplicate.close()
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Bound what is asked inside by a time, all of it together; outside, nothing may be asked.
 
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
+        Whatever waits longer gets an OperationalError, and the connection is closed: a frozen server still holds it.
+        """
+        self._ends_at_s = elapsed_s() + seconds
+        try:
+            yield
+        finally:
+            self._ends_at_s = 0.0
 
-    def __exit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
+    @override
+    def wait(self, gen: Any, interval: float = _POLL_S, timeout: float | None = None) -> Any:
+        try:
+            return super().wait(gen, interval, max(0.0, self._ends_at_s - elapsed_s()))
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001 - the driver names it nowhere else
+            self.close()
+            raise psycopg.OperationalError("the server did not answer in time") from error
 
 
 def schema_version(connection: psycopg.Connection[Any]) -> int | None:

@@ -12,7 +12,7 @@ from callfare.errors import LedgerNotFound, SchemaOlder
 from callfare.ledger.rows import RAW_USAGE, TABLES, RawUsage, Retention, lowest_key, seal_of
 from callfare.store import upkeep
 from callfare.store.postgres_server import (
-    Deadline,
+    BoundedConnection,
     apply_steps,
     connect,
     lock_schema,
@@ -104,10 +104,10 @@ class PostgresUpkeep:
             return dropped
 
     @contextmanager
-    def _connected(self, deadlines: int = 1) -> Iterator[psycopg.Connection[Any]]:
+    def _connected(self, deadlines: int = 1) -> Iterator[BoundedConnection]:
         connection = connect(self.url, self.deadline_s)
         try:
-            with Deadline(connection, self.deadline_s * deadlines):
+            with connection.within(self.deadline_s * deadlines):
                 yield connection
         except psycopg.Error as error:
             raise self.fault_of(error) from error
@@ -118,7 +118,7 @@ class PostgresUpkeep:
 class PostgresFilling:
     """A PostgreSQL ledger that takes rows as they are, on a connection of its own."""
 
-    def __init__(self, store: PostgresUpkeep, connection: psycopg.Connection[Any]) -> None:
+    def __init__(self, store: PostgresUpkeep, connection: BoundedConnection) -> None:
         self._store = store
         self._sql = store.sql
         self._connection = connection
@@ -139,8 +139,8 @@ class PostgresFilling:
                 self.mark = mark
             else:
                 self._set_out(source)
-        self._connection.execute(self._sql["use_filling"])
-        self._connection.commit()
+        with self._step():
+            self._connection.execute(self._sql["use_filling"])
 
     def _set_out(self, source: str) -> None:
         apply_steps(self._connection)
@@ -191,7 +191,7 @@ class PostgresFilling:
     def _step(self, deadlines: int = 1) -> Iterator[None]:
         """One transaction, with a deadline on this side."""
         try:
-            with Deadline(self._connection, self._store.deadline_s * deadlines):
+            with self._connection.within(self._store.deadline_s * deadlines):
                 try:
                     yield
                     self._connection.commit()

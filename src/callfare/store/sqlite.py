@@ -11,6 +11,7 @@ import weakref
 from collections import defaultdict
 from contextlib import contextmanager, suppress
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
 import apsw
@@ -21,7 +22,15 @@ from callfare.errors import CallfareError, LedgerCorrupt, Misconfigured
 from callfare.ledger import rollups
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
 from callfare.ledger.jobs import hold_id
-from callfare.ledger.needs import accounts_named, accounts_touched, events_and_keys, expect, refunded_lot, subject_of
+from callfare.ledger.needs import (
+    accounts_named,
+    accounts_touched,
+    events_and_keys,
+    expect,
+    parted,
+    refunded_lot,
+    subject_of,
+)
 from callfare.ledger.rows import (
     TABLES,
     Account,
@@ -181,27 +190,29 @@ class SqliteStore:
         if not changed:
             connection.execute("ROLLBACK")
             return answers
-        self._write(connection, changed.values())
+        self._write(connection, changed.values(), state.found)
         self._check_process()
         connection.execute("COMMIT")
         return answers
 
-    def _write(self, connection: apsw.Connection, rows: Iterable[Row]) -> None:
-        by_table: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    def _write(self, connection: apsw.Connection, rows: Iterable[Row], found: dict[Pk, Row]) -> None:
+        by_statement: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
         events = []
         for row in rows:
             if isinstance(row, Hold) and not row.amount_nanocredits:
                 connection.execute(self._sql["drop_hold"], row.pk[1:])
-                continue
+            elif isinstance(row, Run) and _is_only_drawn(row, found.get(row.pk)):
+                by_statement["draw_runs"].append((*_drawn(row), seal_of(row), row.account_id, row.run_id))
+            else:
+                by_statement[_PUT[type(row)]].append((*astuple(row), seal_of(row)))
             if isinstance(row, Event):
                 events.append(row)
-            by_table[row.table].append((*astuple(row), seal_of(row)))
         for pk, part in rollups.fold(events).items():
             before = _rows(connection.execute(self._sql["load_rollup"], pk[1:]), Rollup)
-            rollup = rollups.plus(before[0], part) if before else part
-            by_table["rollups"].append((*astuple(rollup), seal_of(rollup)))
-        for table, values in by_table.items():
-            connection.executemany(self._sql[f"put_{table}"], values)
+            rollup = part.added_to(before[0] if before else None)
+            by_statement["put_rollups"].append((*astuple(rollup), seal_of(rollup)))
+        for name, values in by_statement.items():
+            connection.executemany(self._sql[name], values)
 
     # Reading
 
@@ -314,6 +325,24 @@ class SqliteStore:
             )
 
 
+_PUT = {table: f"put_{table.table}" for table in TABLES}
+# What usage moves in a run that stays open and need not be renewed. No index of runs has any of it.
+_DRAWN = (
+    "held_nanocredits",
+    "used_nanocredits",
+    "debt_nanocredits",
+    "charged_nanocredits",
+    "cost_picousd",
+    "calls",
+    "unpriced_calls",
+)
+_drawn = attrgetter(*_DRAWN)
+
+
+def _is_only_drawn(row: Run, before: Row | None) -> bool:
+    return isinstance(before, Run) and (row.status, row.expires_at_us) == (before.status, before.expires_at_us)
+
+
 _FORK_WAIT_S = 10
 _STORES: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
@@ -367,12 +396,17 @@ class _Loader:
     def _put(self, name: str, values: tuple[Any, ...], table: type[R]) -> list[R]:
         rows = _rows(self._execute(self._sql[name], values), table)
         for row in rows:
-            self.state.put(row)
+            self.state.find(row)
         return rows
 
     def load(self, commands: Sequence[Command]) -> State:
         """Return the state that the commands are decided on."""
-        subjects = [subject_of(command) for command in commands]
+        plain, others = parted(commands)
+        for usage in plain:
+            if ("runs", usage.account_id, usage.run_id) not in self.state.rows:
+                self._put("load_run", (usage.account_id, usage.run_id), Run)
+            self._put("event_named", (usage.account_id, usage.key), Event)
+        subjects = [subject_of(command) for command in others]
         for user in {subject.user for subject in subjects if subject.user}:
             self.user(user)
         for subject in set(subjects):
@@ -380,7 +414,7 @@ class _Loader:
                 self._runs(subject.run_id, subject.account_id)
             if subject.job_id is not None:
                 self._put("jobs_named", (subject.job_id,), Job)
-        for command, subject in zip(commands, subjects, strict=True):
+        for command, subject in zip(others, subjects, strict=True):
             named = accounts_named(subject, self.state)
             expect(command, named, self.state)
             self._earlier(command, named)

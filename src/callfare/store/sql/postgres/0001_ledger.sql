@@ -21,7 +21,7 @@ CREATE TABLE accounts (
     opened_at_us BIGINT NOT NULL,
     seal BIGINT NOT NULL,
     CHECK (held_nanocredits BETWEEN 0 AND posted_nanocredits)
-);
+) WITH (fillfactor = 70);
 
 CREATE TABLE grants (
     account_id BIGINT NOT NULL,
@@ -39,7 +39,7 @@ CREATE TABLE grants (
     PRIMARY KEY (account_id, grant_id),
     CHECK (remaining_nanocredits BETWEEN 0 AND amount_nanocredits),
     CHECK (held_nanocredits BETWEEN 0 AND remaining_nanocredits)
-);
+) WITH (fillfactor = 70);
 
 CREATE INDEX live_grants ON grants (account_id, grant_id) WHERE remaining_nanocredits > 0;
 
@@ -70,7 +70,7 @@ CREATE TABLE runs (
     seal BIGINT NOT NULL,
     PRIMARY KEY (account_id, run_id),
     CHECK (status <> 'open' OR used_nanocredits <= held_nanocredits)
-);
+) WITH (fillfactor = 70);
 
 CREATE INDEX runs_by_name ON runs (run_id);
 CREATE INDEX runs_by_opening ON runs (account_id, opened_at_us, run_id);
@@ -205,7 +205,7 @@ CREATE TABLE rollups (
     units TEXT COLLATE "C" NOT NULL,
     seal BIGINT NOT NULL,
     PRIMARY KEY (account_id, grain, start_us, workflow, provider, model, operation)
-);
+) WITH (fillfactor = 70);
 
 -- History is only ever added. Raw usage may be dropped by age, never altered.
 CREATE FUNCTION refuse_change() RETURNS TRIGGER

@@ -2,36 +2,46 @@
 -- a batch is one parameter; what only SQLite words otherwise is worded here in PostgreSQL's way.
 
 -- name: put_identities
--- Name a user, or renew what is known of one.
+-- Name a user.
 INSERT INTO identities (
     "user", account_id, email, stripe_customer_id, created_at_us, seal
 )
 SELECT
     r ->> 0, (r ->> 1)::BIGINT, r ->> 2, r ->> 3, (r ->> 4)::BIGINT, (r ->> 5)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_identities
+-- Renew what is known of a user.
+UPDATE identities AS o SET
+    email = r ->> 2,
+    stripe_customer_id = r ->> 3,
+    seal = (r ->> 5)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r
-ON CONFLICT ("user") DO UPDATE SET
-    email = excluded.email,
-    stripe_customer_id = excluded.stripe_customer_id,
-    seal = excluded.seal;
+WHERE o."user" = r ->> 0;
 
 -- name: put_accounts
--- Open an account, or move its totals.
+-- Open an account.
 INSERT INTO accounts (
     account_id, posted_nanocredits, held_nanocredits, debt_nanocredits, last_seq, opened_at_us, seal
 )
 SELECT
     (r ->> 0)::BIGINT, (r ->> 1)::BIGINT, (r ->> 2)::BIGINT, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT,
     (r ->> 5)::BIGINT, (r ->> 6)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_accounts
+-- Move an account's totals.
+UPDATE accounts AS o SET
+    posted_nanocredits = (r ->> 1)::BIGINT,
+    held_nanocredits = (r ->> 2)::BIGINT,
+    debt_nanocredits = (r ->> 3)::BIGINT,
+    last_seq = (r ->> 4)::BIGINT,
+    seal = (r ->> 6)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r
-ON CONFLICT (account_id) DO UPDATE SET
-    posted_nanocredits = excluded.posted_nanocredits,
-    held_nanocredits = excluded.held_nanocredits,
-    debt_nanocredits = excluded.debt_nanocredits,
-    last_seq = excluded.last_seq,
-    seal = excluded.seal;
+WHERE o.account_id = (r ->> 0)::BIGINT;
 
 -- name: put_grants
--- Add a lot, or move what remains of it.
+-- Add a lot.
 INSERT INTO grants (
     account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
     reference, created_at_us, expires_at_us, refunded_nanocredits, seal
@@ -39,15 +49,20 @@ INSERT INTO grants (
 SELECT
     (r ->> 0)::BIGINT, (r ->> 1)::BIGINT, r ->> 2, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT, (r ->> 5)::BIGINT,
     (r ->> 6)::BIGINT, r ->> 7, (r ->> 8)::BIGINT, (r ->> 9)::BIGINT, (r ->> 10)::BIGINT, (r ->> 11)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_grants
+-- Move what remains of a lot.
+UPDATE grants AS o SET
+    remaining_nanocredits = (r ->> 4)::BIGINT,
+    held_nanocredits = (r ->> 5)::BIGINT,
+    refunded_nanocredits = (r ->> 10)::BIGINT,
+    seal = (r ->> 11)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r
-ON CONFLICT (account_id, grant_id) DO UPDATE SET
-    remaining_nanocredits = excluded.remaining_nanocredits,
-    held_nanocredits = excluded.held_nanocredits,
-    refunded_nanocredits = excluded.refunded_nanocredits,
-    seal = excluded.seal;
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.grant_id = (r ->> 1)::BIGINT;
 
 -- name: put_runs
--- Open a run, or move it along.
+-- Open a run.
 INSERT INTO runs (
     account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
     debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
@@ -60,21 +75,26 @@ SELECT
     (r ->> 12)::BIGINT, (r ->> 13)::BIGINT, (r ->> 14)::BIGINT, (r ->> 15)::BIGINT, (r ->> 16)::BIGINT,
     (r ->> 17)::BIGINT, (r ->> 18)::BIGINT, (r ->> 19)::BIGINT, r ->> 20, r ->> 21, (r ->> 22)::BIGINT,
     (r ->> 23)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_runs
+-- Move a run along. The server keeps it in its place in every index whose columns stay as they are.
+UPDATE runs AS o SET
+    status = r ->> 3,
+    held_nanocredits = (r ->> 6)::BIGINT,
+    used_nanocredits = (r ->> 7)::BIGINT,
+    debt_nanocredits = (r ->> 8)::BIGINT,
+    charged_nanocredits = (r ->> 9)::BIGINT,
+    cost_picousd = (r ->> 10)::BIGINT,
+    calls = (r ->> 11)::BIGINT,
+    unpriced_calls = (r ->> 12)::BIGINT,
+    expires_at_us = (r ->> 17)::BIGINT,
+    closed_at_us = (r ->> 18)::BIGINT,
+    close_seq = (r ->> 19)::BIGINT,
+    receipt = r ->> 20,
+    seal = (r ->> 23)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r
-ON CONFLICT (account_id, run_id) DO UPDATE SET
-    status = excluded.status,
-    held_nanocredits = excluded.held_nanocredits,
-    used_nanocredits = excluded.used_nanocredits,
-    debt_nanocredits = excluded.debt_nanocredits,
-    charged_nanocredits = excluded.charged_nanocredits,
-    cost_picousd = excluded.cost_picousd,
-    calls = excluded.calls,
-    unpriced_calls = excluded.unpriced_calls,
-    expires_at_us = excluded.expires_at_us,
-    closed_at_us = excluded.closed_at_us,
-    close_seq = excluded.close_seq,
-    receipt = excluded.receipt,
-    seal = excluded.seal;
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.run_id = r ->> 1;
 
 -- name: put_holds
 -- Reserve a part of a lot, or change how much.
@@ -89,7 +109,7 @@ ON CONFLICT (account_id, hold_id, grant_id) DO UPDATE SET
     seal = excluded.seal;
 
 -- name: put_jobs
--- Add a long job, or end it.
+-- Add a long job.
 INSERT INTO jobs (
     account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us,
     seal
@@ -97,12 +117,17 @@ INSERT INTO jobs (
 SELECT
     (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, (r ->> 4)::BIGINT, r ->> 5, (r ->> 6)::BIGINT,
     (r ->> 7)::BIGINT, (r ->> 8)::BIGINT, (r ->> 9)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_jobs
+-- End a long job.
+UPDATE jobs AS o SET
+    status = r ->> 3,
+    held_nanocredits = (r ->> 4)::BIGINT,
+    settled_at_us = (r ->> 8)::BIGINT,
+    seal = (r ->> 9)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r
-ON CONFLICT (account_id, job_id) DO UPDATE SET
-    status = excluded.status,
-    held_nanocredits = excluded.held_nanocredits,
-    settled_at_us = excluded.settled_at_us,
-    seal = excluded.seal;
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.job_id = r ->> 1;
 
 -- name: put_transfers
 -- Append a transfer.
@@ -159,7 +184,7 @@ SELECT
 FROM jsonb_array_elements(:rows::JSONB) AS r;
 
 -- name: put_rollups
--- Put a roll-up in place.
+-- Begin a roll-up.
 INSERT INTO rollups (
     account_id, grain, start_us, workflow, provider, model, operation, calls, unpriced_calls, nanocredits,
     picousd, units, seal
@@ -167,14 +192,26 @@ INSERT INTO rollups (
 SELECT
     (r ->> 0)::BIGINT, r ->> 1, (r ->> 2)::BIGINT, r ->> 3, r ->> 4, r ->> 5, r ->> 6, (r ->> 7)::BIGINT,
     (r ->> 8)::BIGINT, (r ->> 9)::BIGINT, r ->> 10, r ->> 11, (r ->> 12)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_rollups
+-- Put sums in the place of a roll-up's.
+UPDATE rollups AS o SET
+    calls = (r ->> 7)::BIGINT,
+    unpriced_calls = (r ->> 8)::BIGINT,
+    nanocredits = (r ->> 9)::BIGINT,
+    picousd = r ->> 10,
+    units = r ->> 11,
+    seal = (r ->> 12)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r
-ON CONFLICT (account_id, grain, start_us, workflow, provider, model, operation) DO UPDATE SET
-    calls = excluded.calls,
-    unpriced_calls = excluded.unpriced_calls,
-    nanocredits = excluded.nanocredits,
-    picousd = excluded.picousd,
-    units = excluded.units,
-    seal = excluded.seal;
+WHERE
+    o.account_id = (r ->> 0)::BIGINT
+    AND o.grain = r ->> 1
+    AND o.start_us = (r ->> 2)::BIGINT
+    AND o.workflow = r ->> 3
+    AND o.provider = r ->> 4
+    AND o.model = r ->> 5
+    AND o.operation = r ->> 6;
 
 -- name: drop_holds
 -- Forget parts of holds that were captured, voided or expired.
@@ -213,14 +250,27 @@ FROM jobs
 WHERE job_id = ANY(:job_ids);
 
 -- name: lock_runs
--- Named runs and those past their time, locked in the order of their key, so that batches wait in turn.
+-- Named runs, locked in the order of their key, so that batches wait in turn.
+SELECT
+    o.account_id, o.run_id, o.workflow, o.status, o.on_failure, o.asked_nanocredits, o.held_nanocredits,
+    o.used_nanocredits, o.debt_nanocredits, o.charged_nanocredits, o.cost_picousd, o.calls, o.unpriced_calls,
+    o.low_nanocredits, o.high_nanocredits, o.ttl_s, o.opened_at_us, o.expires_at_us, o.closed_at_us, o.close_seq,
+    o.receipt, o.input, o.fingerprint
+FROM runs AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.run_id = r ->> 1
+ORDER BY o.account_id, o.run_id
+FOR NO KEY UPDATE OF o;
+
+-- name: lock_runs_and_due
+-- Named runs and those past their time on some accounts, locked in the same order.
 SELECT
     account_id, run_id, workflow, status, on_failure, asked_nanocredits, held_nanocredits, used_nanocredits,
     debt_nanocredits, charged_nanocredits, cost_picousd, calls, unpriced_calls, low_nanocredits,
     high_nanocredits, ttl_s, opened_at_us, expires_at_us, closed_at_us, close_seq, receipt, input, fingerprint
 FROM runs
 WHERE (account_id, run_id) IN (
-    SELECT n.account_id, n.run_id FROM unnest(:run_accounts::BIGINT[], :run_ids::TEXT[]) AS n (account_id, run_id)
+    SELECT (r ->> 0)::BIGINT, r ->> 1 FROM jsonb_array_elements(:pairs::JSONB) AS r
     UNION
     SELECT d.account_id, d.run_id
     FROM runs AS d
@@ -230,12 +280,23 @@ ORDER BY account_id, run_id
 FOR NO KEY UPDATE;
 
 -- name: lock_jobs
--- Named jobs and those past their time, locked in the order of their key.
+-- Named jobs, locked in the order of their key.
+SELECT
+    o.account_id, o.job_id, o.run_id, o.status, o.held_nanocredits, o.charge, o.created_at_us, o.expires_at_us,
+    o.settled_at_us
+FROM jobs AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.job_id = r ->> 1
+ORDER BY o.account_id, o.job_id
+FOR NO KEY UPDATE OF o;
+
+-- name: lock_jobs_and_due
+-- Named jobs and those past their time on some accounts, locked in the same order.
 SELECT
     account_id, job_id, run_id, status, held_nanocredits, charge, created_at_us, expires_at_us, settled_at_us
 FROM jobs
 WHERE (account_id, job_id) IN (
-    SELECT n.account_id, n.job_id FROM unnest(:job_accounts::BIGINT[], :job_ids::TEXT[]) AS n (account_id, job_id)
+    SELECT (r ->> 0)::BIGINT, r ->> 1 FROM jsonb_array_elements(:pairs::JSONB) AS r
     UNION
     SELECT d.account_id, d.job_id
     FROM jobs AS d
@@ -253,16 +314,16 @@ SELECT
     e.metadata, e.raw_digest, e.at_us, e.recorded_at_us, e.fingerprint, e.held_after_nanocredits,
     e.used_after_nanocredits
 FROM events AS e
-INNER JOIN unnest(:key_accounts::BIGINT[], :keys::TEXT[]) AS n (account_id, key)
-    ON e.account_id = n.account_id AND e.key = n.key;
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON e.account_id = (r ->> 0)::BIGINT AND e.key = r ->> 1;
 
 -- name: load_keys
 -- What is recorded under some idempotency keys.
 SELECT
     k.account_id, k.key, k.kind, k.fingerprint, k.receipt, k.at_us
 FROM keys AS k
-INNER JOIN unnest(:key_accounts::BIGINT[], :keys::TEXT[]) AS n (account_id, key)
-    ON k.account_id = n.account_id AND k.key = n.key;
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON k.account_id = (r ->> 0)::BIGINT AND k.key = r ->> 1;
 
 -- name: lock_accounts
 -- Accounts, locked in the order of their number, after their runs.
@@ -282,8 +343,7 @@ FROM grants
 WHERE
     (account_id = ANY(:accounts) AND remaining_nanocredits > 0)
     OR (account_id, grant_id) IN (
-        SELECT n.account_id, n.grant_id
-        FROM unnest(:lot_accounts::BIGINT[], :lots::BIGINT[]) AS n (account_id, grant_id)
+        SELECT (r ->> 0)::BIGINT, (r ->> 1)::BIGINT FROM jsonb_array_elements(:pairs::JSONB) AS r
     );
 
 -- name: load_holds
@@ -291,8 +351,8 @@ WHERE
 SELECT
     h.account_id, h.hold_id, h.grant_id, h.amount_nanocredits
 FROM holds AS h
-INNER JOIN unnest(:hold_accounts::BIGINT[], :hold_ids::TEXT[]) AS n (account_id, hold_id)
-    ON h.account_id = n.account_id AND h.hold_id = n.hold_id;
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON h.account_id = (r ->> 0)::BIGINT AND h.hold_id = r ->> 1;
 
 -- name: lock_rollups
 -- The roll-ups that a batch adds to, locked in the order of their key.

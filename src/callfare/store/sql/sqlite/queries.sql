@@ -73,6 +73,19 @@ ON CONFLICT (account_id, run_id) DO UPDATE SET
     receipt = excluded.receipt,
     seal = excluded.seal;
 
+-- name: draw_runs
+-- Move what usage moves in a run that stays open and is not renewed: no index has any of it.
+UPDATE runs SET
+    held_nanocredits = :held_nanocredits,
+    used_nanocredits = :used_nanocredits,
+    debt_nanocredits = :debt_nanocredits,
+    charged_nanocredits = :charged_nanocredits,
+    cost_picousd = :cost_picousd,
+    calls = :calls,
+    unpriced_calls = :unpriced_calls,
+    seal = :seal
+WHERE account_id = :account_id AND run_id = :run_id;
+
 -- name: put_holds
 -- Reserve a part of a lot, or change how much.
 INSERT INTO holds (
