@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from callfare.answers import Charge, Delivered, SpooledCall, SpoolReport
+from callfare.answers import Charge, Delivered, Lines, SpooledCall, SpoolReport
 from callfare.clock import moment_of
 from callfare.engine import shapes
 from callfare.engine.engine import Engine
@@ -28,7 +28,7 @@ def charge(command: Kept, model: str, *, left: Credits | None = None) -> Charge:
         model=model,
         status=command.status,
         flags=("estimated",) if command.is_estimated else (),
-        lines=shapes.lines(command.lines),
+        lines=Lines(command.lines),
         cost=Usd.of_units(command.picousd),
         credits=Credits.of_units(command.nanocredits),
         debt=Credits(0),

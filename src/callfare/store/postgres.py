@@ -281,9 +281,7 @@ class PostgresStore:
         finally:
             connection.close()
 
-    def _pages(
-        self, connection: BoundedConnection, table: type[R], after: Pk | None = None
-    ) -> Iterator[tuple[R, int]]:
+    def _pages(self, connection: BoundedConnection, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         key: tuple[str | int, ...] = after[1:] if after else lowest_key(table)
         while True:
             with connection.within(self._deadline_s):
