@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 from callfare.money import Credits, Usd
-from callfare.usage.quantities import Quantity, parse_quantity, quantity_text
+from callfare.usage.quantities import Quantity, quantity_text
 
 T = TypeVar("T")
 
@@ -59,58 +58,6 @@ class Line:
     attributes: Mapping[str, str]
     cost: Usd
     credits: Credits
-
-
-class Lines(Sequence[Line]):
-    """The lines of a charge, in order. They are read from their JSON when somebody first looks: most are never seen."""
-
-    __slots__ = ("_lines", "_text")
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._lines: tuple[Line, ...] | None = None
-
-    def _read(self) -> tuple[Line, ...]:
-        if self._lines is None:
-            self._lines = tuple(_line_of(line) for line in json.loads(self._text))
-        return self._lines
-
-    @overload
-    def __getitem__(self, index: int) -> Line: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Line, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> Line | tuple[Line, ...]:
-        return self._read()[index]
-
-    def __len__(self) -> int:
-        return len(self._read())
-
-    def __iter__(self) -> Iterator[Line]:
-        return iter(self._read())
-
-    def __eq__(self, other: object) -> bool:
-        return self._read() == (other._read() if isinstance(other, Lines) else other)
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __repr__(self) -> str:
-        return repr(self._read())
-
-
-def _line_of(line: dict[str, Any]) -> Line:
-    return Line(
-        meter=line["meter"],
-        quantity=parse_quantity(str(line["quantity"])),
-        rate=None if line["rate"] is None else Decimal(line["rate"]),
-        per=line["per"],
-        rate_meter=line["rate_meter"],
-        attributes=line["attributes"],
-        cost=Usd.of_units(line["picousd"]),
-        credits=Credits.of_units(line["nanocredits"]),
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -445,7 +392,7 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON is what it is
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {name: plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple | Lines):
+    if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(part) for part in value]
     if isinstance(value, Fraction):
         return quantity_text(value)

@@ -13,7 +13,6 @@ from callfare.answers import (
     GrantReceipt,
     HoldReceipt,
     Line,
-    Lines,
     Movement,
     Price,
     RunReceipt,
@@ -21,6 +20,7 @@ from callfare.answers import (
     Transaction,
 )
 from callfare.clock import moment_of
+from callfare.engine.lines import Lines
 from callfare.engine.requests import shown_key
 from callfare.ids import charge_id, transfer_id
 from callfare.ledger import receipts

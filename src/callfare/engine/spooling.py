@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import islice
 
-from callfare.answers import Charge, Delivered, Lines, SpooledCall, SpoolReport
+from callfare.answers import Charge, Delivered, SpooledCall, SpoolReport
 from callfare.clock import moment_of
-from callfare.engine import shapes
 from callfare.engine.engine import Engine
+from callfare.engine.lines import Lines
 from callfare.engine.requests import shown_key
 from callfare.ids import charge_id
 from callfare.ledger.commands import AdjustUsage, CloseRun, PendJob, RecordUsage, SettleJob
