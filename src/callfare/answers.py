@@ -365,6 +365,17 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """An export that stands in its file. resumed_after: how many of its rows were there before."""
+
+    path: str
+    kind: str
+    format: str
+    row_count: int
+    resumed_after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
     """Raw usage objects recorded before an instant: removed, or counted in a dry run. months: how many, by month."""
 

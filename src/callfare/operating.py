@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
-from callfare.answers import Backup, Delivered, Migrated, Pruned, Restored, SpoolReport
+from callfare.answers import Backup, Delivered, Exported, Migrated, Pruned, Restored, SpoolReport
 from callfare.engine import operations, spooling
+from callfare.engine.exporting import Export, export_file
 from callfare.facade import Facade
 
 
@@ -73,6 +75,30 @@ class Operating(Facade):
         Raises LedgerNotFound, LedgerIncomplete, LedgerUnavailable, SchemaNewer.
         """
         return operations.migrate(self._engine.store, is_check=check)
+
+    def export(
+        self,
+        kind: str,
+        path: str | Path,
+        *,
+        format: str = "csv",
+        user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        resume: bool = False,
+        progress: Callable[[str, str, int], None] | None = None,
+    ) -> Exported:
+        """Write the rows of a kind to a new file, as CSV or JSON Lines, in the order of their keys.
+
+        kind: users, accounts, grants, runs, jobs, transfers, entries, events or raw_usage. format: csv or jsonl.
+        user: only theirs; all when None. since, until: only what was written, or for calls made, from then and before
+        then. resume: go on with a file that was cut off, after its last whole line.
+
+        Raises InvalidInput, InvalidTime, InvalidUser, LedgerNotFound, LedgerUnavailable, Misconfigured.
+        """
+        wanted = Export(kind, format=format, user=user, since=since, until=until)
+        store = self._engine.store
+        return export_file(path, store, wanted, is_resumed=resume, progress=progress)
 
 
 class AsyncOperating(Facade):
@@ -145,3 +171,29 @@ class AsyncOperating(Facade):
         """
         store = self._engine.store
         return await self._engine.read_async(lambda: operations.migrate(store, is_check=check))
+
+    async def export(
+        self,
+        kind: str,
+        path: str | Path,
+        *,
+        format: str = "csv",
+        user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        resume: bool = False,
+        progress: Callable[[str, str, int], None] | None = None,
+    ) -> Exported:
+        """Write the rows of a kind to a new file, as CSV or JSON Lines, in the order of their keys.
+
+        kind: users, accounts, grants, runs, jobs, transfers, entries, events or raw_usage. format: csv or jsonl.
+        user: only theirs; all when None. since, until: only what was written, or for calls made, from then and before
+        then. resume: go on with a file that was cut off, after its last whole line.
+
+        Raises InvalidInput, InvalidTime, InvalidUser, LedgerNotFound, LedgerUnavailable, Misconfigured.
+        """
+        wanted = Export(kind, format=format, user=user, since=since, until=until)
+        store = self._engine.store
+        return await self._engine.read_async(
+            lambda: export_file(path, store, wanted, is_resumed=resume, progress=progress)
+        )

@@ -151,3 +151,55 @@ def test_migrate_says_from_where_to_where(cli, folder):
 def test_migrate_makes_no_ledger(cli, folder):
     assert cli.error("migrate", exit_code=4)["code"] == "ledger_not_found"
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("written")
+def test_an_export_goes_to_standard_output_or_to_a_file(cli, folder):
+    shown = cli.text("export", "grants")
+    done = cli.json("export", "grants", "--out", "grants.csv")
+
+    head, *rows = shown.splitlines()
+    assert head.startswith("user,account_id,number,source,amount_credits,")
+    assert [row.split(",")[0] for row in rows] == ["alice", "alice"]
+    assert (folder / "grants.csv").read_text() == shown
+    assert (done["row_count"], done["resumed_after"]) == (2, 0)
+
+
+@pytest.mark.usefixtures("written")
+def test_an_export_that_was_cut_off_goes_on(cli, folder):
+    whole = cli.text("export", "events", "--format", "jsonl")
+    (folder / "events.jsonl").write_text(whole[: len(whole) // 2])
+
+    said = cli.text("export", "events", "--format", "jsonl", "--out", "events.jsonl", "--resume")
+
+    assert said == f"exported 5 rows, 2 of them before to {folder}/events.jsonl\n"
+    assert (folder / "events.jsonl").read_text() == whole
+
+
+@pytest.mark.usefixtures("written")
+def test_a_window_and_a_user_narrow_an_export(cli):
+    assert len(cli.text("export", "events", "--user", "bob").splitlines()) == 2
+    assert len(cli.text("export", "events", "--until", "2026-03-01").splitlines()) == 2
+    assert len(cli.text("export", "events", "--since", "2026-03-02T12:00:00Z").splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "param"),
+    [
+        (["export", "wallets"], "kind"),
+        (["export", "events", "--format", "xml"], "format"),
+        (["export", "events", "--since", "yesterday"], "since"),
+        (["export", "events", "--resume"], "out"),
+        (["export", "events"], "out"),
+    ],
+)
+def test_an_export_that_cannot_be_is_bad_input(cli, words, param):
+    assert cli.error(*words, exit_code=2)["param"] == param
+
+
+@pytest.mark.usefixtures("written")
+def test_an_export_in_a_pipe_says_nothing_beside_its_rows(script):
+    done = script.run("export", "events")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 6

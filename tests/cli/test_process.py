@@ -17,7 +17,7 @@ from tests.cli.terminals import SCRIPT
 
 COMMANDS = (
     "init", "grant", "balance", "usage", "history", "calls", "transactions", "estimate", "packages", "price", "explain",
-    "reprice", "verify", "doctor", "migrate", "backup", "restore", "prune-raw",
+    "reprice", "verify", "doctor", "migrate", "backup", "restore", "export", "prune-raw",
 )  # fmt: skip
 IMAGE = {"images": 4, "input_tokens": 1200, "output_tokens": 3168, "output_image_tokens": 3168}
 # What only some commands need; --help must not wait for any of it.

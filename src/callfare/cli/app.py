@@ -123,6 +123,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     operating.migrate,
     operating.backup,
     operating.restore,
+    operating.export,
     operating.prune_raw,
 )
 for _command in _COMMANDS:

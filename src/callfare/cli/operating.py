@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callfare.cli import exits, show
+from callfare.cli import exits, given, show
 from callfare.cli.session import Session
+from callfare.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from callfare.answers import Backup, Migrated, Pruned, Restored
+    from callfare.answers import Backup, Exported, Migrated, Pruned, Restored
     from callfare.cli.screen import Screen
     from callfare.engine.operations import Step
 
@@ -72,6 +73,54 @@ def prune_raw(
     session.answer(done, lambda screen: _pruned(screen, done))
 
 
+def export(
+    session: Session,
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="users, accounts, grants, runs, jobs, transfers, entries, events or raw_usage.",
+            show_default=False,
+        ),
+    ],
+    *,
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="csv or jsonl.")] = "csv",
+    user: Annotated[str | None, typer.Option("--user", metavar="USER", help="Only this user's rows.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Only rows from this date or time on.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Only rows from before this date or time.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="A new file; standard output if not given.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a FILE that was cut off.")] = False,
+) -> None:
+    """Write the rows of a kind as CSV or JSON Lines, amounts exact.
+
+    In the order of their keys, as the ledger stands at one instant. An export that was cut off goes on after its last
+    whole line.
+    """
+    from callfare.engine.exporting import Export, export_file, export_to
+
+    wanted = Export(
+        kind,
+        format=format,
+        user=user,
+        since=None if since is None else given.moment(since, "since"),
+        until=None if until is None else given.moment(until, "until"),
+    )
+    if out is None and (resume or session.options.json):
+        raise InvalidInput("the rows go to standard output; with --resume or --json, give --out FILE", param="out")
+    with session.engine() as engine, steps(session) as told:
+        if out is None:
+            export_to(session.screen.binary, engine.store, wanted, told)
+            return
+        done = export_file(out, engine.store, wanted, is_resumed=resume, progress=told)
+    session.answer(done, lambda screen: _exported(screen, done))
+
+
 def migrate(
     session: Session,
     *,
@@ -90,6 +139,11 @@ def migrate(
     session.answer(found, lambda screen: _migrated(screen, found))
     if found.is_pending:
         raise typer.Exit(exits.MISCONFIGURED)
+
+
+def _exported(screen: Screen, done: Exported) -> None:
+    went_on = f", {show.count(done.resumed_after)} of them before" if done.resumed_after else ""
+    screen.line(f"exported {show.counted(done.row_count, 'row')}{went_on} to {show.clean(done.path)}", "ok")
 
 
 def _pruned(screen: Screen, done: Pruned) -> None:

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from callfare.cli import show
 from callfare.cli.exits import OUTPUT_LOST, READER_GONE
@@ -34,6 +34,11 @@ class Screen:
         self.is_terminal = stream.isatty()
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+    @property
+    def binary(self) -> BinaryIO:
+        """The bytes below, for what is no text of ours."""
+        return self._stream.buffer
 
     @property
     def width(self) -> int:

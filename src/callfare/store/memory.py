@@ -185,7 +185,7 @@ class MemoryStore:
             tables: dict[type[Row], list[Any]] = {
                 table: [(row, seal_of(row)) for row in everything if isinstance(row, table)] for table in TABLES
             }
-        yield lambda table: iter(tables[table])
+        yield lambda table, after=None: (pair for pair in tables[table] if after is None or pair[0].pk > after)
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds."""

@@ -18,6 +18,7 @@ from callfare.ledger.rows import (
     Hold,
     Job,
     Key,
+    Pk,
     RawUsage,
     Retention,
     Rollup,
@@ -39,8 +40,8 @@ R = TypeVar("R", bound=Row)
 class Scan(Protocol):
     """Yields all rows of a table with their seals, in the order of their primary key: `Store.scan`."""
 
-    def __call__(self, table: type[R], /) -> Iterator[tuple[R, int]]:
-        """Yield the rows of a table."""
+    def __call__(self, table: type[R], after: Pk | None = None, /) -> Iterator[tuple[R, int]]:
+        """Yield the rows of a table, or those after a key."""
         ...
 
 
