@@ -1,7 +1,7 @@
 """The time that metering adds to a call of the real OpenAI SDK, besides its commit.
 
 Batches of calls by a bare client and by a wrapped one take turns, both on a transport that answers at once without a
-socket. From the difference the time inside `store.apply` is taken off: that is the commit, measured elsewhere.
+socket. From the difference the time inside the committer's `commit` is taken off: the hand-over, the store, the waking.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import Any
 
@@ -51,19 +51,27 @@ def _transport() -> httpx2.MockTransport:
 
 
 class _Commits:
-    """Stands before a store's `apply`, and adds up the time inside."""
+    """Stands before a committer's two ways in, and adds up the time inside."""
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, committer: Any) -> None:
         self.total_s = 0.0
-        self._apply = store.apply
-        store.apply = self
+        commit, commit_async = committer.commit, committer.commit_async
 
-    def __call__(self, commands: Sequence[Any]) -> Any:
-        begin = time.perf_counter()
-        try:
-            return self._apply(commands)
-        finally:
-            self.total_s += time.perf_counter() - begin
+        def timed(command: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return commit(command)
+            finally:
+                self.total_s += time.perf_counter() - begin
+
+        async def timed_async(command: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return await commit_async(command)
+            finally:
+                self.total_s += time.perf_counter() - begin
+
+        committer.commit, committer.commit_async = timed, timed_async
 
 
 class _Batches:
@@ -126,7 +134,7 @@ async def _sync(rounds: int, batches: int) -> Row:
         with quiet():
             fare.grant("user", CREDITS, key="k")
         metered = fare.wrap(client)
-        times = _Batches("sync", _Commits(fare._engine.store))
+        times = _Batches("sync", _Commits(fare._engine._committer))
 
         async def bare() -> Any:
             return client.chat.completions.create(model="gpt-5-mini", messages=_MESSAGES, max_tokens=400)
@@ -152,7 +160,7 @@ async def _async(rounds: int, batches: int) -> Row:
         with quiet():
             await fare.grant("user", CREDITS, key="k")
         metered = fare.wrap(client)
-        times = _Batches("async", _Commits(fare._engine.store))
+        times = _Batches("async", _Commits(fare._engine._committer))
 
         async def bare() -> Any:
             return await client.chat.completions.create(model="gpt-5-mini", messages=_MESSAGES, max_tokens=400)
