@@ -92,16 +92,17 @@ class _Side:
                 at_us = _NOW_US - 1 - number * (_SPAN_US // count)
                 for grain, width_us in rollups.GRAINS.items():
                     parts[kind, grain, at_us // width_us * width_us] += 1
-        folded = [
-            _times(replace(rollups.part_of(events[kind], grain), start_us=start_us), calls)
-            for (kind, grain, start_us), calls in parts.items()
-        ]
-        # A roll-up that the calls of today have made already is made anew, with them in it.
-        today = {row.pk: row for row in rollups.fold(events).values()}
-        self.insert_rollups(
-            (*astuple(row), seal_of(row))
-            for row in (rollups.plus(row, today[row.pk]) if row.pk in today else row for row in folded)
-        )
+        for kind, event in enumerate(events):
+            # The roll-ups of the call that was really made are written anew, with it in them.
+            for grain, width_us in rollups.GRAINS.items():
+                parts[kind, grain, event.at_us // width_us * width_us] += 1
+        alike: dict[tuple[int, str, int], Rollup] = {}
+        rows = []
+        for (kind, grain, start_us), calls in parts.items():
+            if (kind, grain, calls) not in alike:
+                alike[kind, grain, calls] = _rollup_of(events[kind], grain, calls)
+            rows.append(replace(alike[kind, grain, calls], start_us=start_us))
+        self.insert_rollups((*astuple(row), seal_of(row)) for row in rows)
 
     def time(self, name: str, count: int, times: int) -> None:
         """Take the median time of a report, and see that nothing is missing in it."""
@@ -138,15 +139,10 @@ class _Side:
         return found
 
 
-def _times(part: Rollup, calls: int) -> Rollup:
-    """Return a roll-up of so many calls that are all alike, by doubling."""
-    result, power = None, part
-    while calls:
-        if calls & 1:
-            result = power if result is None else rollups.plus(result, power)
-        power, calls = rollups.plus(power, power), calls >> 1
-    assert result is not None
-    return result
+def _rollup_of(event: Event, grain: str, calls: int) -> Rollup:
+    """Return the roll-up of so many calls that are all alike."""
+    [part] = [part for pk, part in rollups.fold([event] * calls).items() if grain in pk]
+    return part.added_to(None)
 
 
 async def rows(stage: Stage) -> list[Row]:
