@@ -55,6 +55,7 @@ class Delivery:
         self._store = store
         self._clock = clock
         self._start_afresh()
+        _DELIVERIES.add(self)
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
@@ -63,7 +64,13 @@ class Delivery:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_away = self._is_closed = False
+        # The local views of runs that have usage in the spool, and what guards the counting.
+        self._counting = threading.Lock()
         self._views: defaultdict[tuple[int, str], WeakSet[LocalRun]] = defaultdict(WeakSet)
+
+    def restart(self) -> None:
+        """Begin again in a forked child: what waits belongs to the parent, and so does the thread."""
+        self._start_afresh()
 
     def _after_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -109,8 +116,18 @@ class Delivery:
         """Make a call durable behind those that wait, as `keep_behind` does. Goes on when its caller is cancelled."""
         self._after_fork()
         lines = self.spool.hand_in(self._counted([finished]), is_behind=True)
-        writing = asyncio.to_thread(self._written, finished, lambda: self.spool.write(lines))
-        return await asyncio.shield(asyncio.ensure_future(writing))
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(None, self._written, finished, lambda: self.spool.write(lines))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(lambda done: self._keep_for_nobody(finished, done))
+            raise
+
+    def _keep_for_nobody(self, finished: Finished, writing: asyncio.Future[bool]) -> None:
+        """Keep a call whose caller has gone before the ledger could be asked for it."""
+        if writing.exception() is None and not writing.result():
+            _ = asyncio.get_running_loop().run_in_executor(None, self.keep, [finished])
 
     def _written(self, finished: Finished, write: Callable[[], bool]) -> bool:
         try:
@@ -127,7 +144,7 @@ class Delivery:
     def _counted(self, finished: Sequence[Finished]) -> list[Entry]:
         """Return calls as they are kept, each counted in its run's view before anybody can deliver it."""
         now_us = self._clock.now_us()
-        with self._starting:
+        with self._counting:
             for one in finished:
                 if one.run is not None:
                     one.run.count_spooled(one.nanocredits)
@@ -210,7 +227,8 @@ class Delivery:
                     file.close()
                     raise
         self._is_away = False
-        with self._starting:
+        self._wake.set()
+        with self._counting:
             for key in [
                 key for key, views in self._views.items() if not any(view.spooled_nanocredits for view in views)
             ]:
@@ -235,9 +253,11 @@ class Delivery:
         if not isinstance(answer, ChargeReceipt | JobReceipt) or answer.run_id is None:
             return
         left = entry.counts_nanocredits if is_own else 0
-        for run in list(self._views.get((answer.account_id, answer.run_id), ())):
+        with self._counting:
+            views = list(self._views.get((answer.account_id, answer.run_id), ()))
+        for run in views:
             run.follow(answer)
-            left = run.count_delivered(left)
+            left = run.count_delivered(left, is_replay=answer.is_replay)
 
     def close(self) -> None:
         """End the thread once it has tried. What still waits is for whoever opens the ledger next."""
@@ -248,6 +268,18 @@ class Delivery:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         self.spool.close()
+
+
+_DELIVERIES: WeakSet[Delivery] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for delivery in list(_DELIVERIES):
+        delivery.restart()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class _Errand:

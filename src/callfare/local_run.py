@@ -85,11 +85,15 @@ class LocalRun:
         with self._gate:
             self._spooled += nanocredits
 
-    def count_delivered(self, nanocredits: int) -> int:
-        """Stop counting what was spooled, now that the ledger knows of it, and return what was not counted here."""
+    def count_delivered(self, nanocredits: int, *, is_replay: bool = False) -> int:
+        """Stop counting what was spooled, now that the ledger knows of it, and return what was not counted here.
+
+        is_replay: the ledger had it before, and told nobody; it counts as used until the ledger says what is.
+        """
         with self._gate:
             part = min(nanocredits, self._spooled)
             self._spooled -= part
+            self._used += part if is_replay else 0
             return nanocredits - part
 
     def learn(self, *, held_nanocredits: int, used_nanocredits: int, expires_at_us: int) -> None:

@@ -47,6 +47,7 @@ DAMAGED = "*.damaged"
 _FILE_BYTES_MAX = 1 << 20
 _HELD_UP_BYTES_MAX = 1 << 18
 _OURS_ALONE, _OURS_ALONE_FOLDER = 0o600, 0o700
+_ONLY_LOOKED_AT = -1
 
 
 Kept = RecordUsage | AdjustUsage | PendJob | SettleJob | CloseRun
@@ -120,6 +121,7 @@ class SpoolFile:
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
+        # Ours are read by it, whatever becomes of their names.
         self.fd = fd
         self.size = self.begins = 0
         self.answered = 0
@@ -128,7 +130,8 @@ class SpoolFile:
     def entries(self) -> Iterator[Entry]:
         """Yield the calls in their order, and count the lines that cannot be read; a torn last one was never kept."""
         self.damaged = 0
-        with self.path.open("rb") as lines:
+        with self.path.open("rb") if self.fd == _ONLY_LOOKED_AT else os.fdopen(os.dup(self.fd), "rb") as lines:
+            lines.seek(0)
             has_header = _text_of(next(lines, b"")) is not None
             for line in lines:
                 text = _text_of(line)
@@ -235,7 +238,8 @@ class Spool:
                 kept.error, kept.is_written, kept.is_done = error, must_write, True
 
     def _append(self, lines: bytes) -> None:
-        if self._current is None:
+        if self._current is None or not os.fstat(self._current.fd).st_nlink:
+            # Also when somebody has removed the file: what is written to it would go with this process.
             self._current = self._begin_file()
         file = self._current
         try:
@@ -259,7 +263,7 @@ class Spool:
         _make_folder(self.folder, is_last=self._is_beside)
         self._count += 1
         path = self.folder / f"{self._name}-{self._count:06}.jsonl"
-        file = SpoolFile(path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OURS_ALONE))
+        file = SpoolFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OURS_ALONE))
         try:
             fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             header = _line_of(_Header(ledger=self._ledger))
@@ -314,7 +318,11 @@ class Spool:
                 _log.error("%s: %d lines are damaged and kept as .damaged", file.path, file.damaged)
             else:
                 file.path.unlink()
-            sync_folder(self.folder)
+            with suppress(OSError):
+                # A name that comes back after power loss has its calls repeated, which is harmless.
+                sync_folder(self.folder)
+        if file is self._current:
+            self._current = None
         with suppress(ValueError):
             self._own.remove(file)
         file.close()
@@ -378,16 +386,21 @@ class Spool:
         return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
     def waiting(self) -> Iterator[Entry]:
-        """Yield the calls that wait in all files, of living processes as well. They go on meanwhile."""
+        """Yield the calls that wait in all files, of living processes as well. They go on meanwhile.
+
+        Raises Misconfigured when the folder is another user's.
+        """
+        if self.folder.exists() and not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
+            raise Misconfigured(f"the spool {self.folder} is another user's; look at it as that user", param="spool")
         for path in sorted(self.folder.glob(FILES)):
             with suppress(FileNotFoundError):
-                yield from SpoolFile(path, -1).entries()
+                yield from SpoolFile(path, _ONLY_LOOKED_AT).entries()
 
     def refused(self) -> Iterator[Entry]:
         """Yield the calls that the ledger has refused, each once."""
         seen: set[int] = set()
         with suppress(FileNotFoundError):
-            for entry in SpoolFile(self.folder / REFUSED, -1).entries():
+            for entry in SpoolFile(self.folder / REFUSED, _ONLY_LOOKED_AT).entries():
                 digest = hash(_encode(entry.command))
                 if digest not in seen:
                     seen.add(digest)
@@ -435,6 +448,9 @@ def _taken(path: Path) -> SpoolFile | None:
     try:
         file = SpoolFile(path, os.open(path, os.O_RDWR))
     except FileNotFoundError:
+        return None
+    except PermissionError:
+        _log.warning("%s is another user's, who must deliver it", path)
         return None
     try:
         fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -38,8 +38,8 @@ class MovedFile:
                 Path(f"{self._path}{suffix}").rename(f"{self._elsewhere}{suffix}")
 
     def end(self) -> None:
-        """Move them back."""
-        for suffix in ("", "-wal", "-shm"):
+        """Move them back, the log first: without it, the file would be an older ledger."""
+        for suffix in ("-wal", "-shm", ""):
             if Path(f"{self._elsewhere}{suffix}").exists():
                 Path(f"{self._elsewhere}{suffix}").rename(f"{self._path}{suffix}")
 

@@ -79,9 +79,15 @@ def fake() -> Iterator[FakeOpenAI]:
 
 
 @pytest.fixture
-def client(fare: Callfare, fake: FakeOpenAI) -> Iterator[OpenAI]:
+def client_of(fake: FakeOpenAI) -> Iterator[Callable[[Callfare], OpenAI]]:
+    """Makes the SDK's client of a façade."""
     with OpenAI(base_url=fake.base_url, api_key="none", max_retries=0) as client:
-        yield fare.wrap(client)
+        yield lambda fare: fare.wrap(client)
+
+
+@pytest.fixture
+def client(fare: Callfare, client_of: Callable[[Callfare], OpenAI]) -> OpenAI:
+    return client_of(fare)
 
 
 @pytest.fixture

@@ -1,0 +1,41 @@
+"""What processes do in test_files.py: each function is the whole of one process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from callfare.spool import Entry, Spool
+from callfare.spool_place import Place
+from tests.support.commands import record
+
+
+def _spool(folder: str) -> Spool:
+    return Spool(Place(Path(folder), "ledger.db", is_beside=True))
+
+
+def _entry(key: str) -> Entry:
+    return Entry(command=record("4", user="alice", key=key), at_us=1)
+
+
+def keep_and_wait(folder: str) -> None:
+    """Keep a call, say so, and wait to be killed."""
+    _spool(folder).keep([_entry("call-1")])
+    print("kept")
+    sys.stdin.readline()
+
+
+def fork_and_keep(folder: str) -> None:
+    """Fork with a file open; both sides keep a call, and the child's end frees no file but its own."""
+    spool = _spool(folder)
+    spool.keep([_entry("parent-1")])
+    if os.fork() == 0:
+        assert not spool.has_waiting
+        spool.keep([_entry("child-1")])
+        os._exit(0)
+    os.wait()
+    adopted = [entry.command.key for file in _spool(folder).left_over() for entry in file.entries()]  # type: ignore[union-attr]
+    print("parent still has its file:", adopted == ["child-1"])
+    spool.keep([_entry("parent-2")])
+    print(*sorted(entry.command.key for entry in spool.waiting()))  # type: ignore[union-attr, type-var]
