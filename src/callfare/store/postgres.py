@@ -19,6 +19,7 @@ import psycopg
 from msgspec.structs import asdict
 from psycopg import errors
 
+from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
 from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from callfare.store.protocol import Query, R
 
 _TRIES = 6
+# With less time than this left, no connection is opened any more.
+_OPENING_S = 1
 _encode = msgspec.json.Encoder().encode
 _PUT = {table: f"put_{table.table}" for table in TABLES}
 # Holds come and go under the lock of their account, so that one statement does for both.
@@ -106,10 +109,10 @@ class PostgresStore:
                     connection.close()
             self._writer, self._readers = None, []
 
-    def _open(self) -> BoundedConnection:
-        connection = connect(self._url, self._deadline_s)
+    def _open(self, ends_at_s: float) -> BoundedConnection:
+        connection = connect(self._url, ends_at_s - elapsed_s())
         try:
-            with connection.within(self._deadline_s):
+            with connection.within(ends_at_s - elapsed_s()):
                 version = schema_version(connection)
             if version is None:
                 raise LedgerNotFound("the database has no schema callfare; `callfare init` makes it")
@@ -121,9 +124,9 @@ class PostgresStore:
             raise
         return connection
 
-    def _open_reader(self) -> BoundedConnection:
+    def _open_reader(self, ends_at_s: float) -> BoundedConnection:
         """Return a connection on which all statements of a read see the same instant."""
-        connection = self._open()
+        connection = self._open(ends_at_s)
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         return connection
@@ -141,9 +144,10 @@ class PostgresStore:
                 self.close()
 
     def _apply_alone(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        ends_at_s = elapsed_s() + self._deadline_s
         for left in reversed(range(_TRIES)):
             try:
-                return self._try(commands)
+                return self._try(commands, ends_at_s)
             except (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure) as error:
                 if not left:
                     raise _fault_of(error) from error
@@ -154,17 +158,17 @@ class PostgresStore:
                     raise _fault_of(error) from error
             except psycopg.OperationalError as error:
                 self._drop_writer()
-                if not left or not _is_lost(error):
+                if not left or not _is_lost(error) or elapsed_s() > ends_at_s - _OPENING_S:
                     raise _fault_of(error) from error
             except psycopg.Error as error:
                 raise _fault_of(error) from error
         raise AssertionError(commands)
 
-    def _try(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+    def _try(self, commands: Sequence[Command], ends_at_s: float) -> list[Receipt | CallfareError]:
         if self._writer is None:
-            self._writer = self._open()
+            self._writer = self._open(ends_at_s)
         connection = self._writer
-        with connection.within(self._deadline_s):
+        with connection.within(ends_at_s - elapsed_s()):
             try:
                 loader = Loader(connection, self._sql, self._clock)
                 state = loader.load(commands)
@@ -219,25 +223,32 @@ class PostgresStore:
     @contextmanager
     def _reader(self) -> Iterator[BoundedConnection]:
         self._after_fork()
+        ends_at_s = elapsed_s() + self._deadline_s
+        connection = self._idle_reader() or self._open_reader(ends_at_s)
         try:
-            connection = self._readers.pop()
-        except IndexError:
-            connection = self._open_reader()
-        try:
-            with connection.within(self._deadline_s):
+            with connection.within(ends_at_s - elapsed_s()):
                 yield connection
                 connection.rollback()
-        except errors.UndefinedTable as error:
+        except BaseException as error:
+            # Whatever state it is in: it may have been cut off in the middle of an answer.
             connection.close()
-            self._open_reader().close()
-            raise _fault_of(error) from error
-        except psycopg.Error as error:
-            raise _fault_of(error) from error
-        finally:
-            if not connection.closed:
-                with connection.within(self._deadline_s):
-                    connection.rollback()
-                self._readers.append(connection)
+            if isinstance(error, errors.UndefinedTable):
+                self._open_reader(ends_at_s).close()
+            if isinstance(error, psycopg.Error):
+                raise _fault_of(error) from error
+            raise
+        self._readers.append(connection)
+
+    def _idle_reader(self) -> BoundedConnection | None:
+        """Return a connection that was read on before. Those that the server has ended meanwhile are closed."""
+        while True:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                return None
+            if not connection.was_ended():
+                return connection
+            connection.close()
 
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""
@@ -273,7 +284,7 @@ class PostgresStore:
     def one_instant(self) -> Iterator[Scan]:
         """Give a scan that sees every table as it stands now, on a connection of its own."""
         self._after_fork()
-        connection = self._open_reader()
+        connection = self._open_reader(elapsed_s() + self._deadline_s)
         try:
             yield partial(self._pages, connection)
         except psycopg.Error as error:

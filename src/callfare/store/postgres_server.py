@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import select
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from typing_extensions import override
 
 from callfare.clock import elapsed_s
@@ -28,15 +31,15 @@ _MIGRATION_LOCK = 22553273
 _INHERITED: list[Any] = []
 
 
-def connect(url: str, deadline_s: int) -> BoundedConnection:
+def connect(url: str, deadline_s: float) -> BoundedConnection:
     """Return a connection that works in schema callfare and waits for its commits.
 
-    Several hosts in the address are tried in turn until one takes writes. Raises LedgerUnavailable.
+    Several hosts in the address are tried in turn until one takes writes, and share the time. Raises LedgerUnavailable.
     """
     try:
         connection = BoundedConnection.connect(
             url,
-            connect_timeout=deadline_s,
+            connect_timeout=max(1, math.ceil(deadline_s / _count_hosts(url))),
             target_session_attrs="read-write",
             application_name="callfare",
             options=_OPTIONS,
@@ -46,6 +49,11 @@ def connect(url: str, deadline_s: int) -> BoundedConnection:
         raise LedgerUnavailable(f"PostgreSQL cannot be reached: {error}; retry with the same key") from error
     connection.prepared_max = 200
     return connection
+
+
+def _count_hosts(url: str) -> int:
+    found = conninfo_to_dict(url)
+    return str(found.get("host") or found.get("hostaddr") or "").count(",") + 1
 
 
 class BoundedConnection(psycopg.Connection[Any]):
@@ -64,6 +72,13 @@ class BoundedConnection(psycopg.Connection[Any]):
             yield
         finally:
             self._ends_at_s = 0.0
+
+    def was_ended(self) -> bool:
+        """Return whether the server has something to say although nothing was asked: that it has ended this."""
+        try:
+            return bool(select.select([self.fileno()], [], [], 0)[0])
+        except (OSError, ValueError, psycopg.Error):
+            return True
 
     @override
     def wait(self, gen: Any, interval: float = _POLL_S, timeout: float | None = None) -> Any:
