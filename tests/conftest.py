@@ -1,14 +1,21 @@
-"""What every test shares: `--all` adds the long tests, and under CI a skipped test fails the run."""
+"""What every test shares: `--all` adds the long tests, `--seed` repeats chance, and under CI a skip fails the run."""
 
 from __future__ import annotations
 
 import os
+import secrets
 
 import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run the tests marked `all`")
+    parser.addoption("--fault-rounds", type=int, default=1, help="how many times their usual effort faults get")
+    parser.addoption("--seed", type=int, default=secrets.randbits(32), help="repeat the chance of a run of faults")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"faults: --seed={config.getoption('--seed')} --fault-rounds={config.getoption('--fault-rounds')}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

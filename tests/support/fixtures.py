@@ -27,7 +27,7 @@ EVERY_STORE = ("memory", "sqlite", "postgres", *_OTHERS)
 _LENT: dict[Path, tuple[Server, str]] = {}
 
 
-def open_store(kind: str, folder: Path, clock: Clock) -> Store:
+def open_store(kind: str, folder: Path, clock: Clock | None) -> Store:
     """Return a store of a kind with an empty ledger, or the one that is already in the folder."""
     if kind == "memory":
         return MemoryStore(clock)

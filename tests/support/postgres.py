@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -162,6 +162,21 @@ class Server:
                 time.sleep(0.02)
             else:
                 return
+
+    def pids(self) -> list[int]:
+        """Return the server's processes, its own first."""
+        found = [self.pid]
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                pid, _, rest = path.read_text().partition(" ")
+                if int(rest.rpartition(")")[2].split()[1]) == self.pid:
+                    found.append(int(pid))
+        return found
+
+    def send(self, number: int) -> None:
+        """Send a signal to every process of the server."""
+        for pid in self.pids():
+            os.kill(pid, number)
 
     def stop(self, number: int = signal.SIGQUIT) -> None:
         """Stop the server and wait until it has ended."""
