@@ -214,6 +214,8 @@ class Delivery:
         self._after_fork()
         errand = _Errand(self, progress or (lambda _count: None))
         with self._turn.passed():
+            if self._is_away:
+                errand.probe()
             while (file := self.spool.first_own()) is not None:
                 errand.deliver(file, is_own=True)
                 # The ledger answers, so whoever is held up here would have waited for it as well.
@@ -289,6 +291,15 @@ class _Errand:
         self._delivery = delivery
         self._progress = progress
         self.delivered = self.refused = 0
+
+    def probe(self) -> None:
+        """Return when the ledger answers: so long, the file that calls are added to need not end.
+
+        Raises LedgerUnavailable when it is away.
+        """
+        first = self._delivery.spool.first_waiting()
+        if first is not None:
+            self._answers([first])
 
     def deliver(self, file: SpoolFile, *, is_own: bool) -> None:
         """Give the ledger all calls of a file in their order, then remove the file."""

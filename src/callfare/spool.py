@@ -280,6 +280,11 @@ class Spool:
 
     # Delivering
 
+    def first_waiting(self) -> Entry | None:
+        """Return the oldest call of this process that waits, to ask the ledger with; None when there is none."""
+        with self._gate.passed():
+            return next(self._own[0].entries(), None) if self._own else None
+
     def first_own(self) -> SpoolFile | None:
         """Return the oldest file of this process, to which nothing more will be added; None when there is none."""
         with self._gate.passed():

@@ -34,10 +34,10 @@ IMAGE = {"model": "gpt-image-1", "usage": {"images": 1}, "attributes": {"size": 
 CALLS = 3
 
 
-def die_at_every_step(folder: str, plant: str) -> None:
+def die_at_every_step(folder: str, plant: str, first: str) -> None:
     """Live life after life, each dying one step later, until one survives; print what is wrong, which is nothing."""
     found: list[str] = []
-    number, is_over = 0, False
+    number, is_over = int(first), False
     while not is_over:
         place = Path(folder) / str(number)
         place.mkdir()

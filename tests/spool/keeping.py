@@ -1,4 +1,4 @@
-"""What processes do in test_files.py: each function is the whole of one process."""
+"""What processes do in test_files.py and test_processes.py: each function is the whole of one process."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+from callfare import Callfare
+from callfare.engine import spooling
+from callfare.facade import open_engine
 from callfare.spool import Entry, Spool
 from callfare.spool_place import Place
 from tests.support.commands import record
+
+IMAGE = {"model": "gpt-image-1", "usage": {"images": 1}, "attributes": {"size": "1024x1024"}}
 
 
 def _spool(folder: str) -> Spool:
@@ -39,3 +44,24 @@ def fork_and_keep(folder: str) -> None:
     print("parent still has its file:", adopted == ["child-1"])
     spool.keep([_entry("parent-2")])
     print(*sorted(entry.command.key for entry in spool.waiting()))  # type: ignore[union-attr, type-var]
+
+
+def record_and_wait(url: str, name: str) -> None:
+    """Record ten calls while the ledger is away, then wait, and end in order when told."""
+    with Callfare(url) as fare:
+        fare.balance("alice")
+        print("ready")
+        sys.stdin.readline()
+        charges = [fare.record(**IMAGE, user="alice", key=f"{name}-{number}") for number in range(10)]
+        print(sum(charge.is_spooled for charge in charges), "kept")
+        sys.stdin.readline()
+        fare.drain_spool()
+
+
+def drain(url: str) -> None:
+    """Deliver what is left over, and say how much that was."""
+    engine = open_engine(url, (), seed_prices=True, markup=1, require_user=False, clock=None)
+    print("ready")
+    sys.stdin.readline()
+    print(spooling.drain(engine, None, refused=False).delivered)
+    engine.close()

@@ -9,9 +9,9 @@ import pytest
 from tests.support.processes import call
 
 
-def sweep(folder: Path, plant: str = "none") -> tuple[int, list[str]]:
-    """Return how many steps a life has, and what was wrong after dying at each."""
-    number, *found = call("tests.spool.crashing", "die_at_every_step", folder, plant, timeout_s=120)
+def sweep(folder: Path, plant: str = "none", first: int = 0) -> tuple[int, list[str]]:
+    """Return how many steps a life has, and what was wrong after dying at each from the first one on."""
+    number, *found = call("tests.spool.crashing", "die_at_every_step", folder, plant, first, timeout_s=120)
     return int(number), [fault for fault in found if fault]
 
 
@@ -23,14 +23,14 @@ def test_killed_at_every_step_nothing_is_lost_and_nothing_doubled(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("plant", "seen"),
+    ("plant", "first", "seen"),
     [
-        ("remove_before_delivering", "was acknowledged and is lost"),
-        ("drop_keys", "is there 2 times"),
-        ("acknowledge_before_writing", "was acknowledged and is lost"),
+        ("remove_before_delivering", 20, "was acknowledged and is lost"),
+        ("drop_keys", 20, "is there 2 times"),
+        ("acknowledge_before_writing", 0, "was acknowledged and is lost"),
     ],
 )
-def test_the_sweep_sees_a_planted_bug(tmp_path, plant, seen):
-    _, found = sweep(tmp_path, plant)
+def test_the_sweep_sees_a_planted_bug(tmp_path, plant, first, seen):
+    _, found = sweep(tmp_path, plant, first)
 
     assert any(seen in fault for fault in found)

@@ -87,7 +87,8 @@ def test_what_waits_is_delivered_in_batches(fare, away, asked, patient):
     done = fare.drain_spool()
 
     assert (done.delivered, done.refused, done.waiting) == (10, 0, 0)
-    assert asked == [10]
+    # One to see whether the ledger answers, then all of them.
+    assert asked == [1, 10]
 
 
 def test_somebody_elses_answer_ends_the_wait(fare, away, patient):
@@ -100,6 +101,16 @@ def test_somebody_elses_answer_ends_the_wait(fare, away, patient):
 
     thread.join(20)
     assert fare.spool().waiting == 0
+
+
+def test_a_long_outage_makes_no_file_for_each_time_the_ledger_is_asked(fare, away, patient, tmp_path):
+    away.begin()
+    for _ in range(5):
+        fare.record(**IMAGE, user="alice")
+        with pytest.raises(LedgerUnavailable):
+            fare.drain_spool()
+
+    assert len(list((tmp_path / "ledger.db.spool").iterdir())) == 1
 
 
 # Order

@@ -51,13 +51,13 @@ def _report(screen: Screen, session: Session, found: SpoolReport) -> None:
         screen.line("this ledger has no spool")
         return
     if found.waiting:
-        screen.line(f"{show.counted(found.waiting, 'call')} wait in {found.folder}", "warn")
+        screen.line(f"{show.counted(found.waiting, 'call')} waiting in {found.folder}", "warn")
         screen.pairs({"oldest": show.moment(found.oldest_at), "cost": show.short(found.cost)})
         screen.line(f"next: {session.command('spool', 'drain')}")
     else:
         screen.line(f"nothing waits in {found.folder}", "ok")
     if found.refused_count:
-        screen.line(f"{show.counted(found.refused_count, 'call')} were refused by the ledger", "fail")
+        screen.line(f"{show.counted(found.refused_count, 'call')} refused by the ledger", "fail")
         for call in found.refused:
             screen.line(show.clean(f"  {show.moment(call.at)}  {call.kind} {call.key}: {call.reason}"))
         screen.line(f"next: remove the reason, then {session.command('spool', 'drain', '--refused')}")

@@ -349,7 +349,7 @@ def _spool(engine: Engine) -> Finding:
         )
         step = "look at them with `callfare spool`"
     elif found.waiting:
-        message = f"{_counted(found.waiting, 'call')} of {_dollars(found.cost)} wait in {found.folder}"
+        message = f"{_counted(found.waiting, 'call')} of {_dollars(found.cost)} waiting in {found.folder}"
         step = "deliver them with `callfare spool drain`, unless a living process does"
     elif not engine.delivery.spool.is_writable():
         message = f"{found.folder} cannot be written, so finished calls would be lost while the ledger is away"

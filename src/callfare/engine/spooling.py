@@ -79,14 +79,15 @@ def drain(engine: Engine, progress: Callable[[int], None] | None, *, refused: bo
 
 def _call(entry: Entry) -> SpooledCall:
     command, usage = entry.command, _usage_of(entry)
+    key = _key_of(command)
     run_id = command.run_id if isinstance(command, CloseRun) else usage.run_id if usage else None
     return SpooledCall(
         kind=_KINDS.get(type(command), "job_end"),
-        key=shown_key(_key_of(command)),
+        key=shown_key(key),
         run_id=run_id,
         model=usage.model if usage else "",
         cost=Usd.of_units(_picousd_of(entry)),
-        reason=entry.refusal,
+        reason=entry.refusal.replace(repr(key), repr(shown_key(key))),
         at=moment_of(entry.at_us),
     )
 
