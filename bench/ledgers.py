@@ -45,7 +45,7 @@ class Ledger:
     def __init__(self, fare: AsyncCallfare, url: str, counts: ServerCounts | None = None) -> None:
         self.fare = fare
         self.url = url
-        self._counts = counts
+        self.server = counts
         self.runs: list[AsyncRun] = []
         self._picks = [0]
         self._recorded = 0
@@ -100,7 +100,7 @@ class Ledger:
     def counted(self) -> Iterator[Counts]:
         """Yield the counts of what is done inside."""
         self.release()
-        with self._counts.counted() if self._counts else sqlite_counted() as counts:
+        with self.server.counted() if self.server else sqlite_counted() as counts:
             yield counts
             self.release()
 
@@ -134,6 +134,18 @@ def sqlite_counted() -> Iterator[Counts]:
     finally:
         apsw.connection_hooks.remove(hook)
     counts.statements, counts.commits, counts.flushes = seen[0], seen[1], seen[1]
+
+
+@contextmanager
+def told_by_server(ledger: Ledger, lines: int) -> Iterator[list[tuple[str, int, float]]]:
+    """Yield the dearest statements of what is done inside, with their calls and seconds; none on SQLite."""
+    if ledger.server is None:
+        yield []
+        return
+    ledger.release()
+    with ledger.server.told(lines) as found:
+        yield found
+        ledger.release()
 
 
 @asynccontextmanager

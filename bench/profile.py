@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench.ledgers import Ledger, postgres_ledger, sqlite_ledger
+from bench.ledgers import Ledger, postgres_ledger, sqlite_ledger, told_by_server
 from bench.rounds import Stage, Variant
 from callfare.committer import Committer
 
@@ -92,6 +92,8 @@ async def profile(name: str, stage: Stage) -> str:
         operations = stage.size.of(_OPERATIONS if callers > 1 else _OPERATIONS // 20, callers)
         variant = Variant(name, callers, operations, getattr(ledger, method), ledger.check)
         bare = await variant.sample(stage.server.pid)
+        with told_by_server(ledger, _LINES) as statements:
+            counted = await variant.sample(stage.server.pid)
         profiles = Profiles()
         _begin_new_thread(ledger)
         with profiles.on():
@@ -99,8 +101,19 @@ async def profile(name: str, stage: Stage) -> str:
     return (
         f"{name}: {callers} callers, {sample.operations:,} operations at {sample.rate:,.0f}/s under the profile; "
         f"without it {bare.rate:,.0f}/s, {bare.client_us:.0f} us of this process each\n"
-        f"{profiles.text(sample.operations)}"
+        f"{_of_server(statements, counted.operations)}{profiles.text(sample.operations)}"
     )
+
+
+def _of_server(statements: list[tuple[str, int, float]], operations: int) -> str:
+    """Return the server's dearest statements as text: its processes are no threads of ours."""
+    if not statements:
+        return ""
+    lines = [
+        f"{calls / operations:11.4f} {seconds / operations * 1e6:11.2f}  {' '.join(query.split())[:100]}"
+        for query, calls, seconds in statements
+    ]
+    return "\n".join(["\nthe server's statements", "   calls/op       us/op  statement", *lines, ""])
 
 
 def _begin_new_thread(ledger: Ledger) -> None:
