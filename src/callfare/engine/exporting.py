@@ -238,6 +238,8 @@ def _write(stream: BinaryIO, export: Export, lines: Iterator[bytes], progress: S
     count = 0
     while part := list(islice(lines, _LINES_PER_WRITE)):
         stream.write(b"".join(part))
+        # What was written is gone on from, should this process end here.
+        stream.flush()
         count += len(part)
         if progress is not None:
             progress("exporting", export.kind.name, count)
