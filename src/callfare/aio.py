@@ -35,6 +35,7 @@ from callfare.engine import shapes, spooling
 from callfare.engine.requests import Amount
 from callfare.errors import CallfareError, RunClosed
 from callfare.facade import Outcome, Period, Source
+from callfare.finished import Finished
 from callfare.handle import RunHandle, call_of, run_named
 from callfare.ledger.commands import TouchRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
@@ -42,7 +43,6 @@ from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import AsyncOperating
 from callfare.payments.packages import seed_packages
-from callfare.spool import Finished
 
 _log = logging.getLogger("callfare")
 

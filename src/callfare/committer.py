@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
-from callfare.spool import Finished, Spooled
+from callfare.finished import Finished, Spooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -20,8 +20,9 @@ import msgspec
 
 from callfare.committer import answers_of
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable, Misconfigured
+from callfare.finished import Finished
 from callfare.ledger.receipts import ChargeReceipt, JobReceipt
-from callfare.spool import Entry, Finished
+from callfare.spool_file import Entry
 from callfare.store.gate import Gate
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from callfare.clock import Clock
     from callfare.committer import Answer
     from callfare.local_run import LocalRun
-    from callfare.spool import Spool, SpoolFile
+    from callfare.spool import Spool
+    from callfare.spool_file import SpoolFile
     from callfare.store.protocol import Store
 
 _log = logging.getLogger("callfare")

@@ -17,11 +17,11 @@ from callfare.engine import shapes, spooling
 from callfare.engine.engine import Engine
 from callfare.engine.requests import Call, Subject, check_step
 from callfare.errors import RunNotFound
+from callfare.finished import Finished
 from callfare.ledger.commands import OpenRun
 from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
 from callfare.local_run import LocalRun
 from callfare.money import Credits
-from callfare.spool import Finished
 
 # A block of either façade may be left by any of them: sync code runs under event loops too.
 _CANCELLATIONS = (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit, SystemExit)

@@ -17,14 +17,21 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zlib import crc32
-
-import msgspec
 
 from callfare.errors import Misconfigured
 from callfare.ids import new_id
-from callfare.ledger.commands import AdjustUsage, CloseRun, PendJob, RecordUsage, SettleJob
-from callfare.ledger.receipts import Receipt
+from callfare.spool_file import (
+    ONLY_LOOKED_AT,
+    Entry,
+    Header,
+    SpoolFile,
+    is_still,
+    ledger_of,
+    line_of,
+    sync_folder,
+    taken,
+    write,
+)
 from callfare.store.gate import Gate
 
 try:
@@ -35,8 +42,6 @@ except ImportError:  # a system without these locks; there, no ledger has a spoo
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from callfare.ledger.receipts import ChargeReceipt
-    from callfare.local_run import LocalRun
     from callfare.spool_place import Place
 
 _log = logging.getLogger("callfare")
@@ -47,106 +52,6 @@ DAMAGED = "*.damaged"
 _FILE_BYTES_MAX = 1 << 20
 _HELD_UP_BYTES_MAX = 1 << 18
 _OURS_ALONE, _OURS_ALONE_FOLDER = 0o600, 0o700
-_ONLY_LOOKED_AT = -1
-
-
-Kept = RecordUsage | AdjustUsage | PendJob | SettleJob | CloseRun
-
-
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One finished call as it waits. A field added later needs a default, so that older lines stay readable.
-
-    estimate: the call that an adjustment corrects, where the ledger had not taken that one either.
-    counts_nanocredits: what it counts for in its run's local view. refusal: the ledger's reason, empty while it waits.
-    """
-
-    command: Kept
-    at_us: int
-    estimate: RecordUsage | None = None
-    counts_nanocredits: int = 0
-    refusal: str = ""
-
-
-class _Header(msgspec.Struct, frozen=True, kw_only=True):
-    """The first line of every file: the ledger that its calls are for."""
-
-    ledger: str
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Entry).decode
-_decode_header = msgspec.json.Decoder(_Header).decode
-
-
-def _line_of(value: msgspec.Struct) -> bytes:
-    text = _encode(value)
-    return b"%08x %s\n" % (crc32(text), text)
-
-
-def _text_of(line: bytes) -> bytes | None:
-    """Return what a line says, None when it is not as it was written."""
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    return text if checksum == b"%08x" % crc32(text) else None
-
-
-class Finished:
-    """A finished call on its way to the ledger, and the local view of its run, which must count it while it waits."""
-
-    __slots__ = ("command", "estimate", "nanocredits", "run")
-
-    def __init__(
-        self, command: Kept, *, run: LocalRun | None = None, nanocredits: int = 0, estimate: RecordUsage | None = None
-    ) -> None:
-        self.command = command
-        self.run = run
-        self.nanocredits = nanocredits
-        self.estimate = estimate
-
-    def after(self, estimate: ChargeReceipt) -> Finished:
-        """Return an adjustment that names the estimate as the ledger has it."""
-        assert isinstance(self.command, AdjustUsage), self.command
-        command = msgspec.structs.replace(self.command, account_id=estimate.account_id, key=estimate.key)
-        return Finished(command, run=self.run, nanocredits=self.nanocredits)
-
-
-class Spooled(Receipt, frozen=True, gc=False, kw_only=True):
-    """The answer to a finished call that the ledger could not take: it is durable in the spool."""
-
-
-class SpoolFile:
-    """One file with calls, and the lock that makes it ours.
-
-    size: how much of it was acknowledged. answered: how many of its calls the ledger has answered this process.
-    """
-
-    def __init__(self, path: Path, fd: int) -> None:
-        self.path = path
-        # Ours are read by it, whatever becomes of their names.
-        self.fd = fd
-        self.size = self.begins = 0
-        self.answered = 0
-        self.damaged = 0
-
-    def entries(self) -> Iterator[Entry]:
-        """Yield the calls in their order, and count the lines that cannot be read; a torn last one was never kept."""
-        self.damaged = 0
-        with self.path.open("rb") if self.fd == _ONLY_LOOKED_AT else os.fdopen(os.dup(self.fd), "rb") as lines:
-            lines.seek(0)
-            has_header = _text_of(next(lines, b"")) is not None
-            for line in lines:
-                text = _text_of(line)
-                if has_header and text is not None:
-                    with suppress(msgspec.MsgspecError):
-                        yield _decode(text)
-                        continue
-                if line.endswith(b"\n"):
-                    self.damaged += 1
-                else:
-                    _log.warning("the last line of %s is torn: it was being written when its process ended", self.path)
-
-    def close(self) -> None:
-        """Give the file up, and its lock with it."""
-        os.close(self.fd)
 
 
 class _Lines:
@@ -155,7 +60,7 @@ class _Lines:
     __slots__ = ("error", "is_behind", "is_done", "is_written", "text")
 
     def __init__(self, entries: Sequence[Entry], *, is_behind: bool) -> None:
-        self.text = b"".join(_line_of(entry) for entry in entries)
+        self.text = b"".join(line_of(entry) for entry in entries)
         # Only wanted behind others that wait: where none does any more, the ledger is there to be asked.
         self.is_behind = is_behind
         self.is_done = self.is_written = False
@@ -243,7 +148,7 @@ class Spool:
             self._current = self._begin_file()
         file = self._current
         try:
-            _write(file.fd, lines)
+            write(file.fd, lines)
             os.fsync(file.fd)
         except OSError:
             # After a failed fsync nobody knows what a file holds. What was acknowledged stays; nothing more comes.
@@ -266,8 +171,8 @@ class Spool:
         file = SpoolFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OURS_ALONE))
         try:
             fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            header = _line_of(_Header(ledger=self._ledger))
-            _write(file.fd, header)
+            header = line_of(Header(ledger=self._ledger))
+            write(file.fd, header)
             file.size = file.begins = len(header)
             sync_folder(self.folder)
         except OSError:
@@ -310,9 +215,9 @@ class Spool:
         """Yield, oldest first, the files of processes that have ended, each ours until it is done or let go."""
         own = {file.path for file in self._own}
         for path in sorted(self.folder.glob(FILES)):
-            if path in own or _ledger_of(path) not in {self._ledger, None}:
+            if path in own or ledger_of(path) not in {self._ledger, None}:
                 continue
-            if (file := _taken(path)) is not None:
+            if (file := taken(path)) is not None:
                 yield file
 
     def done(self, file: SpoolFile) -> None:
@@ -339,13 +244,13 @@ class Spool:
             file = SpoolFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, _OURS_ALONE))
             try:
                 fcntl.flock(file.fd, fcntl.LOCK_EX)
-                if not _is_still(file):
+                if not is_still(file):
                     continue
                 size = os.fstat(file.fd).st_size
-                begins = b"" if size else _line_of(_Header(ledger=self._ledger))
+                begins = b"" if size else line_of(Header(ledger=self._ledger))
                 # What a crash has torn off ends here.
                 begins += b"\n" if size and os.pread(file.fd, 1, size - 1) != b"\n" else b""
-                _write(file.fd, begins + b"".join(_line_of(entry) for entry in entries))
+                write(file.fd, begins + b"".join(line_of(entry) for entry in entries))
                 os.fsync(file.fd)
                 sync_folder(self.folder)
                 return
@@ -359,7 +264,7 @@ class Spool:
             file = SpoolFile(path, os.open(path, os.O_RDWR))
             try:
                 fcntl.flock(file.fd, fcntl.LOCK_EX)
-                if _is_still(file):
+                if is_still(file):
                     path.rename(self.folder / f"{new_id('spool')}-000000.jsonl")
                     sync_folder(self.folder)
             finally:
@@ -373,7 +278,7 @@ class Spool:
         Raises Misconfigured when it holds another ledger's.
         """
         for path in sorted(self.folder.glob(FILES)):
-            ledger = _ledger_of(path)
+            ledger = ledger_of(path)
             if ledger not in {self._ledger, None}:
                 raise Misconfigured(
                     f"the spool {self.folder} holds calls for {ledger}, and this ledger is {self._ledger}; "
@@ -399,14 +304,14 @@ class Spool:
             raise Misconfigured(f"the spool {self.folder} is another user's; look at it as that user", param="spool")
         for path in sorted(self.folder.glob(FILES)):
             with suppress(FileNotFoundError):
-                yield from SpoolFile(path, _ONLY_LOOKED_AT).entries()
+                yield from SpoolFile(path, ONLY_LOOKED_AT).entries()
 
     def refused(self) -> Iterator[Entry]:
         """Yield the calls that the ledger has refused, each once."""
         seen: set[int] = set()
         with suppress(FileNotFoundError):
-            for entry in SpoolFile(self.folder / REFUSED, _ONLY_LOOKED_AT).entries():
-                digest = hash(_encode(entry.command))
+            for entry in SpoolFile(self.folder / REFUSED, ONLY_LOOKED_AT).entries():
+                digest = hash(line_of(entry.command))
                 if digest not in seen:
                     seen.add(digest)
                     yield entry
@@ -423,11 +328,6 @@ class Spool:
                 self._own.popleft().close()
 
 
-def _write(fd: int, text: bytes) -> None:
-    while text:
-        text = text[os.write(fd, text) :]
-
-
 def _make_folder(folder: Path, *, is_last: bool) -> None:
     """Make a folder that only its owner may enter, with those above it unless it is the last that may be missing."""
     if folder.is_dir():
@@ -437,51 +337,6 @@ def _make_folder(folder: Path, *, is_last: bool) -> None:
     with suppress(FileExistsError):
         folder.mkdir(mode=_OURS_ALONE_FOLDER)
     sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make what was added to a folder, or taken from it, survive power loss."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _taken(path: Path) -> SpoolFile | None:
-    """Return a file that is ours from now on, None when another process has it or it has gone."""
-    try:
-        file = SpoolFile(path, os.open(path, os.O_RDWR))
-    except FileNotFoundError:
-        return None
-    except PermissionError:
-        _log.warning("%s is another user's, who must deliver it", path)
-        return None
-    try:
-        fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    if not _is_still(file):
-        file.close()
-        return None
-    return file
-
-
-def _is_still(file: SpoolFile) -> bool:
-    """Return whether a file that was opened still stands under its name, now that it is locked."""
-    try:
-        return os.path.samestat(os.fstat(file.fd), file.path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _ledger_of(path: Path) -> str | None:
-    """Return the ledger that a file's calls are for, None when its header cannot be read."""
-    with suppress(FileNotFoundError, msgspec.MsgspecError), path.open("rb") as lines:
-        text = _text_of(next(lines, b""))
-        return None if text is None else _decode_header(text).ledger
-    return None
 
 
 _SPOOLS: weakref.WeakSet[Spool] = weakref.WeakSet()

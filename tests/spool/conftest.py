@@ -12,6 +12,7 @@ from openai import OpenAI
 from callfare import Callfare
 from callfare.clock import ManualClock
 from callfare.devtools.fake_openai import FakeOpenAI
+from callfare.store.sqlite import SqliteStore
 from tests.spool.away import Away, MovedFile, StoppedServer
 from tests.support.postgres import Server, running_server
 
@@ -94,3 +95,23 @@ def client(fare: Callfare, client_of: Callable[[Callfare], OpenAI]) -> OpenAI:
 def paint(client: OpenAI) -> Callable[..., object]:
     """Makes a picture for 4 credits."""
     return lambda **named: client.images.generate(model="gpt-image-1", prompt="a cat", size="1024x1024", **named)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all batches that any ledger is asked to apply."""
+    sizes: list[int] = []
+    apply = SqliteStore.apply
+
+    def counting(store, commands):
+        sizes.append(len(commands))
+        return apply(store, commands)
+
+    monkeypatch.setattr(SqliteStore, "apply", counting)
+    return sizes
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread does not try by itself in this test."""
+    monkeypatch.setattr("callfare.delivery._DELAYS_MS", (3_600_000,))

@@ -25,6 +25,7 @@ from callfare import spool as spooling
 from callfare.errors import CallfareError
 from callfare.ids import new_id
 from callfare.ledger.commands import RecordUsage
+from callfare.spool_file import SpoolFile
 from callfare.store.protocol import EventsOfRun
 from callfare.store.sqlite import SqliteStore
 from tests.spool.away import MovedFile
@@ -158,15 +159,15 @@ def _nothing() -> None:
 
 def _remove_before_delivering() -> None:
     """Remove a file as soon as it is read, before the ledger has answered."""
-    entries = spooling.SpoolFile.entries
+    entries = SpoolFile.entries
 
-    def read_and_remove(file: spooling.SpoolFile) -> Any:
+    def read_and_remove(file: SpoolFile) -> Any:
         found = list(entries(file))
         if file.fd >= 0:
             file.path.unlink()
         yield from found
 
-    spooling.SpoolFile.entries = read_and_remove  # type: ignore[method-assign]
+    SpoolFile.entries = read_and_remove  # type: ignore[method-assign]
 
 
 def _drop_keys() -> None:

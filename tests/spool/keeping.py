@@ -9,7 +9,8 @@ from pathlib import Path
 from callfare import Callfare
 from callfare.engine import spooling
 from callfare.facade import open_engine
-from callfare.spool import Entry, Spool
+from callfare.spool import Spool
+from callfare.spool_file import Entry
 from callfare.spool_place import Place
 from tests.support.commands import record
 

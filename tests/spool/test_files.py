@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from callfare import spool as spooling
+from callfare import spool_file
 from callfare.errors import Misconfigured
-from callfare.spool import Entry, Spool
+from callfare.spool import Spool
+from callfare.spool_file import Entry
 from callfare.spool_place import Place, place_of
 from tests.spool.power import Disk
 from tests.support.commands import close, record
@@ -145,7 +147,7 @@ def test_a_damaged_line_is_passed_over_and_its_file_is_kept(spool, place):
 
 
 def test_the_damage_is_seen_by_the_checksum_alone(spool, monkeypatch):
-    monkeypatch.setattr(spooling, "_text_of", lambda line: line.rstrip(b"\n").partition(b" ")[2])
+    monkeypatch.setattr(spool_file, "_text_of", lambda line: line.rstrip(b"\n").partition(b" ")[2])
     spool.keep([entry(1)])
     path = only_file(spool)
     path.write_bytes(path.read_bytes().replace(b'"nanocredits":4000000000', b'"nanocredits":1000000000'))
@@ -174,7 +176,7 @@ def test_lines_of_an_earlier_callfare_can_be_read():
     # Written by the first version that had a spool; whatever commands gain later must have a default.
     path = Path(__file__).with_name("first_version.jsonl")
 
-    found = list(spooling.SpoolFile(path, -1).entries())
+    found = list(spool_file.SpoolFile(path, -1).entries())
 
     assert [type(one.command).__name__ for one in found] == [
         "RecordUsage", "AdjustUsage", "PendJob", "SettleJob", "CloseRun",

@@ -29,6 +29,7 @@ from callfare.errors import (
     UserRequired,
 )
 from callfare.estimate.workflows import Workflows
+from callfare.finished import Finished, Spooled
 from callfare.ledger.commands import AdjustUsage, Command
 from callfare.ledger.receipts import ChargeReceipt, Receipt
 from callfare.ledger.rows import Event
@@ -36,7 +37,7 @@ from callfare.ledger.verify import Verification, verify
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.settings import Settings
-from callfare.spool import Finished, Spool, Spooled
+from callfare.spool import Spool
 from callfare.store.protocol import Store, UnpricedEvents
 
 C = TypeVar("C", bound=Receipt)

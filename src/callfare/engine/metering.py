@@ -13,6 +13,7 @@ from callfare.context import current_step, current_user
 from callfare.engine.engine import Engine
 from callfare.engine.requests import Call, Subject
 from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel
+from callfare.finished import Finished
 from callfare.ids import job_key_of, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import ExtendRun, PendJob, RecordUsage, SettleJob
@@ -21,7 +22,6 @@ from callfare.ledger.rows import Event
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.pricing.ceiling import ceiling
-from callfare.spool import Finished
 from callfare.usage.extract import Reading
 
 _log = logging.getLogger("callfare")

@@ -10,10 +10,11 @@ from callfare.clock import moment_of
 from callfare.engine.engine import Engine
 from callfare.engine.lines import Lines
 from callfare.engine.requests import shown_key
+from callfare.finished import Kept
 from callfare.ids import charge_id
 from callfare.ledger.commands import AdjustUsage, CloseRun, PendJob, RecordUsage, SettleJob
 from callfare.money import Credits, Usd
-from callfare.spool import Entry, Kept
+from callfare.spool_file import Entry
 
 _REFUSED_SHOWN = 50
 
