@@ -57,7 +57,7 @@ def _given() -> argparse.Namespace:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"which rows: {', '.join(ROWS)}; all when none is named"
     )
-    parser.add_argument("--quick", action="store_true", help="three small rounds, about a minute in all")
+    parser.add_argument("--quick", action="store_true", help="three small rounds, a minute or two in all")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print all that was measured as JSON")
     parser.add_argument("--plot", action="store_true", help="write the table and the pictures into docs/speed.md")

@@ -30,7 +30,6 @@ from callfare.ledger import rollups
 from callfare.ledger.rows import Event, Rollup, seal_of
 from callfare.store.protocol import EventsOfRun
 
-SIZES = (10_000, 100_000, 1_000_000)
 _NOW = datetime(2026, 11, 22, 12, 7, 30, tzinfo=UTC)
 _NOW_US = int(_NOW.timestamp()) * 1_000_000
 _SPAN_US = 360 * 24 * 3600 * 1_000_000
@@ -151,7 +150,7 @@ async def rows(stage: Stage) -> list[Row]:
 
 
 def _rows(stage: Stage) -> list[Row]:
-    sizes = tuple(stage.size.of(count, 50 * 10**place) for place, count in enumerate(SIZES))
+    sizes = stage.size.events
     with ExitStack() as stack:
         sides = [_sqlite_side(stage, stack), _postgres_side(stage, stack)]
         for side in sides:

@@ -18,12 +18,14 @@ from tests.support.postgres import Server
 class Size:
     """How much is measured: rounds, what operations are multiplied by, how many users a spread load has.
 
+    events: how many events the users of the reports have.
     callers_max: more tasks than this are not made, whatever a row is called; only where no figure counts.
     """
 
     rounds: int = 5
     factor: float = 1.0
     users: int = 10_000
+    events: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     callers_max: int = 1024
 
     def of(self, count: int, least: int = 1) -> int:
@@ -36,8 +38,8 @@ class Size:
 
 
 FULL = Size()
-QUICK = Size(rounds=3, factor=0.1, users=500)
-TINY = Size(rounds=1, factor=0.004, users=8, callers_max=16)
+QUICK = Size(rounds=3, factor=0.1, users=500, events=(10_000, 30_000, 100_000))
+TINY = Size(rounds=1, factor=0.004, users=8, events=(50, 500, 5000), callers_max=16)
 
 
 @dataclass(frozen=True)
