@@ -12,6 +12,7 @@ import logging
 import os
 import threading
 from collections import defaultdict
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
@@ -39,6 +40,7 @@ _log = logging.getLogger("callfare")
 
 # How long the thread waits before it tries again, the last for as long as the ledger is away.
 _DELAYS_MS = (100, 200, 500, 1000, 2000)
+_CLOSE_WAIT_S = 30
 
 
 class Tally(NamedTuple):
@@ -254,14 +256,17 @@ class Delivery:
 
     def tell(self, entry: Entry, answer: Answer, *, is_own: bool) -> None:
         """Have the local view of a run follow the ledger's answer to a call that waited."""
-        if not isinstance(answer, ChargeReceipt | JobReceipt) or answer.run_id is None:
+        receipt = answer if isinstance(answer, ChargeReceipt | JobReceipt) else None
+        named = receipt or entry.usage
+        if named is None or named.account_id is None or named.run_id is None:
             return
         left = entry.counts_nanocredits if is_own else 0
         with self._counting:
-            views = list(self._views.get((answer.account_id, answer.run_id), ()))
+            views = list(self._views.get((named.account_id, named.run_id), ()))
         for run in views:
-            run.follow(answer)
-            left = run.count_delivered(left, is_replay=answer.is_replay)
+            if receipt is not None:
+                run.follow(receipt)
+            left = run.count_delivered(left, is_replay=receipt is not None and receipt.is_replay)
 
     def close(self) -> None:
         """End the thread once it has tried. What still waits is for whoever opens the ledger next."""
@@ -270,8 +275,10 @@ class Delivery:
         self._wake.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
-        self.spool.close()
+            # Not for ever: what a signal runs in the middle of a write cannot wait for those who wait for that write.
+            thread.join(_CLOSE_WAIT_S)
+        with suppress(LedgerUnavailable):
+            self.spool.close()
 
 
 _DELIVERIES: WeakSet[Delivery] = WeakSet()

@@ -213,7 +213,7 @@ class Spool:
 
     def left_over(self) -> Iterator[SpoolFile]:
         """Yield, oldest first, the files of processes that have ended, each ours until it is done or let go."""
-        own = {file.path for file in self._own}
+        own = {file.path for file in tuple(self._own)}
         for path in sorted(self.folder.glob(FILES)):
             if path in own or ledger_of(path) not in {self._ledger, None}:
                 continue

@@ -15,7 +15,7 @@ from zlib import crc32
 import msgspec
 
 from callfare.finished import Kept
-from callfare.ledger.commands import RecordUsage
+from callfare.ledger.commands import PendJob, RecordUsage
 
 try:
     import fcntl
@@ -42,6 +42,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimate: RecordUsage | None = None
     counts_nanocredits: int = 0
     refusal: str = ""
+
+    @property
+    def usage(self) -> RecordUsage | None:
+        """The call that this brings along, None for what only ends something or corrects what the ledger has."""
+        if isinstance(self.command, RecordUsage):
+            return self.command
+        return self.command.charge if isinstance(self.command, PendJob) else self.estimate
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):

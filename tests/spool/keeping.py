@@ -12,6 +12,7 @@ from callfare.facade import open_engine
 from callfare.spool import Spool
 from callfare.spool_file import Entry
 from callfare.spool_place import Place
+from tests.spool.away import MovedFile
 from tests.support.commands import record
 
 IMAGE = {"model": "gpt-image-1", "usage": {"images": 1}, "attributes": {"size": "1024x1024"}}
@@ -66,3 +67,23 @@ def drain(url: str) -> None:
     sys.stdin.readline()
     print(spooling.drain(engine, None, refused=False).delivered)
     engine.close()
+
+
+def fork_during_an_outage(folder: str) -> None:
+    """Fork with a call in the spool; the child keeps one more, both deliver what is theirs, and the parent all."""
+    away = MovedFile(Path(folder) / "ledger.db")
+    with Callfare(away.url) as fare:
+        fare.grant("alice", 100, key="k")
+        away.begin()
+        fare.record(**IMAGE, user="alice", key="parent")
+        if os.fork() == 0:
+            fare.record(**IMAGE, user="alice", key="child")
+            os.write(1, f"child {fare.spool().waiting}\n".encode())
+            os._exit(0)
+        os.wait()
+        fare.record(**IMAGE, user="alice", key="parent again")
+        away.end()
+        # What the child left is free as soon as the child has ended.
+        delivered = fare.drain_spool().delivered
+        print("parent", delivered - 1)
+        print(fare.balance("alice").available)

@@ -291,6 +291,22 @@ def test_an_answer_of_the_ledger_does_not_make_the_view_forget_what_waits(fare, 
     assert run.receipt.charged == Credits(4)
 
 
+def test_a_refused_call_no_longer_counts_against_its_run(fare, away, patient):
+    fare.record(**IMAGE, user="alice", key="mine")
+    run = fare.open_run("tweet", user="alice", hold=20)
+    away.begin()
+    run.record("gpt-image-1", {"images": 2}, attributes={"size": "1024x1024"}, key="mine")
+    before = run.left
+    away.end()
+
+    fare.drain_spool()
+
+    assert (before, run.left) == (Credits(12), Credits(20))
+    assert fare.spool().refused[0].reason.startswith("key_conflict")
+    run.close()
+    (fare._engine.delivery.spool.folder / "refused.jsonl").unlink()
+
+
 # Where nothing can be written
 
 

@@ -331,7 +331,10 @@ def _unpriced_events(engine: Engine) -> Iterator[Event]:
 
 
 def _spool(engine: Engine) -> Finding:
-    found = report(engine)
+    try:
+        found = report(engine)
+    except CallfareError as error:
+        return Finding(check="spool", status="warn", message=error.message, next_step="become that user")
     if engine.delivery is None or found.folder is None:
         return Finding(check="spool", status="ok", message="none: what this ledger cannot take is only logged")
     figures = {

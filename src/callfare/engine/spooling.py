@@ -79,7 +79,7 @@ def drain(engine: Engine, progress: Callable[[int], None] | None, *, refused: bo
 
 
 def _call(entry: Entry) -> SpooledCall:
-    command, usage = entry.command, _usage_of(entry)
+    command, usage = entry.command, entry.usage
     key = _key_of(command)
     run_id = command.run_id if isinstance(command, CloseRun) else usage.run_id if usage else None
     return SpooledCall(
@@ -108,14 +108,6 @@ def _key_of(command: Kept) -> str:
 _KINDS: dict[type, str] = {RecordUsage: "usage", AdjustUsage: "correction", PendJob: "job", CloseRun: "run_end"}
 
 
-def _usage_of(entry: Entry) -> RecordUsage | None:
-    """Return the call that an entry brings, None for one that only ends or corrects something."""
-    command = entry.command
-    if isinstance(command, RecordUsage):
-        return command
-    return command.charge if isinstance(command, PendJob) else None
-
-
 def _picousd_of(entry: Entry) -> int:
-    usage = _usage_of(entry)
-    return usage.picousd if usage else 0
+    # A correction names the call it corrects, which waits by itself.
+    return entry.usage.picousd if entry.usage and entry.estimate is None else 0
