@@ -72,6 +72,7 @@ class PostgresStore:
         self._is_closing = False
         self._writer: BoundedConnection | None = None
         self._readers: list[BoundedConnection] = []
+        self._batches = 0
 
     def _after_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -170,6 +171,7 @@ class PostgresStore:
         connection = self._writer
         with connection.within(ends_at_s - elapsed_s()):
             try:
+                self._renew_plans(connection)
                 loader = Loader(connection, self._sql, self._clock)
                 state = loader.load(commands)
                 answers, changed = decide_all(state, commands, loader.now_us)
@@ -180,6 +182,12 @@ class PostgresStore:
                 if not connection.closed:
                     connection.rollback()
             return answers
+
+    def _renew_plans(self, connection: BoundedConnection) -> None:
+        """Have statements planned for the tables as they are now, each time as many batches have come again."""
+        self._batches += 1
+        if self._batches.bit_count() == 1:
+            connection.execute(self._sql["forget_plans"])
 
     def _write(self, connection: BoundedConnection, rows: Iterable[Row], found: dict[Pk, Row]) -> None:
         by_statement: defaultdict[str, list[bytes]] = defaultdict(list)

@@ -219,6 +219,10 @@ DELETE FROM holds AS h
 USING jsonb_array_elements(:rows::JSONB) AS r
 WHERE h.account_id = (r ->> 0)::BIGINT AND h.hold_id = r ->> 1 AND h.grant_id = (r ->> 2)::BIGINT;
 
+-- name: forget_plans
+-- Have every statement planned again: a plan that was made for small tables may take the wrong index of large ones.
+DISCARD PLANS;
+
 -- name: now
 -- The server's clock.
 SELECT (extract(EPOCH FROM clock_timestamp()) * 1000000)::BIGINT;
