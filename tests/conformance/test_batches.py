@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from callfare.errors import CallfareError, InsufficientCredit, KeyConflict, RunClosed, RunNotFound
 from callfare.ledger import decide as door
@@ -13,6 +14,7 @@ from callfare.ledger.receipts import Receipt
 from callfare.ledger.rows import Account, Event, Grant, Run, Transfer, User
 from tests.support.books import Balance, Books
 from tests.support.commands import (
+    account_number,
     adjust,
     close,
     expire,
@@ -265,3 +267,24 @@ def test_everything_is_still_there_when_another_process_looks(books: Books):
 
     assert again.all_rows() == before
     assert again.do(record(15, run_id="r1")).is_replay
+
+
+def test_a_key_that_was_made_for_one_call_is_found_when_that_call_is_repeated(books: Books):
+    call = replace(record(5, run_id="r1", key="call_1"), repeat="never", account_id=account_number("alice"), user="")
+    books.do_all(grant("alice", 100), open_run("r1", hold=20))
+
+    first = books.do(call)
+    again = books.batch(call, replace(call, key="call_2"), call)
+
+    assert [answer.is_replay for answer in (first, *again)] == [False, True, False, True]
+    assert books.balance() == Balance(posted="100", held="20", available="80", debt="0", spent="10")
+
+
+def test_a_key_that_was_made_for_one_call_is_a_conflict_for_another(books: Books):
+    call = replace(record(5, run_id="r1", key="call_1"), repeat="never", account_id=account_number("alice"), user="")
+    books.do_all(grant("alice", 100), open_run("r1", hold=20), call)
+
+    answers = books.batch(replace(call, fingerprint=1), replace(call, key="call_2"))
+
+    assert told(answers) == ["key_conflict", "ok"]
+    assert books.balance() == Balance(posted="100", held="20", available="80", debt="0", spent="10")

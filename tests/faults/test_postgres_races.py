@@ -14,7 +14,7 @@ from callfare.ledger.verify import verify
 from callfare.store import postgres
 from callfare.store.postgres import PostgresStore
 from tests.support.audit import faults
-from tests.support.commands import START, grant, open_run, record
+from tests.support.commands import START, account_number, grant, open_run, record
 from tests.support.postgres import shared_server
 
 
@@ -70,3 +70,27 @@ def test_two_processes_that_begin_the_same_roll_up_both_count(two, monkeypatch):
         ("day", 2, 9_000_000_000),
         ("quarter", 2, 9_000_000_000),
     ]
+
+
+def test_a_roll_up_that_another_process_has_moved_is_loaded_again(two):
+    ours, theirs = two
+    ours.apply([grant("alice", 100), open_run("r1", hold=20), open_run("r2", hold=20)])
+    ours.apply([record(1, run_id="r1", key="first")])
+    theirs.apply([record(2, run_id="r2", key="second")])
+
+    ours.apply([record(4, run_id="r1", key="third")])
+    ours.apply([record(8, run_id="r1", key="fourth")])
+
+    assert [(row.calls, row.nanocredits) for row, _ in ours.scan(Rollup)] == [(4, 15_000_000_000)] * 2
+
+
+def test_a_batch_that_was_refused_by_the_server_leaves_nothing_to_trust(two):
+    ours, _ = two
+    ours.apply([grant("alice", 100), open_run("r1", hold=20), record(1, run_id="r1", key="first")])
+    call = replace(record(2, run_id="r1", key="call_1"), repeat="never", account_id=account_number("alice"), user="")
+    ours.apply([call])
+
+    [again, fresh] = ours.apply([call, replace(call, key="call_2")])
+
+    assert (again.is_replay, fresh.is_replay) == (True, False)
+    assert [(row.calls, row.nanocredits) for row, _ in ours.scan(Rollup)] == [(3, 5_000_000_000)] * 2

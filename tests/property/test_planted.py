@@ -314,7 +314,7 @@ class ReadsBeforeItLocks(SqliteStore):
         """Do nothing."""
 
     def _apply(self, connection: Any, commands: Any) -> Any:
-        loader = sqlite._Loader(connection, self._sql, self._clock.now_us())
+        loader = sqlite.Loader(connection, self._sql, self._clock.now_us())
         state = loader.load(commands)
         self.meanwhile()
         connection.execute("BEGIN IMMEDIATE")

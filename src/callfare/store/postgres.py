@@ -22,7 +22,7 @@ from psycopg import errors
 from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
-from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
+from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key, seal_of
 from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 _TRIES = 6
 # With less time than this left, no connection is opened any more.
 _OPENING_S = 1
+# How many roll-ups are remembered, and for how many batches none is once another process has moved one.
+_ROLLED_MAX = 8192
+_DISTRUSTED_BATCHES = 64
 _encode = msgspec.json.Encoder().encode
 _PUT = {table: f"put_{table.table}" for table in TABLES}
 # Holds come and go under the lock of their account, so that one statement does for both.
@@ -73,6 +76,9 @@ class PostgresStore:
         self._writer: BoundedConnection | None = None
         self._readers: list[BoundedConnection] = []
         self._batches = 0
+        # Roll-ups as this process wrote them last.
+        self._rolled: dict[Pk, Rollup] = {}
+        self._distrust = 0
 
     def _after_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -148,10 +154,14 @@ class PostgresStore:
         ends_at_s = elapsed_s() + self._deadline_s
         for left in reversed(range(_TRIES)):
             try:
-                return self._try(commands, ends_at_s)
+                return self._try(commands, ends_at_s, is_careful=left < _TRIES - 1)
             except (errors.UniqueViolation, errors.DeadlockDetected, errors.SerializationFailure) as error:
                 if not left:
                     raise _fault_of(error) from error
+            except errors.DivisionByZero:
+                # Another process has moved a roll-up: it is busy where this one is.
+                self._rolled.clear()
+                self._distrust = _DISTRUSTED_BATCHES
             except errors.UndefinedTable as error:
                 # The ledger has gone, or is being filled: opening it anew tells, or finds that it is back.
                 self._drop_writer()
@@ -165,18 +175,25 @@ class PostgresStore:
                 raise _fault_of(error) from error
         raise AssertionError(commands)
 
-    def _try(self, commands: Sequence[Command], ends_at_s: float) -> list[Receipt | CallfareError]:
+    def _try(
+        self, commands: Sequence[Command], ends_at_s: float, *, is_careful: bool
+    ) -> list[Receipt | CallfareError]:
+        """Apply a batch in one transaction.
+
+        is_careful: what is all but certain is looked up too: that no event has a key which was made for it, and that
+        roll-ups are as this process left them. The server refuses the batch where that turns out wrong.
+        """
         if self._writer is None:
             self._writer = self._open(ends_at_s)
         connection = self._writer
         with connection.within(ends_at_s - elapsed_s()):
             try:
                 self._renew_plans(connection)
-                loader = Loader(connection, self._sql, self._clock)
+                loader = Loader(connection, self._sql, self._clock, is_careful=is_careful)
                 state = loader.load(commands)
                 answers, changed = decide_all(state, commands, loader.now_us)
                 if changed:
-                    self._write(connection, changed.values(), state.found)
+                    self._write(connection, changed.values(), state.found, is_careful=is_careful)
             finally:
                 # Whatever was not committed, locks included, is given back.
                 if not connection.closed:
@@ -189,10 +206,12 @@ class PostgresStore:
         if self._batches.bit_count() == 1:
             connection.execute(self._sql["forget_plans"])
 
-    def _write(self, connection: BoundedConnection, rows: Iterable[Row], found: dict[Pk, Row]) -> None:
+    def _write(
+        self, connection: BoundedConnection, changed: Iterable[Row], found: dict[Pk, Row], *, is_careful: bool
+    ) -> None:
         by_statement: defaultdict[str, list[bytes]] = defaultdict(list)
         events: list[Event] = []
-        for row in rows:
+        for row in changed:
             if isinstance(row, Event):
                 events.append(row)
             if isinstance(row, Hold) and not row.amount_nanocredits:
@@ -201,25 +220,46 @@ class PostgresStore:
                 # A row that another process has added meanwhile is not overwritten: the batch is decided again.
                 is_there = not row.is_history and row.pk in found
                 by_statement[(_MOVE if is_there else _PUT)[type(row)]].append(_sealed(row))
-        self._fold(connection, events, by_statement)
+        rolled = self._fold(connection, events, by_statement, is_careful=is_careful)
         with connection.pipeline():
             for name, values in by_statement.items():
-                connection.execute(self._sql[name], {"rows": (b"[" + b",".join(values) + b"]").decode()})
+                rows = (b"[" + b",".join(values) + b"]").decode()
+                connection.execute(self._sql[name], {"rows": rows, "count": len(values)})
             connection.commit()
+        if len(self._rolled) + len(rolled) > _ROLLED_MAX:
+            self._rolled.clear()
+        self._rolled |= rolled
 
     def _fold(
-        self, connection: BoundedConnection, events: list[Event], by_statement: defaultdict[str, list[bytes]]
-    ) -> None:
-        """Add events to their roll-ups, which are locked in the order of their keys."""
-        parts = sorted(rollups.fold(events).items(), key=lambda item: item[0])
-        if parts:
-            keys = _encode([pk[1:] for pk, _ in parts]).decode()
-            found = {
-                row.pk: row for row in rows_of(connection.execute(self._sql["lock_rollups"], {"rows": keys}), Rollup)
-            }
-            for pk, part in parts:
-                before = found.get(pk)
-                by_statement["move_rollups" if before else "put_rollups"].append(_sealed(part.added_to(before)))
+        self,
+        connection: BoundedConnection,
+        events: list[Event],
+        by_statement: defaultdict[str, list[bytes]],
+        *,
+        is_careful: bool,
+    ) -> dict[Pk, Rollup]:
+        """Add events to their roll-ups, and return these as they will be.
+
+        What this process wrote last is taken for what is there, and the server compares; else they are loaded, and
+        locked in the order of their keys.
+        """
+        parts = rollups.fold(events)
+        order = sorted(parts)
+        is_trusted = not is_careful and not self._distrust and all(pk in self._rolled for pk in order)
+        before = self._rolled
+        if order and not is_trusted:
+            keys = {"rows": _encode([pk[1:] for pk in order]).decode()}
+            before = {row.pk: row for row in rows_of(connection.execute(self._sql["lock_rollups"], keys), Rollup)}
+        after: dict[Pk, Rollup] = {}
+        for pk in order:
+            row = before.get(pk)
+            after[pk] = parts[pk].added_to(row)
+            if is_trusted:
+                by_statement["replace_rollups"].append(b"%b,%d]" % (_sealed(after[pk])[:-1], seal_of(before[pk])))
+            else:
+                by_statement["move_rollups" if row else "put_rollups"].append(_sealed(after[pk]))
+        self._distrust = max(0, self._distrust - 1)
+        return after
 
     def _drop_writer(self) -> None:
         if self._writer is not None:

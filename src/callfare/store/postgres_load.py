@@ -42,7 +42,10 @@ def rows_of(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
 class Loader:
     """Fills a State with what commands touch, in as few round trips as the order of locks allows."""
 
-    def __init__(self, connection: psycopg.Connection[Any], sql: dict[str, Any], clock: Clock | None) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], sql: dict[str, Any], clock: Clock | None, *, is_careful: bool = True
+    ) -> None:
+        self._is_careful = is_careful
         self.state = State()
         self._connection = connection
         self._sql = sql
@@ -115,7 +118,7 @@ class Loader:
         asked = {account for command, here in zip(others, named, strict=True) if _asks(command) for account in here}
         runs |= {(command.account_id, command.run_id) for command in plain}  # type: ignore[misc]  # a plain one has both
         keys: Pairs = set()
-        event_keys: Pairs = {(command.account_id, command.key) for command in plain}  # type: ignore[misc]
+        event_keys: Pairs = {(command.account_id, command.key) for command in plain if self._is_careful}  # type: ignore[misc]
         for command, here in zip(others, named, strict=True):
             event_names, names = events_and_keys(command)
             event_keys |= {(account, name) for account in here for name in event_names}

@@ -20,38 +20,22 @@ from msgspec.structs import asdict, astuple
 from callfare.clock import SystemClock
 from callfare.errors import CallfareError, LedgerCorrupt, Misconfigured
 from callfare.ledger import rollups
-from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
-from callfare.ledger.jobs import hold_id
-from callfare.ledger.needs import (
-    accounts_named,
-    accounts_touched,
-    events_and_keys,
-    expect,
-    parted,
-    refunded_lot,
-    subject_of,
-)
 from callfare.ledger.rows import (
     TABLES,
-    Account,
     Event,
-    Grant,
     Hold,
-    Job,
-    Key,
     Rollup,
     Row,
     Run,
-    User,
     lowest_key,
     seal_of,
 )
-from callfare.ledger.state import State
 from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.sqlite_file import SqliteFile, fault_of
+from callfare.store.sqlite_load import Loader, rows_of
 from callfare.store.sqlite_upkeep import SqliteUpkeep
 from callfare.store.statements import load_statements
 
@@ -173,19 +157,34 @@ class SqliteStore:
         writer = self._writer
         self.file.check_same()
         try:
-            return self._apply(writer, commands)
+            try:
+                return self._try(writer, commands, is_careful=False)
+            except apsw.ConstraintError:
+                return self._try(writer, commands, is_careful=True)
         except apsw.Error as error:
             raise fault_of(error, self.file.path) from error
+
+    def _try(
+        self, writer: apsw.Connection, commands: Sequence[Command], *, is_careful: bool
+    ) -> list[Receipt | CallfareError]:
+        try:
+            return self._apply(writer, commands, is_careful=is_careful)
         finally:
             # In a child that was forked in the middle of this, the transaction is its parent's.
             if self._writer is writer and writer.in_transaction:
                 writer.execute("ROLLBACK")
 
-    def _apply(self, connection: apsw.Connection, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+    def _apply(
+        self, connection: apsw.Connection, commands: Sequence[Command], *, is_careful: bool = True
+    ) -> list[Receipt | CallfareError]:
+        """Apply a batch in one transaction.
+
+        is_careful: it is looked up that no event has a key which was made for it; else the file refuses the second.
+        """
         connection.execute("BEGIN IMMEDIATE")
         self.file.check_whole(connection)
         now_us = self._clock.now_us()
-        state = _Loader(connection, self._sql, now_us).load(commands)
+        state = Loader(connection, self._sql, now_us, is_careful=is_careful).load(commands)
         answers, changed = decide_all(state, commands, now_us)
         if not changed:
             connection.execute("ROLLBACK")
@@ -208,7 +207,7 @@ class SqliteStore:
             if isinstance(row, Event):
                 events.append(row)
         for pk, part in rollups.fold(events).items():
-            before = _rows(connection.execute(self._sql["load_rollup"], pk[1:]), Rollup)
+            before = rows_of(connection.execute(self._sql["load_rollup"], pk[1:]), Rollup)
             rollup = part.added_to(before[0] if before else None)
             by_statement["put_rollups"].append((*astuple(rollup), seal_of(rollup)))
         for name, values in by_statement.items():
@@ -243,7 +242,7 @@ class SqliteStore:
             connection.execute("BEGIN")
             try:
                 now_us = self._clock.now_us()
-                loader = _Loader(connection, self._sql, now_us)
+                loader = Loader(connection, self._sql, now_us)
                 account_id = loader.user(user)
                 if account_id is None:
                     return None
@@ -257,7 +256,7 @@ class SqliteStore:
         """Return the rows a query asks for."""
         name, table = ANSWERS[type(query)]
         with self._reader() as connection:
-            return _rows(connection.execute(self._sql[name], asdict(query)), table)
+            return rows_of(connection.execute(self._sql[name], asdict(query)), table)
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
@@ -378,105 +377,3 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-
-def _rows(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
-    return [table(*values) for values in cursor]
-
-
-class _Loader:
-    """Fills a State with what commands touch, by single look-ups on prepared statements."""
-
-    def __init__(self, connection: apsw.Connection, sql: dict[str, str], now_us: int) -> None:
-        self.state = State()
-        self._execute = connection.execute
-        self._sql = sql
-        self._now_us = now_us
-
-    def _put(self, name: str, values: tuple[Any, ...], table: type[R]) -> list[R]:
-        rows = _rows(self._execute(self._sql[name], values), table)
-        for row in rows:
-            self.state.find(row)
-        return rows
-
-    def load(self, commands: Sequence[Command]) -> State:
-        """Return the state that the commands are decided on."""
-        plain, others = parted(commands)
-        for usage in plain:
-            if ("runs", usage.account_id, usage.run_id) not in self.state.rows:
-                self._put("load_run", (usage.account_id, usage.run_id), Run)
-            self._put("event_named", (usage.account_id, usage.key), Event)
-        subjects = [subject_of(command) for command in others]
-        for user in {subject.user for subject in subjects if subject.user}:
-            self.user(user)
-        for subject in set(subjects):
-            if subject.run_id is not None:
-                self._runs(subject.run_id, subject.account_id)
-            if subject.job_id is not None:
-                self._put("jobs_named", (subject.job_id,), Job)
-        for command, subject in zip(others, subjects, strict=True):
-            named = accounts_named(subject, self.state)
-            expect(command, named, self.state)
-            self._earlier(command, named)
-            if isinstance(command, ExtendRun):
-                # Its refusal names the user, whom the command does not.
-                for account_id in named - self.state.names.keys():
-                    self._put("user_of", (account_id,), User)
-        for account_id in sorted(accounts_touched(commands, self.state, self._now_us)):
-            self.account(account_id)
-        return self.state
-
-    def user(self, user: str) -> int | None:
-        """Load a user's row, and return the number of the account."""
-        rows = self._put("user_named", (user,), User)
-        return rows[0].account_id if rows else None
-
-    def _runs(self, run_id: str, account_id: int | None) -> None:
-        if account_id is None:
-            self._put("runs_named", (run_id,), Run)
-        else:
-            self._put("load_run", (account_id, run_id), Run)
-
-    def _earlier(self, command: Command, account_ids: Iterable[int]) -> None:
-        """Load what may already be recorded under the keys of a command, and the runs that a change of it moves."""
-        events, keys = events_and_keys(command)
-        for account_id in account_ids:
-            for key in events:
-                self._put("event_named", (account_id, key), Event)
-            for key in keys:
-                for row in self._put("key_named", (account_id, key), Key):
-                    if row.kind == "response":
-                        self._put("event_named", (account_id, row.receipt), Event)
-            if isinstance(command, AdjustUsage | SettleJob):
-                self._moved_runs(account_id, command)
-            elif isinstance(command, RefundGrant):
-                lot = refunded_lot(command, account_id, self.state)
-                if lot is not None:
-                    self._put("grant_numbered", (account_id, lot), Grant)
-
-    def _moved_runs(self, account_id: int, command: AdjustUsage | SettleJob) -> None:
-        if isinstance(command, AdjustUsage):
-            row = self.state.rows.get(("events", account_id, command.key))
-        else:
-            row = self.state.rows.get(("jobs", account_id, command.job_id))
-        run_id = getattr(row, "run_id", None)
-        if run_id is not None:
-            self._runs(run_id, account_id)
-
-    def account(self, account_id: int) -> None:
-        """Load an account with its live lots, everything of it that is due, and the holds of its loaded runs."""
-        if ("accounts", account_id) in self.state.rows:
-            return
-        self._put("load_account", (account_id,), Account)
-        self._put("load_grants", (account_id,), Grant)
-        self._put("load_due_runs", (account_id, self._now_us), Run)
-        for job in self._put("load_due_jobs", (account_id, self._now_us), Job):
-            if job.run_id is not None and ("runs", account_id, job.run_id) not in self.state.rows:
-                self._put("load_run", (account_id, job.run_id), Run)
-        for table in ("runs", "jobs"):
-            for pk in self.state.walked.get((table, account_id), ()):
-                row: Any = self.state.rows[pk]
-                if row.status == "open":
-                    self._put("load_holds", (account_id, row.run_id), Hold)
-                elif row.status == "pending":
-                    self._put("load_holds", (account_id, hold_id(row.job_id)), Hold)

@@ -213,6 +213,26 @@ WHERE
     AND o.model = r ->> 5
     AND o.operation = r ->> 6;
 
+-- name: replace_rollups
+-- Put sums in the place of a roll-up's, each of which must be as it was left: it divides by zero when one is not.
+WITH moved AS (
+    UPDATE rollups AS o SET
+        calls = (r ->> 7)::BIGINT,
+        unpriced_calls = (r ->> 8)::BIGINT,
+        nanocredits = (r ->> 9)::BIGINT,
+        picousd = r ->> 10,
+        units = r ->> 11,
+        seal = (r ->> 12)::BIGINT
+    FROM jsonb_array_elements(:rows::JSONB) AS r
+    WHERE
+        o.account_id = (r ->> 0)::BIGINT AND o.grain = r ->> 1 AND o.start_us = (r ->> 2)::BIGINT
+        AND o.workflow = r ->> 3 AND o.provider = r ->> 4 AND o.model = r ->> 5 AND o.operation = r ->> 6
+        AND o.seal = (r ->> 13)::BIGINT
+    RETURNING 1
+)
+
+SELECT 1 / (count(*) = :count)::INTEGER FROM moved;
+
 -- name: drop_holds
 -- Forget parts of holds that were captured, voided or expired.
 DELETE FROM holds AS h
