@@ -165,7 +165,7 @@ def use_a_key_up_by_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
         try:
             return real(draft, command, now_us)
         except CallfareError:
-            draft._state.merge(draft.changed.values())
+            draft._state.merge(draft.changed)
             raise
 
     def ensure(draft: Any, user: str, new_account_id: int, now_us: int) -> Any:

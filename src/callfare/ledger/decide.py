@@ -40,15 +40,15 @@ from callfare.ledger.receipts import (
 from callfare.ledger.state import Draft
 
 if TYPE_CHECKING:
-    from callfare.ledger.rows import Row, Run
+    from callfare.ledger.rows import Pk, Row, Run
     from callfare.ledger.state import State
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """A decision: the answer, and every row it writes, in order."""
+    """A decision: the answer, and every row it writes by its primary key, in order."""
 
     receipt: Receipt
-    changes: tuple[Row, ...]
+    changes: dict[Pk, Row]
 
 
 def decide(state: State, command: Command, now_us: int) -> Outcome:
@@ -58,7 +58,7 @@ def decide(state: State, command: Command, now_us: int) -> Outcome:
     """
     draft = Draft(state)
     receipt = _dispatch(draft, command, now_us)
-    return Outcome(receipt, tuple(draft.changed.values()))
+    return Outcome(receipt, draft.changed)
 
 
 def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:

@@ -48,12 +48,12 @@ def unpriced_change(event: Event) -> int:
 
 
 class Part:
-    """What a batch adds to one roll-up."""
+    """What a batch adds to the roll-up of a primary key."""
 
-    __slots__ = ("calls", "first", "nanocredits", "picousd", "units", "unpriced_calls")
+    __slots__ = ("calls", "nanocredits", "picousd", "pk", "units", "unpriced_calls")
 
-    def __init__(self, first: Rollup) -> None:
-        self.first = first
+    def __init__(self, pk: Pk) -> None:
+        self.pk = pk
         self.calls = self.unpriced_calls = self.nanocredits = self.picousd = 0
         self.units: Units = {}
 
@@ -62,25 +62,17 @@ class Part:
 
         Raises AmountOutOfRange when a sum leaves 64 bits.
         """
-        row = self.first if before is None else before
+        calls, unpriced_calls, nanocredits, picousd = self.calls, self.unpriced_calls, self.nanocredits, self.picousd
         units = self.units
         if before is not None:
+            calls += before.calls
+            unpriced_calls += before.unpriced_calls
+            nanocredits += before.nanocredits
+            picousd += int(before.picousd)
             units = units_of(before.units)
             add_to(units, self.units)
-        return Rollup(
-            row.account_id,
-            row.grain,
-            row.start_us,
-            row.workflow,
-            row.provider,
-            row.model,
-            row.operation,
-            calls=self.calls + (before.calls if before else 0),
-            unpriced_calls=self.unpriced_calls + (before.unpriced_calls if before else 0),
-            nanocredits=in_range(self.nanocredits + (before.nanocredits if before else 0), _WHAT),
-            picousd=str(self.picousd + (int(before.picousd) if before else 0)),
-            units=units_text(units),
-        )
+        sums = (calls, unpriced_calls, in_range(nanocredits, _WHAT), str(picousd), units_text(units))
+        return Rollup(*self.pk[1:], *sums)  # type: ignore[arg-type, call-arg]  # a primary key and sums are the columns in order
 
 
 def fold(events: Iterable[Event]) -> dict[Pk, Part]:
@@ -94,7 +86,7 @@ def fold(events: Iterable[Event]) -> dict[Pk, Part]:
             pk = ("rollups", event.account_id, grain, event.at_us // width_us * width_us, *name)
             part = parts.get(pk)
             if part is None:
-                part = parts[pk] = Part(part_of(event, grain))
+                part = parts[pk] = Part(pk)
             part.calls += calls
             part.unpriced_calls += unpriced
             part.nanocredits += event.nanocredits

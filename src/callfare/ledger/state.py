@@ -33,15 +33,23 @@ class State:
 
     def find(self, row: Row) -> None:
         """Take in a row that the store holds."""
-        self.found[row.pk] = row
-        self.put(row)
+        pk = row.pk
+        self.found[pk] = row
+        self._keep(pk, row)
 
     def put(self, row: Row) -> None:
         """Take a row in, or a newer version of it."""
+        self._keep(row.pk, row)
+
+    def put_all(self, rows: Iterable[Row]) -> None:
+        """Take rows in, or newer versions of them."""
+        for row in rows:
+            self.put(row)
+
+    def _keep(self, pk: Pk, row: Row) -> None:
         if isinstance(row, Hold):
             self.holds[row.account_id, row.hold_id][row.grant_id] = row
             return
-        pk = row.pk
         self.rows[pk] = row
         if row.is_history:
             return
@@ -54,10 +62,10 @@ class State:
         elif isinstance(row, User):
             self.names[row.account_id] = row.user
 
-    def merge(self, changes: Iterable[Row]) -> None:
+    def merge(self, changes: dict[Pk, Row]) -> None:
         """Take in what an accepted command wrote."""
-        for row in changes:
-            self.put(row)
+        for pk, row in changes.items():
+            self._keep(pk, row)
 
 
 class Draft:

@@ -33,7 +33,7 @@ def decide_all(
             answers.append(refusal)
             continue
         state.merge(outcome.changes)
-        changed.update((row.pk, row) for row in outcome.changes)
+        changed |= outcome.changes
         answers.append(outcome.receipt)
     rules.check(state, changed.values())
     return answers, changed

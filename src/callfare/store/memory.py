@@ -98,26 +98,26 @@ class MemoryStore:
             outcome = decide(self._state, command, now_us)
         except CallfareError as refusal:
             return refusal
+        rows = outcome.changes.values()
         self._merge(outcome.changes, before)
-        rules.check(self._state, outcome.changes)
-        folded = rollups.fold(row for row in outcome.changes if isinstance(row, Event))
-        for pk, part in folded.items():
-            rolled: Any = self._state.rows.get(pk)
-            self._merge([part.added_to(rolled)], before)
+        rules.check(self._state, rows)
+        parts = rollups.fold(row for row in rows if isinstance(row, Event)).items()
+        found: dict[Pk, Any] = self._state.rows
+        self._merge({pk: part.added_to(found.get(pk)) for pk, part in parts}, before)
         return outcome.receipt
 
-    def _merge(self, changes: Sequence[Row], before: dict[Pk, Row | None]) -> None:
-        for row in changes:
+    def _merge(self, changes: dict[Pk, Row], before: dict[Pk, Row | None]) -> None:
+        for pk, row in changes.items():
             if isinstance(row, Hold):
-                before.setdefault(row.pk, self._state.holds[row.account_id, row.hold_id].get(row.grant_id))
+                before.setdefault(pk, self._state.holds[row.account_id, row.hold_id].get(row.grant_id))
             else:
-                before.setdefault(row.pk, self._state.rows.get(row.pk))
+                before.setdefault(pk, self._state.rows.get(pk))
         self._state.merge(changes)
 
     def _restore(self, before: dict[Pk, Row | None]) -> None:
         state = State()
-        state.merge(row for row in self._everything() if row.pk not in before)
-        state.merge(row for row in before.values() if row is not None)
+        state.put_all(row for row in self._everything() if row.pk not in before)
+        state.put_all(row for row in before.values() if row is not None)
         self._state = state
 
     def snapshot(self, user: str) -> Snapshot | None:
@@ -137,7 +137,7 @@ class MemoryStore:
                 and run.expires_at_us > now_us
             )
             state = State()
-            state.merge(rows)
+            state.put_all(rows)
             return Snapshot(account_id=row.account_id, state=state, spent_nanocredits=spent, now_us=now_us)
 
     def _everything(self) -> list[Row]:
@@ -205,7 +205,7 @@ class MemoryStore:
 
     def take(self, rows: Iterable[Row]) -> None:
         """Take rows in as they are."""
-        self._state.merge(rows)
+        self._state.put_all(rows)
 
     def drop_raw(self, keys: Iterable[tuple[int, str]], before_us: int) -> int:
         """Remove raw usage objects that are as old as is said, and return how many there were."""

@@ -94,13 +94,13 @@ def test_a_refusal_leaves_the_state_it_was_given(state):
 def test_a_decision_names_every_row_it_writes():
     outcome = decide(State(), grant("alice", 500), START_US)
 
-    assert [type(row) for row in outcome.changes] == [User, Account, Grant, Entry, Entry, Transfer, Key]
+    assert [type(row) for row in outcome.changes.values()] == [User, Account, Grant, Entry, Entry, Transfer, Key]
 
 
 def test_a_hold_that_ends_is_written_as_nothing():
     outcome = decide(after(grant(), open_run("r1")), close("r1"), START_US)
 
-    assert [row.amount_nanocredits for row in outcome.changes if isinstance(row, Hold)] == [0]
+    assert [row.amount_nanocredits for row in outcome.changes.values() if isinstance(row, Hold)] == [0]
 
 
 def test_two_decisions_on_one_state_do_not_see_each_other():
