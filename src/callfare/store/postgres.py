@@ -175,9 +175,7 @@ class PostgresStore:
                 raise _fault_of(error) from error
         raise AssertionError(commands)
 
-    def _try(
-        self, commands: Sequence[Command], ends_at_s: float, *, is_careful: bool
-    ) -> list[Receipt | CallfareError]:
+    def _try(self, commands: Sequence[Command], ends_at_s: float, *, is_careful: bool) -> list[Receipt | CallfareError]:
         """Apply a batch in one transaction.
 
         is_careful: what is all but certain is looked up too: that no event has a key which was made for it, and that
