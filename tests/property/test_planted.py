@@ -313,7 +313,7 @@ class ReadsBeforeItLocks(SqliteStore):
     def meanwhile(self) -> None:
         """Do nothing."""
 
-    def _apply(self, connection: Any, commands: Any) -> Any:
+    def _apply(self, connection: Any, commands: Any, *, is_careful: bool = True) -> Any:
         loader = sqlite.Loader(connection, self._sql, self._clock.now_us())
         state = loader.load(commands)
         self.meanwhile()
@@ -364,7 +364,7 @@ def test_a_transaction_that_is_split_is_noticed(tmp_path, clock):
 class ForgetsWhatIsDue(SqliteStore):
     """Does not load abandoned runs unless a command names them."""
 
-    def _apply(self, connection: Any, commands: Any) -> Any:
+    def _apply(self, connection: Any, commands: Any, *, is_careful: bool = True) -> Any:
         self._sql = {**self._sql, "load_due_runs": self._sql["load_due_runs"].replace("'open'", "'nothing'")}
         return super()._apply(connection, commands)
 
