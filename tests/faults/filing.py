@@ -13,6 +13,8 @@ import apsw
 
 from callfare.errors import CallfareError
 from callfare.store import sqlite_file
+from callfare.store.postgres import PostgresStore
+from callfare.store.protocol import Store
 from callfare.store.sqlite import SqliteStore
 from tests.support.commands import grant
 
@@ -21,7 +23,7 @@ NOBODY = 65534
 
 def create_at_the_same_moment(path: str, name: str) -> None:
     """Say that it is ready, wait for a word, then create the ledger and write to it."""
-    store = SqliteStore(path)
+    store: Store = PostgresStore(path) if path.startswith("postgresql:") else SqliteStore(path)
     sqlite_file.load_migrations("sqlite")
     print("ready")
     sys.stdin.readline()

@@ -12,6 +12,7 @@ import psycopg
 from callfare.ledger.rows import Key
 from callfare.ledger.state import Draft
 from callfare.store import postgres
+from callfare.store.postgres_server import BoundedConnection
 
 _LOCKING = re.compile(r"FOR (NO KEY )?UPDATE( OF \w+)?")
 
@@ -48,6 +49,11 @@ def forget_the_keys() -> None:
             real(self, row)
 
     Draft.put = put  # type: ignore[method-assign]
+
+
+def wait_for_ever() -> None:
+    """A frozen server still answers TCP: nothing on this side ends a wait."""
+    BoundedConnection.wait = psycopg.Connection.wait  # type: ignore[method-assign]
 
 
 def lock_nothing() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -14,8 +14,8 @@ import pytest
 from callfare.ledger.receipts import GrantReceipt
 from callfare.store.postgres import PostgresStore
 from tests.faults.fleet import Fleet
-from tests.faults.judge import recovered_s
-from tests.faults.traffic import Traffic, attempts
+from tests.faults.traffic import Traffic
+from tests.faults.waiting import until_all_are_answered, until_answered
 from tests.support.commands import grant
 from tests.support.postgres import Server, running_server
 
@@ -25,7 +25,8 @@ DEADLINE_S = 2
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A server that keeps what it has committed."""
-    with running_server(is_durable=True) as server:
+    # Without this its recovery begins by syncing every file there is, one after another.
+    with running_server(is_durable=True, settings=("recovery_init_sync_method=syncfs",)) as server:
         yield server
 
 
@@ -38,28 +39,6 @@ def traffic(server, tmp_path, seed) -> Iterator[Traffic]:
         begin_us=time.time_ns() // 1000,
     )  # fmt: skip
     server.drop_database(url)
-
-
-def answers(traffic: Traffic) -> int:
-    """Return how many batches were answered so far."""
-    return sum("answers" in line for writer in range(traffic.writers) for line in attempts(traffic.log(writer)))
-
-
-def until_answered(traffic: Traffic, more: int = 20) -> None:
-    """Return once so many more batches were answered."""
-    wanted = answers(traffic) + more
-    give_up = time.monotonic() + 30
-    while answers(traffic) < wanted:
-        assert time.monotonic() < give_up, "nothing is answered any more"
-        time.sleep(0.02)
-
-
-def until_all_are_answered(traffic: Traffic, since: float) -> float:
-    """Return how many seconds after a moment every writer was answered again."""
-    while (waited_s := recovered_s(traffic, since)) == math.inf:
-        assert time.monotonic() < since + 30, "a writer is not answered any more"
-        time.sleep(0.02)
-    return waited_s
 
 
 def a_backend(traffic: Traffic) -> int:
@@ -75,7 +54,7 @@ def a_backend(traffic: Traffic) -> int:
 def test_backends_are_killed_and_the_server_restarts_them_all(traffic, rounds):
     fleet = Fleet(traffic)
     recoveries = []
-    for _ in range(4 * rounds):
+    for _ in range(3 * rounds):
         until_answered(traffic)
         os.kill(a_backend(traffic), signal.SIGKILL)
         recoveries.append(until_all_are_answered(traffic, time.monotonic()))
@@ -131,3 +110,17 @@ def test_a_frozen_server_holds_no_call_beyond_its_deadline(server, traffic):
     assert verdict.faults == []
     assert verdict.failed >= traffic.writers
     assert recovery_s < 5
+
+
+def test_a_wait_without_a_deadline_is_noticed(server, traffic):
+    fleet = Fleet(replace(traffic, plant="wait_for_ever"))
+    until_answered(traffic)
+    server.send(signal.SIGSTOP)
+    frozen_at = time.monotonic()
+    while time.monotonic() < frozen_at + DEADLINE_S + 1.5:
+        time.sleep(0.05)
+    server.send(signal.SIGCONT)
+    until_all_are_answered(traffic, time.monotonic())
+    verdict = fleet.end()
+
+    assert [fault for fault in verdict.faults if fault.startswith("a call took")] != []
