@@ -21,7 +21,11 @@ DAY_S = 86_400
 
 @pytest.fixture
 def three_months(books: Books) -> Books:
-    """Calls in November and December 2026 and two in January 2027; the last one without a usage object."""
+    return with_three_months(books)
+
+
+def with_three_months(books: Books) -> Books:
+    """Record calls in November and December 2026 and two in January 2027; the last one without a usage object."""
     books.do(grant("alice", 100))
     for days, key in ((0, "november"), (20, "december"), (25, "january")):
         books.advance(seconds=days * DAY_S)
