@@ -9,7 +9,7 @@ from bench.table import Row, at_least, rate_row
 
 CALLERS = (1, 32, 256, 1024)
 _OPERATIONS = {1: 200, 32: 3200, 256: 6144, 1024: 6144}
-_NAIVE_OPERATIONS = {1: 200, 32: 960, 256: 1024, 1024: 1024}
+_NAIVE_OPERATIONS = {1: 200, 32: 640, 256: 768, 1024: 1024}
 
 
 class NaiveSide:
