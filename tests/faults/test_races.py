@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from callfare.ledger.receipts import ChargeReceipt, OpenReceipt
 from callfare.ledger.rows import Account, Hold, Rollup, Row, Run
@@ -13,7 +14,7 @@ from callfare.ledger.verify import verify
 from callfare.store import postgres, postgres_load
 from callfare.store.postgres import PostgresStore
 from tests.support.audit import faults
-from tests.support.commands import grant, nano, open_run, pend, record
+from tests.support.commands import account_number, grant, nano, open_run, pend, record
 from tests.support.fixtures import address, give_back
 
 
@@ -93,3 +94,27 @@ def test_a_new_user_is_named_by_two_at_once(pair, monkeypatch):
     one.apply([grant("bob", 7, key="mine")])
 
     assert sorted(row.posted_nanocredits for row, _ in one.scan(Account)) == [nano(12), nano(100)]
+
+
+def test_a_roll_up_that_another_process_has_moved_is_loaded_again(pair):
+    ours, theirs = pair
+    ours.apply([open_run("r1", hold=20), open_run("r2", hold=20)])
+    ours.apply([record(1, run_id="r1", key="first")])
+    theirs.apply([record(2, run_id="r2", key="second")])
+
+    ours.apply([record(4, run_id="r1", key="third")])
+    ours.apply([record(8, run_id="r1", key="fourth")])
+
+    assert [(row.calls, row.nanocredits) for row, _ in ours.scan(Rollup)] == [(4, nano(15))] * 2
+
+
+def test_a_key_that_was_made_for_a_call_and_is_there_is_found_after_all(pair):
+    ours, _ = pair
+    call = replace(record(2, run_id="r1", key="call_1"), repeat="never", account_id=account_number("alice"), user="")
+    ours.apply([open_run("r1", hold=20), record(1, run_id="r1", key="first")])
+    ours.apply([call])
+
+    [again, fresh] = ours.apply([call, replace(call, key="call_2")])
+
+    assert (again.is_replay, fresh.is_replay) == (True, False)
+    assert [(row.calls, row.nanocredits) for row, _ in ours.scan(Rollup)] == [(3, nano(5))] * 2

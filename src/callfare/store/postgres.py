@@ -9,6 +9,7 @@ harmless.
 from __future__ import annotations
 
 import os
+import threading
 from collections import defaultdict
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +23,7 @@ from psycopg import errors
 from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
-from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key, seal_of
+from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
 from callfare.store.answers import ANSWERS
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 _TRIES = 6
 # With less time than this left, no connection is opened any more.
 _OPENING_S = 1
+# How many connections are read on at once; whoever comes then waits. A server takes a hundred by default, from all.
+_READERS_MAX = 16
 # How many roll-ups are remembered, and for how many batches none is once another process has moved one.
 _ROLLED_MAX = 8192
 _DISTRUSTED_BATCHES = 64
@@ -76,8 +79,9 @@ class PostgresStore:
         self._writer: BoundedConnection | None = None
         self._readers: list[BoundedConnection] = []
         self._batches = 0
-        # Roll-ups as this process wrote them last.
-        self._rolled: dict[Pk, Rollup] = {}
+        self._turns = threading.BoundedSemaphore(_READERS_MAX)
+        # Roll-ups as this process wrote them last, with their seals.
+        self._rolled: dict[Pk, tuple[Rollup, int]] = {}
         self._distrust = 0
 
     def _after_fork(self) -> None:
@@ -235,7 +239,7 @@ class PostgresStore:
         by_statement: defaultdict[str, list[bytes]],
         *,
         is_careful: bool,
-    ) -> dict[Pk, Rollup]:
+    ) -> dict[Pk, tuple[Rollup, int]]:
         """Add events to their roll-ups, and return these as they will be.
 
         What this process wrote last is taken for what is there, and the server compares; else they are loaded, and
@@ -247,15 +251,16 @@ class PostgresStore:
         before = self._rolled
         if order and not is_trusted:
             keys = {"rows": _encode([pk[1:] for pk in order]).decode()}
-            before = {row.pk: row for row in rows_of(connection.execute(self._sql["lock_rollups"], keys), Rollup)}
-        after: dict[Pk, Rollup] = {}
+            found = rows_of(connection.execute(self._sql["lock_rollups"], keys), Rollup)
+            before = {row.pk: (row, 0) for row in found}
+        after: dict[Pk, tuple[Rollup, int]] = {}
         for pk in order:
-            row = before.get(pk)
-            after[pk] = parts[pk].added_to(row)
-            if is_trusted:
-                by_statement["replace_rollups"].append(b"%b,%d]" % (_sealed(after[pk])[:-1], seal_of(before[pk])))
-            else:
-                by_statement["move_rollups" if row else "put_rollups"].append(_sealed(after[pk]))
+            row, seal = before.get(pk, (None, 0))
+            rollup = parts[pk].added_to(row)
+            encoded = _encode(rollup)
+            after[pk] = rollup, digest_of(encoded)
+            name = "replace_rollups" if is_trusted else "move_rollups" if row else "put_rollups"
+            by_statement[name].append(b"%b,%d,%d]" % (encoded[:-1], after[pk][1], seal))
         self._distrust = max(0, self._distrust - 1)
         return after
 
@@ -270,7 +275,17 @@ class PostgresStore:
     def _reader(self) -> Iterator[BoundedConnection]:
         self._after_fork()
         ends_at_s = elapsed_s() + self._deadline_s
-        connection = self._idle_reader() or self._open_reader(ends_at_s)
+        if not self._turns.acquire(timeout=self._deadline_s):
+            raise LedgerUnavailable(f"{_READERS_MAX} reads at once, and none came to an end in time; retry")
+        try:
+            connection = self._idle_reader() or self._open_reader(ends_at_s)
+            with self._read_on(connection, ends_at_s):
+                yield connection
+        finally:
+            self._turns.release()
+
+    @contextmanager
+    def _read_on(self, connection: BoundedConnection, ends_at_s: float) -> Iterator[BoundedConnection]:
         try:
             with connection.within(ends_at_s - elapsed_s()):
                 yield connection
