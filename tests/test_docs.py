@@ -101,6 +101,10 @@ EXAMPLES = {
     errors.KeyConflict: lambda: errors.KeyConflict("k"),
     errors.SchemaOlder: lambda: errors.SchemaOlder("the database", found=1, newest=2),
     errors.RunClosed: lambda: errors.RunClosed("r", outcome="failed"),
+    errors.TooManyAttempts: lambda: errors.TooManyAttempts(retry_after_s=9),
+    errors.GrantCapReached: lambda: errors.GrantCapReached(
+        "k", cap=Credits(2), granted=Credits(1), asked=Credits(2), resets_at="tomorrow"
+    ),
 }
 
 

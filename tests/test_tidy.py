@@ -39,6 +39,7 @@ LAYERS = (
     },
     {"capture", "payments"},
     {"engine"},
+    {"auth"},
     {"handle", "facade", "operating", "callfare", "aio"},
     {"server", "remote", "cli", "wiring"},
 )
@@ -49,7 +50,7 @@ LAZY_UPWARD = {
     ("cli", "devtools"): "`callfare demo` shows the product with its stand-ins",
 }
 # What something other than an import starts: Python, the console script, ./run.
-ENTRY_POINTS = ("callfare", "callfare.__main__", "callfare.cli", "callfare.devtools.demo")
+ENTRY_POINTS = ("callfare", "callfare.__main__", "callfare.cli", "callfare.devtools.demo", "callfare.auth.door")
 
 NEAR_MONEY = {"money", "usage", "pricing", "ledger", "estimate"}
 FLOAT_NAMED = {

@@ -10,6 +10,11 @@ CallfareError
 │   ├── UserRequired              user_required
 │   └── LedgerUnavailable         ledger_unavailable
 │       └── LedgerIncomplete      ledger_incomplete
+├── Denied                        denied
+│   ├── Unauthorized              unauthorized
+│   ├── Forbidden                 forbidden
+│   ├── TooManyAttempts           too_many_attempts
+│   └── GrantCapReached           grant_cap_reached
 ├── InvalidInput                  invalid_input
 │   ├── InvalidAmount             invalid_amount
 │   │   └── AmountOutOfRange      amount_out_of_range
@@ -122,6 +127,74 @@ class LedgerIncomplete(LedgerUnavailable):
     """The ledger is being restored, so nobody may use it yet. What was begun goes on with the same command."""
 
     code = "ledger_incomplete"
+
+
+class Denied(CallfareError):
+    """Whoever asks may not do that. Nothing was written."""
+
+    code = "denied"
+
+
+class Unauthorized(Denied):
+    """No credential was given, or none that holds. The answer is the same whatever is wrong with it."""
+
+    code = "unauthorized"
+
+
+class Forbidden(Denied):
+    """The credential holds, and does not reach to what was asked."""
+
+    code = "forbidden"
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        self.scope = scope
+        super().__init__(message)
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the scope that is missing, None where it is not a scope."""
+        return super().facts() | {"scope": self.scope}
+
+
+class TooManyAttempts(Denied):
+    """Too many credentials from one address did not hold. Wait, then try again."""
+
+    code = "too_many_attempts"
+
+    def __init__(self, *, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"too many failed attempts from this address; try again in {retry_after_s} seconds")
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the seconds to wait."""
+        return super().facts() | {"retry_after_s": self.retry_after_s}
+
+
+class GrantCapReached(Denied):
+    """The key has granted what it may in this UTC day. Nothing was granted."""
+
+    code = "grant_cap_reached"
+
+    def __init__(self, key_id: str, *, cap: Credits, granted: Credits, asked: Credits, resets_at: str) -> None:
+        self.key_id = key_id
+        self.cap = cap
+        self.granted = granted
+        self.asked = asked
+        self.resets_at = resets_at
+        super().__init__(
+            f"key {key_id} may grant {cap} credits in a UTC day and has granted {granted}, so {asked} more are too "
+            f"many; try again after {resets_at}, or use a key with a higher cap",
+            param="credits",
+        )
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the cap, what was granted today, what was asked for, and when the day ends."""
+        return super().facts() | {
+            "key_id": self.key_id,
+            "cap": str(self.cap),
+            "granted": str(self.granted),
+            "asked": str(self.asked),
+            "resets_at": self.resets_at,
+        }
 
 
 class InvalidInput(CallfareError):

@@ -9,8 +9,22 @@ from __future__ import annotations
 import msgspec
 
 
-class Command(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag=True):
-    """The base of all commands."""
+class AuditNote(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Who asks for a command, kept in the same transaction as its effect.
+
+    principal: `key:` with its public id, `user` (the account says which), or `local`. operation: what they asked for.
+    """
+
+    principal: str
+    key_id: str | None
+    operation: str
+    request_id: str | None = None
+
+
+class Command(msgspec.Struct, frozen=True, gc=False, kw_only=True, tag=True, omit_defaults=True):
+    """The base of all commands. audit: who asks, None where nobody is asked; a refusal and a repeat leave no trace."""
+
+    audit: AuditNote | None = None
 
 
 class GrantCredit(Command, frozen=True, gc=False, kw_only=True, tag=True):
