@@ -78,7 +78,7 @@ class AsyncCallfare(AsyncOperating):
         Raises InvalidAmount, InvalidUser, InvalidTime, KeyConflict, LedgerUnavailable.
         """
         command = self._engine.requests.grant(user, credits, key=key, source=source, expires_at=expires_at)
-        await self._engine.read_async(self._engine.create)
+        await self._engine.create_async()
         return shapes.grant(user, await self._engine.commit_async(command, PostedGrant))
 
     async def balance(self, user: str) -> Balance:
@@ -311,7 +311,7 @@ class AsyncRun(RunHandle):
 
         Raises InsufficientCredit, KeyConflict, LedgerUnavailable.
         """
-        await self._engine.read_async(self._engine.create)
+        await self._engine.create_async()
         self._take_open(await self._engine.commit_async(self._command, OpenReceipt))
 
     async def record(

@@ -70,21 +70,18 @@ class _LeftBehind:
 class _Tick:
     """What one event loop handed over in one tick: commands, and the futures that wait for them."""
 
-    __slots__ = ("_asked", "_loop")
+    __slots__ = ("_futures", "_loop", "commands")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._asked: list[tuple[Asked, asyncio.Future[Receipt]]] = []
-
-    @property
-    def commands(self) -> Sequence[Asked]:
-        """The commands, in the order they were added."""
-        return [command for command, _ in self._asked]
+        self.commands: list[Asked] = []
+        self._futures: list[asyncio.Future[Receipt]] = []
 
     def add(self, command: Asked) -> asyncio.Future[Receipt]:
         """Add a command, and return the future of its answer."""
         future: asyncio.Future[Receipt] = self._loop.create_future()
-        self._asked.append((command, future))
+        self.commands.append(command)
+        self._futures.append(future)
         return future
 
     def deliver(self, answers: Sequence[Answer]) -> None:
@@ -95,7 +92,7 @@ class _Tick:
             return
 
     def _resolve(self, answers: Sequence[Answer]) -> None:
-        for (_, future), answer in zip(self._asked, answers, strict=True):
+        for future, answer in zip(self._futures, answers, strict=True):
             if future.done():
                 continue
             if isinstance(answer, BaseException):

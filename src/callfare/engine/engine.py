@@ -102,6 +102,10 @@ class Engine:
                 print(f"callfare: made a new ledger at {url}", file=sys.stderr)  # noqa: T201 - where no log is heard
         return is_new
 
+    async def create_async(self) -> bool:
+        """Make sure the ledger exists, as `create` does, without blocking the loop."""
+        return not self._is_created and await self.read_async(self.create)
+
     def commit(self, command: Command | Finished, kind: type[C]) -> C:
         """Apply a command and return its receipt once it is durable."""
         try:

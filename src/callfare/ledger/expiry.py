@@ -20,6 +20,12 @@ EXPIRED = "expired"
 
 def expire_due(draft: Draft, account_id: int, now_us: int) -> None:
     """Settle everything of the account that is past its time, in the order in which the times came."""
+    if draft.may_be_due(account_id, now_us):
+        _expire(draft, account_id, now_us)
+    grants.repay(draft, account_id, now_us)
+
+
+def _expire(draft: Draft, account_id: int, now_us: int) -> None:
     runs = {run.run_id: run.expires_at_us for run in draft.open_runs(account_id)}
     jobs = {job.job_id: job.expires_at_us for job in draft.pending_jobs(account_id)}
     lots = {lot.grant_id: lot.expires_at_us for lot in draft.grants(account_id) if lot.expires_at_us is not None}
@@ -37,4 +43,3 @@ def expire_due(draft: Draft, account_id: int, now_us: int) -> None:
             expire_job(draft, job, at_us)
         else:
             grants.expire_lot(draft, draft.grant(account_id, grant_id), at_us)
-    grants.repay(draft, account_id, now_us)

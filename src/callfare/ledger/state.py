@@ -26,6 +26,8 @@ class State:
         # The rows as they were found, so that a store knows which of those it must write are there already.
         self.found: dict[Pk, Row] = {}
         self.walked: defaultdict[tuple[str, int], dict[Pk, None]] = defaultdict(dict)
+        # An instant for each account before which nothing of it is due; it may be earlier than need be.
+        self.due_us: dict[int, int] = {}
         self.holds: defaultdict[tuple[int, str], dict[int, Hold]] = defaultdict(dict)
         self.owners: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
         self.names: dict[int, str] = {}
@@ -53,14 +55,20 @@ class State:
         self.rows[pk] = row
         if row.is_history:
             return
-        if row.table in _WALKED:
-            self.walked[row.table, pk[1]][pk] = None  # type: ignore[index]  # the account leads every walked key
+        if isinstance(row, Grant | Run | Job):
+            self.walked[row.table, row.account_id][pk] = None
+            self._keep_due(row)
         if isinstance(row, Run):
             self.owners["runs", row.run_id].add(row.account_id)
         elif isinstance(row, Job):
             self.owners["jobs", row.job_id].add(row.account_id)
         elif isinstance(row, User):
             self.names[row.account_id] = row.user
+
+    def _keep_due(self, row: Grant | Run | Job) -> None:
+        """Note when a run, a job or a lot is due."""
+        if row.expires_at_us is not None:
+            self.due_us[row.account_id] = min(row.expires_at_us, self.due_us.get(row.account_id, row.expires_at_us))
 
     def merge(self, changes: dict[Pk, Row]) -> None:
         """Take in what an accepted command wrote."""
@@ -75,12 +83,15 @@ class Draft:
         self._state = state
         self.changed: dict[Pk, Row] = {}
         self._new: defaultdict[tuple[str, int], list[Pk]] = defaultdict(list)
+        self._has_walked = False
 
     def put(self, row: Row) -> None:
         """Write a row, or a newer version of it."""
         pk = row.pk
-        if row.table in _WALKED and pk not in self.changed and pk not in self._state.rows:
-            self._new[row.table, pk[1]].append(pk)  # type: ignore[index]  # the account leads every walked key
+        if row.table in _WALKED:
+            self._has_walked = True
+            if pk not in self.changed and pk not in self._state.rows:
+                self._new[row.table, pk[1]].append(pk)  # type: ignore[index]  # the account leads every walked key
         self.changed[pk] = row
 
     def _get(self, pk: Pk) -> Row | None:
@@ -143,6 +154,10 @@ class Draft:
         """Return the account's lots that still have credit."""
         rows = self._walk("grants", account_id)
         return [row for row in rows if isinstance(row, Grant) and row.remaining_nanocredits]
+
+    def may_be_due(self, account_id: int, now_us: int) -> bool:
+        """Tell whether anything of the account may be past its time; false only when nothing is."""
+        return self._has_walked or self._state.due_us.get(account_id, now_us + 1) <= now_us
 
     def open_runs(self, account_id: int) -> list[Run]:
         """Return the loaded runs of the account that are open."""
