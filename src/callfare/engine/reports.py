@@ -73,9 +73,17 @@ class Reports:
 
     def usage(self, user: str, period: str, *, since: datetime | None, until: datetime | None, tz: str) -> UsageReport:
         """Return the usage of a user in a period or a window."""
-        since_us, until_us = window_of(period, since, until, self._clock.now_us())
-        account_id = self.account_of(user)
-        return usage_report(self._store, user=user, account_id=account_id, since_us=since_us, until_us=until_us, tz=tz)
+        now_us = self._clock.now_us()
+        since_us, until_us = window_of(period, since, until, now_us)
+        return usage_report(
+            self._store,
+            user=user,
+            account_id=self.account_of(user),
+            since_us=since_us,
+            until_us=until_us,
+            tz=tz,
+            now_us=now_us,
+        )
 
     def history(self, user: str, limit: int, cursor: str | None) -> Page[RunSummary]:
         """Return a page of a user's runs, newest first."""

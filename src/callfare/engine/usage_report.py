@@ -1,9 +1,9 @@
-"""Usage of a user over a window of time: whole quarters and days from the roll-ups, the edges from the events."""
+"""Usage of a user over a window of time: days and quarters of an hour from the roll-ups, the edges from the events."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -29,12 +29,26 @@ class _Sum:
         self.calls = self.unpriced_calls = self.nanocredits = self.picousd = 0
         self.units: Units = {}
 
-    def add(self, part: Rollup) -> None:
-        self.calls += part.calls
-        self.unpriced_calls += part.unpriced_calls
-        self.nanocredits += part.nanocredits
-        self.picousd += int(part.picousd)
-        add_to(self.units, units_of(part.units))
+    def add(self, part: Rollup, sign: int) -> None:
+        """Add a part, or take it away."""
+        self.calls += sign * part.calls
+        self.unpriced_calls += sign * part.unpriced_calls
+        self.nanocredits += sign * part.nanocredits
+        self.picousd += sign * int(part.picousd)
+        for meter, quantity in units_of(part.units).items():
+            self.units[meter] = self.units.get(meter, 0) + sign * quantity
+
+    def merge(self, other: _Sum) -> None:
+        """Add other totals."""
+        self.calls += other.calls
+        self.unpriced_calls += other.unpriced_calls
+        self.nanocredits += other.nanocredits
+        self.picousd += other.picousd
+        add_to(self.units, other.units)
+
+    def is_something(self) -> bool:
+        """Tell whether anything is left of what was added and taken away."""
+        return bool(self.calls or self.nanocredits or self.picousd or any(self.units.values()))
 
     def share(self, name: str) -> Share:
         return Share(
@@ -79,19 +93,23 @@ def window_of(period: str, since: datetime | None, until: datetime | None, now_u
 
 
 def usage_report(
-    store: Store, *, user: str, account_id: int | None, since_us: int, until_us: int, tz: str
+    store: Store, *, user: str, account_id: int | None, since_us: int, until_us: int, tz: str, now_us: int
 ) -> UsageReport:
     """Return the usage of an account in a window, by workflow, by model and by day of a zone."""
-    zone = zone_of(tz)
+    day_of = _day_names(zone_of(tz))
+    groups: defaultdict[tuple[str, str, str], _Sum] = defaultdict(_Sum)
+    if account_id is not None:
+        window = _Window(store, account_id, DAY_US if tz == "UTC" else QUARTER_US, now_us)
+        for part, sign in window.parts(since_us, until_us):
+            groups[part.workflow, part.model, day_of(part.start_us)].add(part, sign)
     total = _Sum()
     by_workflow: defaultdict[str, _Sum] = defaultdict(_Sum)
     by_model: defaultdict[str, _Sum] = defaultdict(_Sum)
     by_day: defaultdict[str, _Sum] = defaultdict(_Sum)
-    parts = [] if account_id is None else _parts(store, account_id, since_us, until_us, is_utc=tz == "UTC")
-    day_of = _day_names(zone)
-    for part in parts:
-        for found in (total, by_workflow[part.workflow], by_model[part.model], by_day[day_of(part.start_us)]):
-            found.add(part)
+    for (workflow, model, day), found in groups.items():
+        if found.is_something():
+            for among in (total, by_workflow[workflow], by_model[model], by_day[day]):
+                among.merge(found)
     return UsageReport(
         user=user,
         since=moment_of(since_us),
@@ -126,31 +144,64 @@ def _day_names(zone: ZoneInfo) -> Callable[[int], str]:
     return day_of
 
 
-def _parts(store: Store, account_id: int, since_us: int, until_us: int, *, is_utc: bool) -> Iterator[Rollup]:
-    """Yield roll-ups that make up the window exactly, none longer than a day of UTC or than a quarter elsewhere."""
-    inner_since, inner_until = -(-since_us // QUARTER_US) * QUARTER_US, until_us // QUARTER_US * QUARTER_US
-    if inner_since >= inner_until:
-        yield from _edge(store, account_id, since_us, until_us)
-        return
-    yield from _edge(store, account_id, since_us, inner_since)
-    yield from _edge(store, account_id, inner_until, until_us)
-    day_since, day_until = -(-inner_since // DAY_US) * DAY_US, inner_until // DAY_US * DAY_US
-    if not is_utc or day_since >= day_until:
-        yield from _grain(store, account_id, "quarter", inner_since, inner_until)
-        return
-    yield from _grain(store, account_id, "quarter", inner_since, day_since)
-    yield from _grain(store, account_id, "day", day_since, day_until)
-    yield from _grain(store, account_id, "quarter", day_until, inner_until)
+class _Window:
+    """Makes a window of time up of roll-ups, added and taken away, and of the events at its edges.
 
+    What lies in a unit on one side of an edge is either read, or the whole unit is and what lies on the other side
+    taken away: whichever is less. What is taken away is read first, so that nothing written meanwhile makes it more
+    than there is.
+    """
 
-def _edge(store: Store, account_id: int, since_us: int, until_us: int) -> Iterator[Rollup]:
-    if since_us < until_us:
-        rows = store.select(EventsBetween(account_id=account_id, since_us=since_us, until_us=until_us))
-        yield from (rollups.part_of(row, "quarter") for row in rows if isinstance(row, Event))
+    def __init__(self, store: Store, account_id: int, unit_us: int, now_us: int) -> None:
+        self._store = store
+        self._account_id = account_id
+        self._unit_us = unit_us
+        # Hardly anything lies after it.
+        self._now_us = now_us
 
+    def parts(self, since_us: int, until_us: int) -> Iterator[tuple[Rollup, int]]:
+        """Yield the roll-ups that make up the window exactly, each with its sign."""
+        unit_us = self._unit_us
+        since_unit_us, until_unit_us = since_us // unit_us * unit_us, until_us // unit_us * unit_us
+        yield from self._side(since_us, unit_us, sign=-1, is_before=True)
+        yield from self._read(unit_us, since_unit_us, until_unit_us, 1)
+        yield from self._side(until_us, unit_us, sign=1, is_before=True)
 
-def _grain(store: Store, account_id: int, grain: str, since_us: int, until_us: int) -> Iterable[Rollup]:
-    if since_us >= until_us:
-        return ()
-    rows = store.select(RollupsOf(account_id=account_id, grain=grain, since_us=since_us, until_us=until_us))
-    return (row for row in rows if isinstance(row, Rollup))
+    def _side(self, edge_us: int, unit_us: int, *, sign: int, is_before: bool) -> Iterator[tuple[Rollup, int]]:
+        """Yield what lies in the unit of an edge on one side of it."""
+        begin_us = edge_us // unit_us * unit_us
+        end_us = begin_us + unit_us
+        if begin_us == edge_us and is_before:
+            return
+        before_us, after_us = edge_us - begin_us, max(0, min(end_us, self._now_us) - edge_us)
+        if (before_us <= after_us) == is_before:
+            yield from self._parts_on(edge_us, unit_us, sign=sign, is_before=is_before)
+        else:
+            yield from self._parts_on(edge_us, unit_us, sign=-sign, is_before=not is_before)
+            yield from self._read(unit_us, begin_us, end_us, sign)
+
+    def _parts_on(self, edge_us: int, unit_us: int, *, sign: int, is_before: bool) -> Iterator[tuple[Rollup, int]]:
+        """Yield what lies on one side of an edge from the parts of its unit: quarters of a day, events of a quarter."""
+        begin_us = edge_us // unit_us * unit_us
+        end_us = begin_us + unit_us
+        part_us = QUARTER_US if unit_us == DAY_US else 1
+        inner_us = edge_us // part_us * part_us
+        if is_before:
+            yield from self._read(part_us, begin_us, inner_us, sign)
+        else:
+            yield from self._read(part_us, inner_us + part_us if part_us > 1 else inner_us, end_us, sign)
+        if part_us > 1:
+            yield from self._side(edge_us, part_us, sign=sign, is_before=is_before)
+
+    def _read(self, unit_us: int, since_us: int, until_us: int, sign: int) -> Iterator[tuple[Rollup, int]]:
+        if since_us >= until_us:
+            return
+        if unit_us == 1:
+            events = self._store.select(
+                EventsBetween(account_id=self._account_id, since_us=since_us, until_us=until_us)
+            )
+            yield from ((rollups.part_of(row, "quarter"), sign) for row in events if isinstance(row, Event))
+            return
+        grain = "day" if unit_us == DAY_US else "quarter"
+        asked = RollupsOf(account_id=self._account_id, grain=grain, since_us=since_us, until_us=until_us)
+        yield from ((row, sign) for row in self._store.select(asked) if isinstance(row, Rollup))
