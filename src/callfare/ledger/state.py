@@ -49,20 +49,18 @@ class State:
             self.put(row)
 
     def _keep(self, pk: Pk, row: Row) -> None:
-        if isinstance(row, Hold):
+        if type(row) is Hold:
             self.holds[row.account_id, row.hold_id][row.grant_id] = row
             return
         self.rows[pk] = row
-        if row.is_history:
-            return
-        if isinstance(row, Grant | Run | Job):
+        if type(row) is Run or type(row) is Grant or type(row) is Job:
             self.walked[row.table, row.account_id][pk] = None
             self._keep_due(row)
-        if isinstance(row, Run):
+        if type(row) is Run:
             self.owners["runs", row.run_id].add(row.account_id)
-        elif isinstance(row, Job):
+        elif type(row) is Job:
             self.owners["jobs", row.job_id].add(row.account_id)
-        elif isinstance(row, User):
+        elif type(row) is User:
             self.names[row.account_id] = row.user
 
     def _keep_due(self, row: Grant | Run | Job) -> None:
