@@ -35,6 +35,8 @@ def fleet(options: str) -> None:
             process = chance.choice(list(writers))
             os.kill(process, signal.SIGKILL)
             kills += 1
+            if kills == traffic.kills:
+                traffic.stop().touch()
         process, status = os.wait()
         if process == reader:
             # It may hear of the end before the last of the writers does.

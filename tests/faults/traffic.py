@@ -44,7 +44,7 @@ class Traffic:
     batches: int = 10
     begin_us: int = make.START_US
     deadline_s: int = 10
-    kills: int = 0
+    kills: int = 0  # after the last of which all are told to stop
     plant: str = ""
 
     def store(self) -> Store:
