@@ -6,12 +6,17 @@ import pytest
 
 from callfare.ledger.rows import TABLES, Entry, Event, Key, Retention, Run, Transfer, User
 from callfare.store.protocol import (
+    ApiKeyNamed,
+    ApiKeysAfter,
+    AuditBefore,
+    AuditOf,
     EntriesOf,
     EventNamed,
     EventsBetween,
     EventsOfRun,
     GrantNumbered,
     JobsNamed,
+    KeyDayOf,
     KeyNamed,
     RawOf,
     RollupsOf,
@@ -27,8 +32,10 @@ from tests.support.commands import (
     START_US,
     account_number,
     adjust,
+    asked_by,
     close,
     grant,
+    make_key,
     open_run,
     pend,
     record,
@@ -38,6 +45,11 @@ ALICE, BOB = account_number("alice"), account_number("bob")
 LATEST_US = 2**62
 MINUTE_US = 60_000_000
 NO_QUERY_FINDS_ANYTHING = [
+    ApiKeyNamed(key_id="ghost"),
+    ApiKeysAfter(after_key_id="", limit=10),
+    KeyDayOf(family="ghost", day_us=0),
+    AuditBefore(before_id="~", limit=10),
+    AuditOf(account_id=7, before_id="~", limit=10),
     UserNamed(user="nobody"),
     UserOf(account_id=7),
     RunsNamed(run_id="ghost"),
@@ -260,7 +272,10 @@ def test_a_scan_yields_every_row_once_in_the_order_of_keys(books: Books):
 @pytest.mark.parametrize("table", [table for table in TABLES if table is not Retention], ids=lambda table: table.table)
 def test_a_scan_goes_on_after_a_key(books: Books, table):
     for user in ("alice", "bob", "carol"):
-        books.do_all(grant(user, 100), open_run("r1", user, hold=10), open_run("r2", user, hold=10))
+        books.do(make_key(f"key-{user}", key=user))
+        books.do_all(
+            asked_by(grant(user, 100), f"key-{user}"), open_run("r1", user, hold=10), open_run("r2", user, hold=10)
+        )
         number = account_number(user)
         books.do(record(1, run_id="r1", account_id=number, raw="{}"))
         books.do_all(pend(5, run_id="r1", account_id=number), record(1, user=user, key="other", raw="{}"))

@@ -11,7 +11,7 @@ from callfare.ledger.rows import TABLES
 from callfare.store.sqlite import SqliteStore
 from tests.support.books import Books
 from tests.support.catalogue import sqlite_keys_without_the_account
-from tests.support.commands import START, START_US, adjust, close, grant, open_run, record
+from tests.support.commands import START, START_US, adjust, asked_by, close, grant, open_run, record
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ HISTORY = [table for table in TABLES if table.is_history]
 
 @pytest.mark.parametrize("table", HISTORY, ids=lambda table: table.table)
 def test_history_cannot_be_altered(books, file, table):
-    books.do_all(grant("alice", 100), record(1, user="alice", raw="{}"))
+    books.do_all(asked_by(grant("alice", 100)), record(1, user="alice", raw="{}"))
     column = table.__struct_fields__[table.pk_columns]
 
     with pytest.raises(apsw.ConstraintError, match="history"):
@@ -151,7 +151,7 @@ def test_history_cannot_be_altered(books, file, table):
 
 @pytest.mark.parametrize("table", [row for row in HISTORY if row.table != "raw_usage"], ids=lambda table: table.table)
 def test_history_cannot_be_removed(books, file, table):
-    books.do_all(grant("alice", 100), record(1, user="alice", raw="{}"))
+    books.do_all(asked_by(grant("alice", 100)), record(1, user="alice", raw="{}"))
 
     with pytest.raises(apsw.ConstraintError, match="history"):
         file.execute(f"DELETE FROM {table.table}")  # noqa: S608 - names of our own tables

@@ -11,7 +11,7 @@ import psycopg
 from msgspec.structs import astuple
 
 from callfare.clock import ManualClock
-from callfare.ledger.rows import TABLES, Retention, Row
+from callfare.ledger.rows import TABLES, ApiKey, AuditRow, KeyDay, Retention, Row
 from callfare.store.memory import MemoryStore
 from callfare.store.sqlite_file import APPLICATION_ID
 from callfare.store.statements import load_migrations, load_named_statements, load_statements
@@ -20,14 +20,14 @@ from tests.support.commands import START
 from tests.support.rich import write_rich_ledger
 
 # Tables that a step after the first has added.
-_ADDED = {Retention}
+_ADDED = {Retention, ApiKey, KeyDay, AuditRow}
 
 
 def rows_of_old() -> dict[type[Row], list[tuple[Any, int]]]:
     """Return the rows of a ledger with something of everything that the first schema has."""
     clock = ManualClock(START)
     books = Books(MemoryStore(clock), clock)
-    write_rich_ledger(books)
+    write_rich_ledger(books, has_keys=False)
     return {table: list(books.store.scan(table)) for table in TABLES if table not in _ADDED}
 
 

@@ -9,18 +9,27 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import TypeVar
+
+from msgspec.structs import replace
 
 from callfare.clock import instant_of
 from callfare.ledger.commands import (
     AdjustUsage,
+    AuditNote,
     CloseRun,
+    Command,
     ExpireDue,
     ExtendRun,
     GrantCredit,
+    MakeKey,
+    NoteKeyUse,
     OpenRun,
     PendJob,
     RecordUsage,
     RefundGrant,
+    RevokeKey,
+    RollKey,
     SettleJob,
     TouchRun,
 )
@@ -28,6 +37,7 @@ from callfare.ledger.rows import digest_of
 from callfare.money import Credits
 
 Amount = int | str | Decimal
+C = TypeVar("C", bound=Command)
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 START_US = instant_of(START, "start")
@@ -267,3 +277,79 @@ def refund(amount: Amount, *, user: str = "alice", key: str = "refund-1", grant_
 def expire(user: str = "alice") -> ExpireDue:
     """Whatever of an account is past its time."""
     return ExpireDue(account_id=account_number(user))
+
+
+# Access
+
+
+def note(operation: str = "credits.grant", *, key_id: str | None = None, number: int = 1) -> AuditNote:
+    """Who asks for a command: an API key, or whoever sits at the machine."""
+    principal = "local" if key_id is None else f"key:{key_id}"
+    return AuditNote(
+        id=f"aud_{number:026}", principal=principal, key_id=key_id, operation=operation, request_id=f"req_{number}"
+    )
+
+
+def make_key(
+    key_id: str = "key00001",
+    *,
+    key: str = "make-1",
+    cap: Amount | None = 1000,
+    scopes: str = "credits:grant credits:read",
+    user: str | None = None,
+    expires_at: datetime | None = None,
+    audit: AuditNote | None = None,
+) -> MakeKey:
+    """An API key with a digest that stands for no secret."""
+    expires_at_us = None if expires_at is None else instant_of(expires_at, "expires_at")
+    return MakeKey(
+        key=key,
+        key_id=key_id,
+        mode="test",
+        label="a key",
+        scopes=scopes,
+        digest="0" * 56 + key_id.encode().hex()[-8:],
+        pepper="a1b2c3d4",
+        user=user,
+        networks=None,
+        grant_cap_nanocredits=None if cap is None else nano(cap),
+        expires_at_us=expires_at_us,
+        fingerprint=fingerprint(scopes, user, cap, expires_at_us),
+        audit=audit,
+    )
+
+
+def roll_key(
+    key_id: str = "key00001",
+    new_key_id: str = "key00002",
+    *,
+    key: str = "roll-1",
+    overlap_s: int = 24 * HOUR_S,
+    audit: AuditNote | None = None,
+) -> RollKey:
+    """A key in another's place."""
+    return RollKey(
+        key=key,
+        key_id=key_id,
+        new_key_id=new_key_id,
+        digest="1" * 64,
+        pepper="a1b2c3d4",
+        overlap_s=overlap_s,
+        fingerprint=fingerprint(key_id, overlap_s),
+        audit=audit,
+    )
+
+
+def revoke_key(key_id: str = "key00001", *, audit: AuditNote | None = None) -> RevokeKey:
+    """The end of a key."""
+    return RevokeKey(key_id=key_id, audit=audit)
+
+
+def note_use(key_id: str = "key00001", at_us: int = START_US) -> NoteKeyUse:
+    """A key that was used."""
+    return NoteKeyUse(key_id=key_id, at_us=at_us)
+
+
+def asked_by(command: C, key_id: str | None = None, *, number: int = 1, operation: str = "credits.grant") -> C:
+    """A command that an API key, or whoever sits at the machine, asks for."""
+    return replace(command, audit=note(operation, key_id=key_id, number=number))

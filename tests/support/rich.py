@@ -10,15 +10,21 @@ from tests.support.commands import (
     START,
     START_US,
     adjust,
+    asked_by,
     close,
     expire,
     extend,
     grant,
     heard,
+    make_key,
+    note,
+    note_use,
     open_run,
     pend,
     record,
     refund,
+    revoke_key,
+    roll_key,
     settle,
     step,
     touch,
@@ -28,8 +34,11 @@ MORE_TOKENS = '{"input_tokens":"1000","output_tokens":"700"}'
 RAW = '{"prompt_tokens":1000,"completion_tokens":200}'
 
 
-def write_rich_ledger(books: Books) -> None:
-    """Fill an empty ledger by commands alone. Three users; the clock ends a day later."""
+def write_rich_ledger(books: Books, *, has_keys: bool = True) -> None:
+    """Fill an empty ledger by commands alone. Three users; the clock ends a day later.
+
+    has_keys: with API keys and audit rows, which the first schema did not have.
+    """
     _lots(books)
     _runs(books)
     _jobs(books)
@@ -37,6 +46,10 @@ def write_rich_ledger(books: Books) -> None:
     books.advance(hours=20)
     books.do_all(expire("alice"), expire("bob"))
     _still_open(books)
+    if has_keys:
+        _asked_by_keys(books)
+    # Retention has been set, to a time before everything.
+    books.store.upkeep().drop_raw([], before_us=START_US - 30 * 86_400_000_000, now_us=books.clock.now_us())
 
 
 def _lots(books: Books) -> None:
@@ -149,5 +162,16 @@ def _still_open(books: Books) -> None:
         pend(4, job_id="video-alone", user="alice"),
         record(1, user="alice", key="direct-1"),
     )
-    # Retention has been set, to a time before everything.
-    books.store.upkeep().drop_raw([], before_us=START_US - 30 * 86_400_000_000, now_us=books.clock.now_us())
+
+
+def _asked_by_keys(books: Books) -> None:
+    books.do_all(
+        make_key("key00001", audit=note("keys.make", number=1)),
+        make_key("key00009", key="make-9", cap=None, scopes="all:read", user="bob"),
+        asked_by(grant("alice", 12, key="by-key-1"), "key00001", number=2),
+        roll_key(audit=note("keys.roll", number=3)),
+        asked_by(grant("bob", "1.5", key="by-key-2"), "key00002", number=4),
+        asked_by(record("0.25", user="alice", key="by-key-3"), "key00002", number=5, operation="usage.record"),
+        note_use("key00002", START_US),
+        revoke_key("key00009", audit=note("keys.revoke", number=6)),
+    )

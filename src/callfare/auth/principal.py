@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from callfare.errors import Forbidden
+from callfare.ids import new_id
 from callfare.ledger.commands import AuditNote
 from callfare.money import Credits
 
@@ -62,7 +63,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         """
         # A user is named by the account that the row is about; no history row names a person.
         who = self.kind if self.kind != KEY else f"key:{self.id}"
-        return AuditNote(principal=who, key_id=self.key_id, operation=operation, request_id=request_id)
+        return AuditNote(
+            id=new_id("aud"), principal=who, key_id=self.key_id, operation=operation, request_id=request_id
+        )
 
 
 LOCAL_PRINCIPAL = Principal(kind=LOCAL, id=LOCAL, user=None, scopes=SCOPES)

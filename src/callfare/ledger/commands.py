@@ -10,11 +10,12 @@ import msgspec
 
 
 class AuditNote(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Who asks for a command, kept in the same transaction as its effect.
+    """Who asks for a command, kept in the same transaction as its effect. One note stands for one command.
 
     principal: `key:` with its public id, `user` (the account says which), or `local`. operation: what they asked for.
     """
 
+    id: str
     principal: str
     key_id: str | None
     operation: str
@@ -178,3 +179,45 @@ class ExpireDue(Command, frozen=True, gc=False, kw_only=True, tag=True):
     """Settle whatever of an account is past its time. Changes no balance that a reader could see."""
 
     account_id: int
+
+
+class MakeKey(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Make an API key. A repeat under the same key gets the first answer, without the secret."""
+
+    key: str
+    key_id: str
+    mode: str
+    label: str
+    scopes: str
+    digest: str
+    pepper: str
+    user: str | None
+    networks: str | None
+    grant_cap_nanocredits: int | None
+    expires_at_us: int | None
+    fingerprint: int
+
+
+class RollKey(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Make a key that takes another's place; the old one holds for `overlap_s` more seconds."""
+
+    key: str
+    key_id: str
+    new_key_id: str
+    digest: str
+    pepper: str
+    overlap_s: int
+    fingerprint: int
+
+
+class RevokeKey(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """End a key at once. Repeating it changes nothing."""
+
+    key_id: str
+
+
+class NoteKeyUse(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Note when a key was last used."""
+
+    key_id: str
+    at_us: int

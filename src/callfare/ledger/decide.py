@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from callfare.errors import NotFound, RunNotFound
-from callfare.ledger import charges, grants, jobs, runs
+from callfare.ledger import access, audit, charges, grants, jobs, runs
 from callfare.ledger.accounts import ensure_account
 from callfare.ledger.commands import (
     AdjustUsage,
@@ -19,10 +19,14 @@ from callfare.ledger.commands import (
     ExpireDue,
     ExtendRun,
     GrantCredit,
+    MakeKey,
+    NoteKeyUse,
     OpenRun,
     PendJob,
     RecordUsage,
     RefundGrant,
+    RevokeKey,
+    RollKey,
     SettleJob,
     TouchRun,
 )
@@ -58,6 +62,8 @@ def decide(state: State, command: Command, now_us: int) -> Outcome:
     """
     draft = Draft(state)
     receipt = _dispatch(draft, command, now_us)
+    if command.audit is not None and not receipt.is_replay:
+        audit.write(draft, command.audit, command, receipt, now_us)
     return Outcome(receipt, draft.changed)
 
 
@@ -83,6 +89,8 @@ def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
         case ExpireDue():
             _expire_known(draft, command.account_id, now_us)
             return ExpiryReceipt(account_id=command.account_id, changes=len(draft.changed))
+        case MakeKey() | RollKey() | RevokeKey() | NoteKeyUse():
+            return access.steer_key(draft, command, now_us)
         case _:
             raise AssertionError(command)
 
@@ -171,6 +179,8 @@ def _grant(draft: Draft, command: GrantCredit, now_us: int) -> GrantReceipt:
         if first is not None:
             return first
         expire_due(draft, user.account_id, now_us)
+    if command.audit is not None and command.audit.key_id is not None:
+        access.count_grant(draft, command.audit.key_id, command.nanocredits, now_us)
     return grants.grant_credit(draft, command, now_us)
 
 

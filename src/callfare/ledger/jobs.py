@@ -55,7 +55,7 @@ def pend_job(draft: Draft, account_id: int, run: Run | None, command: PendJob, n
         run_id=run.run_id if run else None,
         status="pending",
         held_nanocredits=moved + added,
-        charge=msgspec.json.encode(command.charge).decode(),
+        charge=msgspec.json.encode(replace(command.charge, audit=None)).decode(),
         created_at_us=now_us,
         expires_at_us=now_us + command.ttl_s * US_PER_S,
         settled_at_us=None,

@@ -9,20 +9,25 @@ import msgspec
 
 from callfare.ledger.commands import (
     AdjustUsage,
+    AuditNote,
     CloseRun,
     Command,
     ExpireDue,
     ExtendRun,
     GrantCredit,
+    MakeKey,
+    NoteKeyUse,
     OpenRun,
     PendJob,
     RecordUsage,
     RefundGrant,
+    RevokeKey,
+    RollKey,
     SettleJob,
     TouchRun,
 )
 from callfare.ledger.receipts import GrantReceipt
-from callfare.ledger.rows import Key
+from callfare.ledger.rows import HOUSE, Key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -59,6 +64,10 @@ _SUBJECTS: dict[type[Command], Callable[[Any], Subject]] = {
     SettleJob: lambda it: Subject(account_id=it.account_id, job_id=it.job_id),
     AdjustUsage: lambda it: Subject(account_id=it.account_id),
     ExpireDue: lambda it: Subject(account_id=it.account_id),
+    MakeKey: lambda _: Subject(account_id=HOUSE),
+    RollKey: lambda _: Subject(account_id=HOUSE),
+    RevokeKey: lambda _: Subject(account_id=HOUSE),
+    NoteKeyUse: lambda _: Subject(account_id=HOUSE),
 }
 
 
@@ -101,8 +110,23 @@ def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]
             return (key,), (key,)
         case RefundGrant():
             return (command.key,), (command.key, command.grant_key)
+        case MakeKey() | RollKey():
+            return (), (command.key,)
         case _:
             return (), ()
+
+
+def api_keys_named(command: Command) -> tuple[str, ...]:
+    """Return the public ids of the API keys that a command reads or changes."""
+    match command:
+        case GrantCredit(audit=AuditNote(key_id=str(key_id))):
+            return (key_id,)
+        case MakeKey() | RevokeKey() | NoteKeyUse():
+            return (command.key_id,)
+        case RollKey():
+            return command.key_id, command.new_key_id
+        case _:
+            return ()
 
 
 def refunded_lot(command: RefundGrant, account_id: int, state: State) -> int | None:

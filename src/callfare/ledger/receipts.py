@@ -109,3 +109,20 @@ class ExpiryReceipt(Receipt, frozen=True, gc=False, kw_only=True):
 
     account_id: int
     changes: int
+
+
+class KeyReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """An API key as it was made, rolled or revoked. Nothing in it is secret."""
+
+    key_id: str
+    family: str
+    mode: str
+    label: str
+    scopes: str
+    user: str | None
+    networks: str | None
+    grant_cap_nanocredits: int | None
+    created_at_us: int
+    expires_at_us: int | None
+    revoked_at_us: int | None
+    replaces: str | None = None

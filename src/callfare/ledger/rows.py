@@ -262,7 +262,65 @@ class Retention(Row, frozen=True, gc=False, array_like=True):
     set_at_us: int
 
 
+class ApiKey(Row, frozen=True, gc=False, array_like=True):
+    """A key that a program shows. Of its secret there is a keyed digest only; `pepper` names the key of that.
+
+    `family` is the first of the keys that were rolled one into the next: together they have one daily cap.
+    """
+
+    table = "api_keys"
+    pk_columns = 1
+    key_id: str
+    family: str
+    mode: str
+    label: str
+    scopes: str
+    digest: str
+    pepper: str
+    user: str | None
+    networks: str | None
+    grant_cap_nanocredits: int | None
+    created_at_us: int
+    expires_at_us: int | None
+    revoked_at_us: int | None
+    rolled_to: str | None
+    used_at_us: int | None
+
+    def is_live(self, now_us: int) -> bool:
+        """Tell whether the key is taken at an instant."""
+        return self.revoked_at_us is None and (self.expires_at_us is None or now_us < self.expires_at_us)
+
+
+class KeyDay(Row, frozen=True, gc=False, array_like=True):
+    """What the keys of a family have granted in one UTC day; equal to the sum of their audit rows."""
+
+    table = "key_days"
+    family: str
+    day_us: int
+    granted_nanocredits: int
+
+
+class AuditRow(Row, frozen=True, gc=False, array_like=True):
+    """Who asked for a write. Account 0 is the house. Names no person: the account does."""
+
+    table = "audit"
+    is_history = True
+    account_id: int
+    audit_id: str
+    at_us: int
+    principal: str
+    key_id: str | None
+    operation: str
+    object: str
+    request_key: str | None
+    request_id: str | None
+    state_before: str | None
+    state_after: str | None
+
+
 RAW_USAGE = "raw_usage"
+# The account of what belongs to nobody: keys, and who made them.
+HOUSE = 0
 
 TABLES: tuple[type[Row], ...] = (
     User,
@@ -278,6 +336,9 @@ TABLES: tuple[type[Row], ...] = (
     Key,
     Rollup,
     Retention,
+    ApiKey,
+    KeyDay,
+    AuditRow,
 )
 
 _PK_OF = {table: attrgetter("table", *table.__struct_fields__[: table.pk_columns]) for table in TABLES}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, Pk, Row, Run, User
+from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Pk, Row, Run, User
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -141,6 +141,20 @@ class Draft:
         """Return what is recorded under an idempotency key, if anything."""
         row = self._get(("keys", account_id, key))
         return row if isinstance(row, Key) else None
+
+    def api_key(self, key_id: str) -> ApiKey | None:
+        """Return an API key, if there is one."""
+        row = self._get(("api_keys", key_id))
+        return row if isinstance(row, ApiKey) else None
+
+    def key_day(self, family: str, day_us: int) -> KeyDay | None:
+        """Return what a family of keys has granted in a UTC day, if anything."""
+        row = self._get(("key_days", family, day_us))
+        return row if isinstance(row, KeyDay) else None
+
+    def has(self, pk: Pk) -> bool:
+        """Return whether a row is loaded or written."""
+        return self._get(pk) is not None
 
     def grant(self, account_id: int, grant_id: int) -> Grant:
         """Return a lot that still has credit; one that was not loaded is a fault in `needs.py`."""

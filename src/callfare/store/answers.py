@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from callfare.ledger.rows import Entry, Event, Grant, Job, Key, RawUsage, Retention, Rollup, Row, Run, Transfer, User
+from callfare.ledger.rows import (
+    ApiKey,
+    AuditRow,
+    Entry,
+    Event,
+    Grant,
+    Job,
+    Key,
+    KeyDay,
+    RawUsage,
+    Retention,
+    Rollup,
+    Row,
+    Run,
+    Transfer,
+    User,
+)
 from callfare.store import protocol as ask
 from callfare.store.protocol import Query
 
@@ -23,4 +39,9 @@ ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.KeyNamed: ("key_named", Key),
     ask.RetentionOf: ("retention_of", Retention),
     ask.RollupsOf: ("rollups_of", Rollup),
+    ask.ApiKeyNamed: ("api_key_named", ApiKey),
+    ask.ApiKeysAfter: ("api_keys_after", ApiKey),
+    ask.KeyDayOf: ("key_day_of", KeyDay),
+    ask.AuditBefore: ("audit_before", AuditRow),
+    ask.AuditOf: ("audit_of", AuditRow),
 }

@@ -15,12 +15,15 @@ from callfare.ledger import rollups, rules
 from callfare.ledger.decide import decide
 from callfare.ledger.rows import (
     TABLES,
+    ApiKey,
+    AuditRow,
     Entry,
     Event,
     Grant,
     Hold,
     Job,
     Key,
+    KeyDay,
     RawUsage,
     Retention,
     Rollup,
@@ -323,6 +326,24 @@ def _plan(query: Query, state: State) -> tuple[type[Row], Callable[[Any], bool],
                 None,
             )
         case _:
+            return _access_plan(query)
+
+
+def _access_plan(query: Query) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
+    """Return the plan of a query about API keys, and about who asked for what."""
+    match query:
+        case ask.ApiKeysAfter(after_key_id=key_id, limit=limit):
+            return ApiKey, lambda row: row.key_id > key_id, _by_pk, limit
+        case ask.AuditBefore(before_id=audit_id, limit=limit):
+            return AuditRow, lambda row: row.audit_id < audit_id, _by_audit_id, limit
+        case ask.AuditOf(account_id=account, before_id=audit_id, limit=limit):
+            return (
+                AuditRow,
+                lambda row: row.account_id == account and row.audit_id < audit_id,
+                _by_audit_id,
+                limit,
+            )
+        case _:
             return _named(query)
 
 
@@ -335,9 +356,16 @@ def _named(query: Query) -> tuple[type[Row], Callable[[Any], bool], Callable[[An
         ask.EntriesOf: Entry,
         ask.GrantNumbered: Grant,
         ask.KeyNamed: Key,
+        ask.ApiKeyNamed: ApiKey,
+        ask.KeyDayOf: KeyDay,
     }
     names = tuple(getattr(query, field) for field in query.__struct_fields__)
     return tables[type(query)], lambda row: row.pk[1 : 1 + len(names)] == names, _by_pk, None
+
+
+def _by_audit_id(row: AuditRow) -> tuple[int, ...]:
+    """Put the newest id first. Ids made by callfare are all of one length."""
+    return (*(-ord(letter) for letter in row.audit_id), 1)
 
 
 def _by_pk(row: Row) -> Pk:

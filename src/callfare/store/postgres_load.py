@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from callfare.ledger.access import day_of
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RecordUsage, RefundGrant
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import (
     accounts_named,
     accounts_touched,
+    api_keys_named,
     events_and_keys,
     expect,
     parted,
     refunded_lot,
     subject_of,
 )
-from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, Run, User
+from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Run, User
 from callfare.ledger.state import State
 
 if TYPE_CHECKING:
@@ -95,7 +97,17 @@ class Loader:
             jobs |= set(job_owners)
         self._lock_runs(plain, others, runs, jobs)
         self._lock_accounts(commands)
+        self._lock_api_keys(others)
         return self.state
+
+    def _lock_api_keys(self, commands: Sequence[Command]) -> None:
+        """Lock the API keys that are named, then what their families have granted in this day: after all else."""
+        key_ids = sorted({key_id for command in commands for key_id in api_keys_named(command)})
+        if key_ids:
+            [found] = self._ask(("lock_api_keys", {"key_ids": key_ids}))
+            families = sorted({row.family for row in self._find(found, ApiKey)})
+            [days] = self._ask(("lock_key_days", {"families": families, "day_us": day_of(self.now_us)}))
+            self._find(days, KeyDay)
 
     def _named(self, others: Sequence[Command], pairs: Pairs) -> list[set[int]]:
         """Return the accounts that each command names, its runs and jobs being these."""

@@ -144,6 +144,41 @@ class RollupsOf(Query, frozen=True, gc=False, kw_only=True):
     until_us: int
 
 
+class ApiKeyNamed(Query, frozen=True, gc=False, kw_only=True):
+    """The API key of a public id: none or one."""
+
+    key_id: str
+
+
+class ApiKeysAfter(Query, frozen=True, gc=False, kw_only=True):
+    """API keys in the order of their ids, after one."""
+
+    after_key_id: str
+    limit: int
+
+
+class KeyDayOf(Query, frozen=True, gc=False, kw_only=True):
+    """What a family of keys has granted in a UTC day: none or one."""
+
+    family: str
+    day_us: int
+
+
+class AuditBefore(Query, frozen=True, gc=False, kw_only=True):
+    """Audit rows of every account, newest first, before one."""
+
+    before_id: str
+    limit: int
+
+
+class AuditOf(Query, frozen=True, gc=False, kw_only=True):
+    """Audit rows of one account, newest first, before one."""
+
+    account_id: int
+    before_id: str
+    limit: int
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An account with what is due, read in one transaction at one instant."""
 

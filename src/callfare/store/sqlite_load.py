@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from callfare.ledger.access import day_of
 from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import (
     accounts_named,
     accounts_touched,
+    api_keys_named,
     events_and_keys,
     expect,
     parted,
     refunded_lot,
     subject_of,
 )
-from callfare.ledger.rows import Account, Event, Grant, Hold, Job, Key, Run, User
+from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Run, User
 from callfare.ledger.state import State
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ class Loader:
             named = accounts_named(subject, self.state)
             expect(command, named, self.state)
             self._earlier(command, named)
+            self._api_keys(command)
             if isinstance(command, ExtendRun):
                 # Its refusal names the user, whom the command does not.
                 for account_id in named - self.state.names.keys():
@@ -82,6 +85,11 @@ class Loader:
         """Load a user's row, and return the number of the account."""
         rows = self._put("user_named", (user,), User)
         return rows[0].account_id if rows else None
+
+    def _api_keys(self, command: Command) -> None:
+        for key_id in api_keys_named(command):
+            for row in self._put("api_key_named", (key_id,), ApiKey):
+                self._put("key_day_of", (row.family, day_of(self._now_us)), KeyDay)
 
     def _runs(self, run_id: str, account_id: int | None) -> None:
         if account_id is None:

@@ -10,14 +10,18 @@ from collections.abc import Iterator
 from typing import Any, Protocol, TypeVar
 
 from callfare.ledger.rows import (
+    HOUSE,
     RAW_USAGE,
     Account,
+    ApiKey,
+    AuditRow,
     Entry,
     Event,
     Grant,
     Hold,
     Job,
     Key,
+    KeyDay,
     Pk,
     RawUsage,
     Retention,
@@ -27,6 +31,7 @@ from callfare.ledger.rows import (
     Transfer,
     User,
 )
+from callfare.ledger.verify.access import Access
 from callfare.ledger.verify.answers import Answers
 from callfare.ledger.verify.calls import Calls, response_name
 from callfare.ledger.verify.findings import Findings, Progress, Stream, Verification, sealed
@@ -52,15 +57,17 @@ def verify(scan: Scan, *, progress: Progress | None = None) -> Verification:
     many of its rows have been read.
     """
     findings = Findings(progress)
-    named = _identities(scan, findings)
+    opened, named = _identities(scan, findings)
     walk = _Walk(scan, findings, named, raw_from_us=_raw_from(scan, findings))
+    access = Access(findings, walk.house())
+    access.read(scan(ApiKey), scan(AuditRow), scan(KeyDay), opened)
     for account_id in walk.accounts():
         walk.account(account_id)
     return findings.verification()
 
 
-def _identities(scan: Scan, findings: Findings) -> Marks:
-    """Return the accounts that users have; each must be there, and have one user only."""
+def _identities(scan: Scan, findings: Findings) -> tuple[Marks, Marks]:
+    """Return the accounts that are there, and those that users have; each must be there, and have one user only."""
     opened, named = Marks(), Marks()
     for account, _ in scan(Account):
         opened.add(account.account_id)
@@ -75,7 +82,7 @@ def _identities(scan: Scan, findings: Findings) -> Marks:
         for user, _ in scan(User):
             if user.account_id in repeated:
                 findings.wrong(user, "account_id", f"account {user.account_id} has another user too")
-    return named
+    return opened, named
 
 
 def _raw_from(scan: Scan, findings: Findings) -> int:
@@ -114,6 +121,10 @@ class _Walk:
             self._accounts, self._grants, self._runs, self._jobs, self._holds, self._transfers, self._entries,
             self._events, self._raws, self._keys, self._rollups,
         )  # fmt: skip
+
+    def house(self) -> list[Key]:
+        """Return the keys that belong to the house, which has nothing else."""
+        return list(self._keys.of(HOUSE))
 
     def accounts(self) -> Iterator[int]:
         """Yield every account that any table has rows of, in order."""

@@ -375,3 +375,89 @@ FROM raw_usage
 WHERE (account_id, key) > (:account_id, :key)
 ORDER BY account_id, key
 LIMIT 2000;
+
+-- name: scan_api_keys
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    key_id, family, mode, label, scopes, digest, pepper, "user", networks, grant_cap_nanocredits, created_at_us,
+    expires_at_us, revoked_at_us, rolled_to, used_at_us, seal
+FROM api_keys
+WHERE key_id > :key_id
+ORDER BY key_id
+LIMIT 1000;
+
+-- name: count_api_keys
+-- How many rows the table has.
+SELECT count(*) FROM api_keys;
+
+-- name: scan_key_days
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    family, day_us, granted_nanocredits, seal
+FROM key_days
+WHERE (family, day_us) > (:family, :day_us)
+ORDER BY family, day_us
+LIMIT 1000;
+
+-- name: count_key_days
+-- How many rows the table has.
+SELECT count(*) FROM key_days;
+
+-- name: scan_audit
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, audit_id, at_us, principal, key_id, operation, object, request_key, request_id, state_before,
+    state_after, seal
+FROM audit
+WHERE (account_id, audit_id) > (:account_id, :audit_id)
+ORDER BY account_id, audit_id
+LIMIT 1000;
+
+-- name: count_audit
+-- How many rows the table has.
+SELECT count(*) FROM audit;
+
+-- name: api_key_named
+-- One API key.
+SELECT
+    key_id, family, mode, label, scopes, digest, pepper, "user", networks, grant_cap_nanocredits, created_at_us,
+    expires_at_us, revoked_at_us, rolled_to, used_at_us
+FROM api_keys
+WHERE key_id = :key_id;
+
+-- name: api_keys_after
+-- API keys in the order of their ids, after one.
+SELECT
+    key_id, family, mode, label, scopes, digest, pepper, "user", networks, grant_cap_nanocredits, created_at_us,
+    expires_at_us, revoked_at_us, rolled_to, used_at_us
+FROM api_keys
+WHERE key_id > :after_key_id
+ORDER BY key_id
+LIMIT :limit;
+
+-- name: key_day_of
+-- What the keys of a family have granted in a UTC day.
+SELECT
+    family, day_us, granted_nanocredits
+FROM key_days
+WHERE family = :family AND day_us = :day_us;
+
+-- name: audit_before
+-- Who asked for what, newest first.
+SELECT
+    account_id, audit_id, at_us, principal, key_id, operation, object, request_key, request_id, state_before,
+    state_after
+FROM audit
+WHERE audit_id < :before_id
+ORDER BY audit_id DESC
+LIMIT :limit;
+
+-- name: audit_of
+-- Who asked for what on one account, newest first.
+SELECT
+    account_id, audit_id, at_us, principal, key_id, operation, object, request_key, request_id, state_before,
+    state_after
+FROM audit
+WHERE account_id = :account_id AND audit_id < :before_id
+ORDER BY audit_id DESC
+LIMIT :limit;

@@ -429,7 +429,7 @@ SELECT to_regclass('callfare_filling.filling');
 LOCK TABLE
 callfare.identities, callfare.accounts, callfare.grants, callfare.runs, callfare.holds, callfare.jobs,
 callfare.transfers, callfare.entries, callfare.events, callfare.raw_usage, callfare.keys, callfare.rollups,
-callfare.retention
+callfare.retention, callfare.api_keys, callfare.key_days, callfare.audit
 IN ACCESS EXCLUSIVE MODE;
 
 -- name: move_schema_away
@@ -505,3 +505,72 @@ FOR NO KEY UPDATE;
 DELETE FROM raw_usage AS u
 USING unnest(:accounts::BIGINT[], :keys::TEXT[]) AS n (account_id, key)
 WHERE u.account_id = n.account_id AND u.key = n.key AND u.recorded_at_us < :before_us;
+
+-- name: put_api_keys
+-- Add an API key.
+INSERT INTO api_keys (
+    key_id, family, mode, label, scopes, digest, pepper, "user", networks, grant_cap_nanocredits, created_at_us,
+    expires_at_us, revoked_at_us, rolled_to, used_at_us, seal
+)
+SELECT
+    r ->> 0, r ->> 1, r ->> 2, r ->> 3, r ->> 4, r ->> 5, r ->> 6, r ->> 7, r ->> 8, (r ->> 9)::BIGINT,
+    (r ->> 10)::BIGINT, (r ->> 11)::BIGINT, (r ->> 12)::BIGINT, r ->> 13, (r ->> 14)::BIGINT, (r ->> 15)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_api_keys
+-- End, roll or note the use of an API key.
+UPDATE api_keys AS o SET
+    expires_at_us = (r ->> 11)::BIGINT,
+    revoked_at_us = (r ->> 12)::BIGINT,
+    rolled_to = r ->> 13,
+    used_at_us = (r ->> 14)::BIGINT,
+    seal = (r ->> 15)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.key_id = r ->> 0;
+
+-- name: put_key_days
+-- Begin to count what keys grant in a day.
+INSERT INTO key_days (
+    family, day_us, granted_nanocredits, seal
+)
+SELECT
+    r ->> 0, (r ->> 1)::BIGINT, (r ->> 2)::BIGINT, (r ->> 3)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_key_days
+-- Count what keys grant in a day.
+UPDATE key_days AS o SET
+    granted_nanocredits = (r ->> 2)::BIGINT,
+    seal = (r ->> 3)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.family = r ->> 0 AND o.day_us = (r ->> 1)::BIGINT;
+
+-- name: put_audit
+-- Append who asked for a write.
+INSERT INTO audit (
+    account_id, audit_id, at_us, principal, key_id, operation, object, request_key, request_id, state_before,
+    state_after, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, (r ->> 2)::BIGINT, r ->> 3, r ->> 4, r ->> 5, r ->> 6, r ->> 7, r ->> 8,
+    r ->> 9, r ->> 10, (r ->> 11)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: lock_api_keys
+-- Some API keys, locked in the order of their ids, after accounts.
+SELECT
+    key_id, family, mode, label, scopes, digest, pepper, "user", networks, grant_cap_nanocredits, created_at_us,
+    expires_at_us, revoked_at_us, rolled_to, used_at_us
+FROM api_keys
+WHERE key_id = ANY(:key_ids)
+ORDER BY key_id
+FOR NO KEY UPDATE;
+
+-- name: lock_key_days
+-- What some families of keys have granted in a UTC day, locked in the order of their names, after keys.
+SELECT
+    family, day_us, granted_nanocredits
+FROM key_days
+WHERE family = ANY(:families) AND day_us = :day_us
+ORDER BY family
+FOR NO KEY UPDATE;

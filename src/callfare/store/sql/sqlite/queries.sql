@@ -256,6 +256,9 @@ DROP TABLE raw_usage;
 DROP TABLE keys;
 DROP TABLE rollups;
 DROP TABLE retention;
+DROP TABLE api_keys;
+DROP TABLE key_days;
+DROP TABLE audit;
 
 -- name: put_retention
 -- Say how far back rows of a kind are kept.
@@ -274,3 +277,43 @@ ON CONFLICT (kind) DO UPDATE SET
 -- Remove a raw usage object, when it is as old as is said.
 DELETE FROM raw_usage
 WHERE account_id = :account_id AND key = :key AND recorded_at_us < :before_us;
+
+-- name: put_api_keys
+-- Add an API key, or move what may change of it.
+INSERT INTO api_keys (
+    key_id, family, mode, label, scopes, digest, pepper, user, networks, grant_cap_nanocredits, created_at_us,
+    expires_at_us, revoked_at_us, rolled_to, used_at_us, seal
+)
+VALUES (
+    :key_id, :family, :mode, :label, :scopes, :digest, :pepper, :user, :networks, :grant_cap_nanocredits,
+    :created_at_us, :expires_at_us, :revoked_at_us, :rolled_to, :used_at_us, :seal
+)
+ON CONFLICT (key_id) DO UPDATE SET
+    expires_at_us = excluded.expires_at_us,
+    revoked_at_us = excluded.revoked_at_us,
+    rolled_to = excluded.rolled_to,
+    used_at_us = excluded.used_at_us,
+    seal = excluded.seal;
+
+-- name: put_key_days
+-- Count what keys grant in a day.
+INSERT INTO key_days (
+    family, day_us, granted_nanocredits, seal
+)
+VALUES (
+    :family, :day_us, :granted_nanocredits, :seal
+)
+ON CONFLICT (family, day_us) DO UPDATE SET
+    granted_nanocredits = excluded.granted_nanocredits,
+    seal = excluded.seal;
+
+-- name: put_audit
+-- Append who asked for a write.
+INSERT INTO audit (
+    account_id, audit_id, at_us, principal, key_id, operation, object, request_key, request_id, state_before,
+    state_after, seal
+)
+VALUES (
+    :account_id, :audit_id, :at_us, :principal, :key_id, :operation, :object, :request_key, :request_id,
+    :state_before, :state_after, :seal
+);

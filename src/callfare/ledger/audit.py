@@ -1,0 +1,96 @@
+"""Audit rows: who asked for a write, kept in the same transaction as its effect. A refusal and a repeat leave none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from callfare.ledger import receipts
+from callfare.ledger.commands import Command, GrantCredit, RefundGrant, RevokeKey, RollKey
+from callfare.ledger.rows import HOUSE, AuditRow
+
+if TYPE_CHECKING:
+    from callfare.ledger.commands import AuditNote
+    from callfare.ledger.receipts import Receipt
+    from callfare.ledger.state import Draft
+
+GRANTED = "nanocredits"
+
+
+def write(draft: Draft, note: AuditNote, command: Command, receipt: Receipt, now_us: int) -> None:
+    """Keep who asked for a command that was accepted."""
+    account_id: int = getattr(receipt, "account_id", HOUSE)
+    row = AuditRow(
+        account_id=account_id,
+        audit_id=note.id,
+        at_us=now_us,
+        principal=note.principal,
+        key_id=note.key_id,
+        operation=note.operation,
+        object=_object_of(command, receipt),
+        request_key=getattr(command, "key", None),
+        request_id=note.request_id,
+        state_before=_text(_before(command, receipt)),
+        state_after=_text(_after(command, receipt)),
+    )
+    assert not draft.has(row.pk), f"one note stands for one command: {note}"
+    draft.put(row)
+
+
+def _object_of(command: Command, receipt: Receipt) -> str:
+    match receipt:
+        case receipts.GrantReceipt():
+            return f"grant:{receipt.grant_id}"
+        case receipts.RefundReceipt():
+            return f"grant:{command.grant_key}" if isinstance(command, RefundGrant) else "grant"
+        case receipts.OpenReceipt() | receipts.ExtendReceipt() | receipts.CloseReceipt():
+            return f"run:{receipt.run_id}"
+        case receipts.ChargeReceipt():
+            return f"event:{receipt.key}"
+        case receipts.JobReceipt():
+            return f"job:{receipt.job_id}"
+        case receipts.KeyReceipt():
+            return f"key:{receipt.key_id}"
+        case _:
+            return "account"
+
+
+def _before(command: Command, receipt: Receipt) -> dict[str, object] | None:
+    match command, receipt:
+        case RevokeKey(), _:
+            return {"revoked_at_us": None}
+        case RollKey(), _:
+            return {"key_id": command.key_id}
+        case _, receipts.CloseReceipt():
+            return {"status": "open"}
+        case _:
+            return None
+
+
+def _after(command: Command, receipt: Receipt) -> dict[str, object] | None:
+    match receipt:
+        case receipts.GrantReceipt() if isinstance(command, GrantCredit):
+            return {GRANTED: receipt.nanocredits, "source": receipt.source}
+        case receipts.RefundReceipt():
+            return {"taken_nanocredits": receipt.taken_nanocredits, "debt_nanocredits": receipt.debt_nanocredits}
+        case receipts.OpenReceipt() | receipts.ExtendReceipt():
+            return {"held_nanocredits": receipt.held_nanocredits}
+        case receipts.CloseReceipt():
+            return {"status": receipt.outcome, "charged_nanocredits": receipt.charged_nanocredits}
+        case receipts.JobReceipt():
+            return {"status": receipt.status}
+        case receipts.KeyReceipt() if isinstance(command, RevokeKey):
+            return {"revoked_at_us": receipt.revoked_at_us}
+        case receipts.KeyReceipt():
+            return {
+                "scopes": receipt.scopes,
+                "grant_cap_nanocredits": receipt.grant_cap_nanocredits,
+                "expires_at_us": receipt.expires_at_us,
+            }
+        case _:
+            return None
+
+
+def _text(state: dict[str, object] | None) -> str | None:
+    return None if state is None else msgspec.json.encode(state).decode()
