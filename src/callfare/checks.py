@@ -43,6 +43,8 @@ def check_user(user: object) -> str:
 def clean_text(value: object, length_max: int = NAME_LENGTH_MAX) -> str:
     """Return what can be kept of text that nobody here wrote: cut, and without control characters. Never raises."""
     text = value if isinstance(value, str) else ""
+    if len(text) <= length_max and text.isascii() and text.isprintable():
+        return str.__str__(text)
     return "".join(c for c in text[:length_max] if unicodedata.category(c) not in _UNCLEAN)
 
 

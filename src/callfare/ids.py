@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import lru_cache
 from hashlib import blake2b
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -35,8 +36,17 @@ def from_base32(text: str) -> int:
 
 def new_id(prefix: str) -> str:
     """Return a fresh id such as `run_01hx…`: milliseconds since 1970, then 80 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    return f"{prefix}_{base32(milliseconds, _TIME_CHARACTERS)}{base32(secrets.randbits(80), _RANDOM_CHARACTERS)}"
+    return f"{prefix}_{_time_text(time.time_ns() // 1_000_000)}{base32(secrets.randbits(80), _RANDOM_CHARACTERS)}"
+
+
+@lru_cache(maxsize=2)
+def _time_text(milliseconds: int) -> str:
+    return base32(milliseconds, _TIME_CHARACTERS)
+
+
+@lru_cache(maxsize=4096)
+def _account_text(account_id: int) -> str:
+    return base32(account_id, _ACCOUNT_CHARACTERS)
 
 
 def new_account_id() -> int:
@@ -46,7 +56,7 @@ def new_account_id() -> int:
 
 def charge_id(account_id: int, key: str) -> str:
     """Return the id of the charge that an account has under a key."""
-    return f"chg_{base32(account_id, _ACCOUNT_CHARACTERS)}_{key}"
+    return f"chg_{_account_text(account_id)}_{key}"
 
 
 def parse_charge_id(text: str) -> tuple[int, str] | None:
@@ -61,7 +71,7 @@ def parse_charge_id(text: str) -> tuple[int, str] | None:
 
 def transfer_id(account_id: int, seq: int) -> str:
     """Return the id of an account's transfer by its number."""
-    return f"txn_{base32(account_id, _ACCOUNT_CHARACTERS)}_{seq}"
+    return f"txn_{_account_text(account_id)}_{seq}"
 
 
 def made_key(kind: str, *parts: str) -> str:

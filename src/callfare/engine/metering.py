@@ -114,7 +114,8 @@ class Ticket:
             return self._meter.correction(
                 self._estimate, self._intent.provider, reading, at_us=self._made_at_us, run=self._run
             )
-        call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
+        if self._step is not None:
+            call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
         command = self._meter.usage(self._subject, call)
         self._made_at_us = command.at_us
         return Finished(command, run=self._run, nanocredits=command.nanocredits)
