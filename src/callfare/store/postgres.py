@@ -314,15 +314,7 @@ class PostgresStore:
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""
         with self._reader() as connection:
-            loader = Loader(connection, self._sql, self._clock)
-            account_id = loader.load_account_of(user)
-            if account_id is None:
-                return None
-            values = {"account_id": account_id, "now_us": loader.now_us}
-            [[spent]] = connection.execute(self._sql["spent_in_open_runs"], values).fetchall()
-            return Snapshot(
-                account_id=account_id, state=loader.state, spent_nanocredits=int(spent), now_us=loader.now_us
-            )
+            return Loader(connection, self._sql, self._clock).load_account_of(user)
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""

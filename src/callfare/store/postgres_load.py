@@ -22,6 +22,7 @@ from callfare.ledger.needs import (
 )
 from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Run, User
 from callfare.ledger.state import State
+from callfare.store.protocol import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +65,8 @@ class Loader:
             return [[] for _ in questions]
         with self._connection.pipeline():
             cursors = [self._connection.execute(self._sql[name], values) for name, values in wanted]
-            answers = [cursor.fetchall() for cursor in cursors]
+        # Fetched afterwards: inside, each answer would be waited for by itself.
+        answers = [cursor.fetchall() for cursor in cursors]
         if not self.now_us:
             [[server_now_us]] = answers.pop()
             self.now_us = self._clock.now_us() if self._clock else server_now_us
@@ -216,30 +218,32 @@ class Loader:
         self._find(grants, Grant)
         self._find(holds, Hold)
 
-    def load_account_of(self, user: str) -> int | None:
-        """Load a user's account with everything due, without locks, and return its number."""
+    def load_account_of(self, user: str) -> Snapshot | None:
+        """Return a user's account with everything due, read without locks in as few round trips as there can be."""
         rows = self._find(self._ask(("load_identities", {"users": [user]}))[0], User)
         if not rows:
             return None
         account_id = rows[0].account_id
         due = {"account_id": account_id, "now_us": self.now_us}
-        runs, jobs = self._ask(("load_due_runs", due), ("load_due_jobs", due))
+        found, grants, runs, jobs, [[spent]] = self._ask(
+            ("load_account", {"account_id": account_id}),
+            ("load_grants", {"accounts": [account_id], "pairs": "[]"}),
+            ("load_due_runs", due),
+            ("load_due_jobs", due),
+            ("spent_in_open_runs", due),
+        )
+        self._find(found, Account)
+        self._find(grants, Grant)
         self._find(runs, Run)
         behind = {(job.account_id, job.run_id) for job in self._find(jobs, Job) if job.run_id is not None}
         for owner, run_id in sorted(behind):
             if ("runs", owner, run_id) not in self.state.rows:
                 values = {"account_id": owner, "run_id": run_id}
                 self._find(self._ask(("load_run", values))[0], Run)
-        found, grants = self._ask(
-            ("load_account", {"account_id": account_id}),
-            ("load_grants", {"accounts": [account_id], "pairs": "[]"}),
-        )
-        self._find(found, Account)
-        self._find(grants, Grant)
         held = {(account_id, run.run_id) for run in self.state_rows(Run) if run.status == "open"}
         held |= {(account_id, hold_id(job.job_id)) for job in self.state_rows(Job) if job.status == "pending"}
         self._find(self._ask(_about("load_holds", pairs=held))[0], Hold)
-        return account_id
+        return Snapshot(account_id=account_id, state=self.state, spent_nanocredits=int(spent), now_us=self.now_us)
 
     def state_rows(self, table: type[R]) -> list[R]:
         """Return the loaded rows of one table."""
