@@ -16,7 +16,7 @@ import queue
 import threading
 import weakref
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn
 
 from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
@@ -101,7 +101,31 @@ class _Tick:
                 future.set_result(answer)
 
 
-_Handed = _Waiter | _LeftBehind | _Tick
+class _Many:
+    """The commands of one asyncio caller that belong together, and the one future that waits for all of them."""
+
+    __slots__ = ("_future", "_loop", "commands")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, commands: Sequence[Asked]) -> None:
+        self._loop = loop
+        self.commands = commands
+        self._future: asyncio.Future[list[Answer]] = loop.create_future()
+
+    def deliver(self, answers: Sequence[Answer]) -> None:
+        """Wake the caller with its answers. A loop that has closed meanwhile no longer waits."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._resolve, list(answers))
+
+    def _resolve(self, answers: list[Answer]) -> None:
+        if not self._future.done():
+            self._future.set_result(answers)
+
+    async def wait(self) -> list[Answer]:
+        """Return the answers once they are there."""
+        return await self._future
+
+
+_Handed = _Waiter | _LeftBehind | _Tick | _Many
 
 
 class Committer:
@@ -190,6 +214,17 @@ class Committer:
             self._leave_behind(command)
         return await self._ticking(command)
 
+    async def commit_many_async(self, commands: Sequence[Asked]) -> list[Answer]:
+        """Apply commands in their order and return a receipt or a refusal for each, once they are durable.
+
+        A cancelled caller's commands are still applied. Raises LedgerUnavailable when none was taken.
+        """
+        self._after_fork()
+        many = _Many(asyncio.get_running_loop(), commands)
+        with self._entered():
+            self._hand_over(many)
+        return await many.wait()
+
     def leave(self, command: Command) -> None:
         """Have a command applied for an asyncio caller who has gone; nobody hears what became of it."""
         self._ticking(command).add_done_callback(_heard_by_nobody)
@@ -213,7 +248,7 @@ class Committer:
         except CallfareError as error:
             tick.deliver([error for _ in tick.commands])
 
-    def _hand_over(self, waiter: _Waiter | _Tick) -> None:
+    def _hand_over(self, waiter: _Waiter | _Tick | _Many) -> None:
         # Started first: when there can be no thread, nothing may be left waiting for one.
         if self._thread is None and not self._is_closed:
             self._start_thread()
@@ -223,7 +258,7 @@ class Committer:
         if self._is_closed:
             self._withdraw(waiter)
 
-    def _withdraw(self, waiter: _Waiter | _Tick) -> None:
+    def _withdraw(self, waiter: _Waiter | _Tick | _Many) -> None:
         """Refuse a hand-over that came after the end, unless the thread has taken it up all the same."""
         try:
             self._queue.remove(waiter)

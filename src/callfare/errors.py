@@ -9,11 +9,14 @@ CallfareError
 │   ├── UnpricedModel             unpriced_model
 │   ├── UserRequired              user_required
 │   └── LedgerUnavailable         ledger_unavailable
-│       └── LedgerIncomplete      ledger_incomplete
+│       ├── LedgerIncomplete      ledger_incomplete
+│       └── DeadlineExceeded      deadline_exceeded
 ├── Denied                        denied
 │   ├── Unauthorized              unauthorized
 │   ├── Forbidden                 forbidden
 │   ├── TooManyAttempts           too_many_attempts
+│   ├── HostRefused               host_refused
+│   ├── OriginRefused             origin_refused
 │   └── GrantCapReached           grant_cap_reached
 ├── InvalidInput                  invalid_input
 │   ├── InvalidAmount             invalid_amount
@@ -25,11 +28,16 @@ CallfareError
 │   ├── UnknownMeter              unknown_meter
 │   ├── UnknownWorkflow           unknown_workflow
 │   ├── MissingAttribute          missing_attribute
-│   └── BackupInvalid             backup_invalid
+│   ├── BackupInvalid             backup_invalid
+│   ├── KeyRequired               key_required
+│   ├── BodyTooLarge              body_too_large
+│   └── UnsupportedMedia          unsupported_media
 ├── NotFound                      not_found
 │   ├── RunNotFound               run_not_found
 │   ├── ChargeNotFound            charge_not_found
-│   └── LedgerNotFound            ledger_not_found
+│   ├── LedgerNotFound            ledger_not_found
+│   └── RouteNotFound             route_not_found
+│       └── MethodNotAllowed      method_not_allowed
 ├── Conflict                      conflict
 │   ├── KeyConflict               key_conflict
 │   ├── RunClosed                 run_closed
@@ -39,7 +47,8 @@ CallfareError
     ├── PriceBookInvalid          price_book_invalid
     ├── SchemaNewer               schema_newer
     ├── SchemaOlder               schema_older
-    └── LedgerCorrupt             ledger_corrupt
+    ├── LedgerCorrupt             ledger_corrupt
+    └── PaymentsNotConfigured     payments_not_configured
 """
 
 from __future__ import annotations
@@ -129,6 +138,12 @@ class LedgerIncomplete(LedgerUnavailable):
     code = "ledger_incomplete"
 
 
+class DeadlineExceeded(LedgerUnavailable):
+    """The server did not have its answer in time. Nothing is known to be written; retry with the same key."""
+
+    code = "deadline_exceeded"
+
+
 class Denied(CallfareError):
     """Whoever asks may not do that. Nothing was written."""
 
@@ -167,6 +182,18 @@ class TooManyAttempts(Denied):
     def facts(self) -> dict[str, object]:
         """Return the error with the seconds to wait."""
         return super().facts() | {"retry_after_s": self.retry_after_s}
+
+
+class HostRefused(Denied):
+    """The request names a host that this server does not answer for."""
+
+    code = "host_refused"
+
+
+class OriginRefused(Denied):
+    """The request comes from a page of another origin."""
+
+    code = "origin_refused"
 
 
 class GrantCapReached(Denied):
@@ -263,6 +290,24 @@ class BackupInvalid(InvalidInput):
     code = "backup_invalid"
 
 
+class KeyRequired(InvalidInput):
+    """The request moves money and names no Idempotency-Key, so that repeating it would move it twice."""
+
+    code = "key_required"
+
+
+class BodyTooLarge(InvalidInput):
+    """The body of a request is above 1 MiB."""
+
+    code = "body_too_large"
+
+
+class UnsupportedMedia(InvalidInput):
+    """The body of a request is of a kind that is not taken here."""
+
+    code = "unsupported_media"
+
+
 class NotFound(CallfareError):
     """What was named is not there."""
 
@@ -289,6 +334,18 @@ class LedgerNotFound(NotFound):
     """The ledger file does not exist. Only grant, run and `callfare init` create one."""
 
     code = "ledger_not_found"
+
+
+class RouteNotFound(NotFound):
+    """The server has nothing at this address."""
+
+    code = "route_not_found"
+
+
+class MethodNotAllowed(RouteNotFound):
+    """The server has something at this address, and not under this method."""
+
+    code = "method_not_allowed"
 
 
 class Conflict(CallfareError):
@@ -373,3 +430,9 @@ class LedgerCorrupt(Misconfigured):
     """A stored row breaks a rule of the ledger. Nothing more was written; run `callfare verify`."""
 
     code = "ledger_corrupt"
+
+
+class PaymentsNotConfigured(Misconfigured):
+    """No payment processor is set up, so nothing can be bought here."""
+
+    code = "payments_not_configured"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from callfare.cli import checking, exits, operating, reading, show, spooled, writing
+from callfare.cli import checking, exits, operating, reading, serving, show, spooled, writing
 from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
 from callfare.cli.session import (
     BookOption,
@@ -22,6 +22,7 @@ from callfare.cli.session import (
     with_options,
 )
 from callfare.errors import CallfareError, InvalidInput
+from callfare.wiring import env_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,8 @@ class Root(TyperGroup):
             # No option stands before the command's name, and for typer to read none takes longer than most commands.
             self.params, self.add_help_option = [], False
         try:
-            code = super().main(args=words, prog_name=PROGRAM, standalone_mode=False)
+            with env_file():
+                code = super().main(args=words, prog_name=PROGRAM, standalone_mode=False)
             if sys.stdout is not None:
                 sys.stdout.flush()
         except CallfareError as error:
@@ -120,6 +122,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     spooled.spool,
     checking.verify,
     checking.doctor,
+    serving.serve,
+    serving.config,
     operating.migrate,
     operating.backup,
     operating.restore,

@@ -86,6 +86,10 @@ class Screen:
         for kind, text in show.screen_lines(table, self.width, cell_len):
             self.line(text if self.has_blocks else text.replace("─", "-"), kind)
 
+    def flush(self) -> None:
+        """Let go of what was written, for whoever waits for it while the command goes on."""
+        self._stream.flush()
+
     def document(self, value: object) -> None:
         """Write one JSON document, in ASCII so that every reader takes it."""
         print(json.dumps(value, indent=2), file=self._stream)

@@ -7,7 +7,7 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
@@ -149,6 +149,25 @@ class Engine:
             if finished.estimate is None:
                 return _unless_spooled(await self.commit_async(finished, Receipt), kind)
             finished = _after_estimate(finished, await self.commit_async(Finished(finished.estimate), Receipt))
+
+    async def finish_many_async(self, finished: Sequence[Finished], kind: type[C]) -> list[C | CallfareError | None]:
+        """Record what has happened, in its order, and return for each its receipt, its refusal, or None when it waits.
+
+        What belongs to one caller shares a commit. Raises what is a fault and no refusal.
+        """
+        if self.delivery is not None and self.delivery.has_waiting:
+            answers = await asyncio.gather(*(self.finish_async(one, kind) for one in finished), return_exceptions=True)
+        else:
+            answers = [self._answered(one, kind) for one in await self._committer.commit_many_async(finished)]
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, CallfareError):
+                raise answer
+        return answers  # type: ignore[return-value]  # faults were raised
+
+    def _answered(self, answer: Receipt | BaseException, kind: type[C]) -> C | BaseException | None:
+        if isinstance(answer, KeyConflict | InsufficientCredit):
+            return self._for_caller(answer)
+        return answer if isinstance(answer, BaseException) else _unless_spooled(self._heard(answer, Receipt), kind)
 
     def save(self, finished: Finished | None, fault: Exception) -> bool:
         """Keep a call in the spool that an unexpected fault has stopped, and return whether it is safe there.

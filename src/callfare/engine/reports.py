@@ -231,12 +231,14 @@ class Reports:
 
     # Explanations
 
-    def event(self, charge: str) -> Event:
-        """Return the event behind a charge id.
+    def event(self, charge: str, user: str | None = None) -> Event:
+        """Return the event behind a charge id, of the user where one is named.
 
         Raises ChargeNotFound.
         """
         parsed = parse_charge_id(check_text(charge, "charge", length_max=_CHARGE_ID_LENGTH_MAX))
+        if parsed and user is not None and parsed[0] != self.account_of(user):
+            parsed = None
         rows = self._select(ask.EventNamed(account_id=parsed[0], key=parsed[1]), Event) if parsed else []
         if not rows:
             raise ChargeNotFound(f"there is no charge {charge!r}; `callfare calls RUN` lists them", param="charge")
@@ -249,12 +251,12 @@ class Reports:
             rows += self._select(ask.EventNamed(account_id=account_id, key=named.receipt), Event)
         return rows[0] if rows else None
 
-    def explain(self, charge: str) -> Explanation:
-        """Return everything behind a charge.
+    def explain(self, charge: str, user: str | None = None) -> Explanation:
+        """Return everything behind a charge, of the user where one is named.
 
         Raises ChargeNotFound.
         """
-        event = self.event(charge)
+        event = self.event(charge, user)
         account_id = event.account_id
         raw = self._select(ask.RawOf(account_id=account_id, key=event.key), RawUsage)
         run = None

@@ -1,0 +1,129 @@
+"""Commands for the server: start it, and show how it is set up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callfare.cli.session import Session
+from callfare.errors import InvalidInput, Misconfigured
+
+if TYPE_CHECKING:
+    from callfare.cli.screen import Screen
+    from callfare.engine.engine import Engine
+    from callfare.server.serving import Listening
+
+_PORT_MAX = 65535
+
+HostOption = Annotated[
+    str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen; 127.0.0.1 if not given.")
+]
+PortOption = Annotated[
+    int | None, typer.Option("--port", metavar="PORT", min=0, max=_PORT_MAX, help="The port; 8787 if not given.")
+]
+PublicOption = Annotated[
+    str | None, typer.Option("--public-url", metavar="URL", help="The address that people reach it under.")
+]
+CertificateOption = Annotated[
+    str | None, typer.Option("--tls-certificate", metavar="FILE", help="The certificate, for TLS.")
+]
+KeyOption = Annotated[str | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")]
+BehindOption = Annotated[bool, typer.Option("--behind-proxy", help="A proxy stands before it and does the TLS.")]
+ProxyOption = Annotated[
+    list[str] | None, typer.Option("--trusted-proxy", metavar="ADDRESS", help="A proxy's address; may be repeated.")
+]
+
+
+def serve(
+    session: Session,
+    *,
+    host: HostOption = None,
+    port: PortOption = None,
+    public_url: PublicOption = None,
+    tls_certificate: CertificateOption = None,
+    tls_key: KeyOption = None,
+    behind_proxy: BehindOption = False,
+    trusted_proxy: ProxyOption = None,
+) -> None:
+    """Answer over HTTP until stopped. Makes the ledger if there is none.
+
+    Only this machine can reach it, unless --host names another address; then a key, a public address and TLS have to be
+    there. SIGTERM ends it once what it has accepted is answered.
+    """
+    from callfare import wiring
+
+    proxies = trusted_proxy or [
+        part.strip() for part in wiring.value_of("CALLFARE_TRUSTED_PROXIES").split(",") if part.strip()
+    ]
+    if behind_proxy and not proxies:
+        raise InvalidInput("--behind-proxy takes --trusted-proxy with its address", param="trusted_proxy")
+    try:
+        from callfare.server.serving import Listening
+    except ModuleNotFoundError as error:
+        raise Misconfigured(f"the server needs more packages: pip install 'callfare[server]' ({error.name})") from None
+    listening = Listening(
+        host=wiring.value_of("CALLFARE_HOST", host),
+        port=_port(wiring.value_of("CALLFARE_PORT", None if port is None else str(port))),
+        public_url=wiring.value_of("CALLFARE_PUBLIC_URL", public_url).rstrip("/") or None,
+        certificate=_file(wiring.value_of("CALLFARE_TLS_CERTIFICATE", tls_certificate)),
+        certificate_key=_file(wiring.value_of("CALLFARE_TLS_KEY", tls_key)),
+        trusted_proxies=tuple(proxies),
+    )
+    with session.engine() as engine:
+        _serve(session, engine, listening)
+
+
+def _serve(session: Session, engine: Engine, listening: Listening) -> None:
+    from dataclasses import replace
+
+    from callfare.auth.door import Door
+    from callfare.server import log, serving
+    from callfare.server.app import make_app
+
+    listening.check(has_admin_key=False)
+    listener = serving.bound(listening)
+    listening = replace(listening, port=listener.getsockname()[1])
+    log.speak()
+    # Refusals travel: where this machine keeps its ledger is nobody's business who reads one.
+    engine.address = None
+    app = make_app(
+        engine,
+        Door(engine, audience=listening.url),
+        public_url=listening.public_url,
+        is_local=listening.is_local,
+    )
+    answer = {"url": listening.url}
+
+    def ready() -> None:
+        session.answer(answer, lambda screen: _ready(screen, listening))
+        session.screen.flush()
+
+    if not serving.serve(app, listening, listener, ready):
+        raise Misconfigured("the server did not start; its log says why")
+
+
+def _ready(screen: Screen, listening: Listening) -> None:
+    screen.line(f"callfare answers at {listening.url}")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _PORT_MAX:
+        raise InvalidInput(f"CALLFARE_PORT has to be a number up to {_PORT_MAX}", param="port")
+    return int(text)
+
+
+def _file(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def config(session: Session) -> None:
+    """Show every setting, its value without secrets, and where that comes from."""
+    from callfare import wiring
+
+    found = wiring.settings_found({"CALLFARE_DATABASE_URL": session.options.db})
+    answer = {one.variable: {"value": one.value, "source": one.source} for one in found}
+    session.answer(
+        answer, lambda screen: screen.pairs({one.variable: f"{one.value or '-'}  ({one.source})" for one in found})
+    )

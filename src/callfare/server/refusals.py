@@ -1,0 +1,80 @@
+"""Errors as answers: one shape, the status from one table, and nothing of ours in what is nobody's fault but ours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from callfare.errors import CallfareError, LedgerUnavailable, TooManyAttempts, Unauthorized
+from callfare.server.limits import RETRY_AFTER_S
+
+# Arguments of the façade that have another name on the wire.
+_NAMES = {
+    "user": "userId",
+    "run_id": "runId",
+    "workflow": "workflowType",
+    "hold": "holdCredits",
+    "ttl_s": "ttlSeconds",
+    "tz": "timeZone",
+    "expires_at": "expiresAt",
+    "response_id": "responseId",
+    "charge": "chargeId",
+}
+# What would name files and addresses of the server's machine: those are for its owner, and stand in its log.
+_OWNERS = "the server must be put right by its owner; its log says how"
+_SAID_INSTEAD = {
+    "misconfigured": _OWNERS,
+    "price_book_invalid": _OWNERS,
+    "schema_newer": _OWNERS,
+    "schema_older": _OWNERS,
+    "ledger_corrupt": _OWNERS,
+    "ledger_not_found": _OWNERS,
+    "ledger_unavailable": "the ledger does not answer; repeat with the same key",
+    "ledger_incomplete": "the ledger is being restored; repeat with the same key",
+    "backup_invalid": _OWNERS,
+}
+
+
+class InternalError(CallfareError):
+    """A fault of the server's own; its log has the story under the request's id."""
+
+    code = "internal_error"
+
+
+class Refusals:
+    """Turns errors into answers by a table of statuses, of which the first class that fits decides."""
+
+    def __init__(self, statuses: Iterable[tuple[type[CallfareError], int]]) -> None:
+        self._statuses = tuple(statuses)
+
+    def status_of(self, error: CallfareError) -> int:
+        """Return the status of the answer to an error."""
+        return next((status for kind, status in self._statuses if isinstance(error, kind)), 500)
+
+    def answer(self, error: CallfareError, request_id: str) -> Response:
+        """Return the answer to an error."""
+        content = json.dumps({"error": facts_of(error, request_id)}, ensure_ascii=True).encode()
+        return Response(
+            content, self.status_of(error), media_type="application/json", headers=dict(self._headers(error))
+        )
+
+    @staticmethod
+    def _headers(error: CallfareError) -> Mapping[str, str]:
+        if isinstance(error, Unauthorized):
+            return {"WWW-Authenticate": 'Bearer realm="callfare"'}
+        if isinstance(error, TooManyAttempts):
+            return {"Retry-After": str(error.retry_after_s)}
+        if isinstance(error, LedgerUnavailable):
+            return {"Retry-After": str(RETRY_AFTER_S)}
+        return {}
+
+
+def facts_of(error: CallfareError, request_id: str) -> dict[str, Any]:
+    """Return an error as it goes over the wire: its names as they are there, and no places of this machine."""
+    facts = error.facts() | {"request_id": request_id}
+    facts["message"] = _SAID_INSTEAD.get(error.code, error.message)
+    facts["param"] = _NAMES.get(str(facts["param"]), facts["param"])
+    return facts

@@ -1,0 +1,129 @@
+"""How a route is declared: what it answers with, and the rule it stands under. One without a rule does not start."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter
+from starlette.responses import Response
+
+from callfare.errors import InvalidInput
+from callfare.server.caller import Caller, Served, caller_of
+from callfare.server.rules import RULES, Rule
+from callfare.server.wire.base import Answer
+
+Handler = Callable[..., Awaitable[Response]]
+ANSWER_TYPE = "application/json"
+
+
+class Route(APIRoute):
+    """A route that refuses a parameter it does not know, or one given twice: either would be a wrong answer."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        super().__init__(path, endpoint, **settings)
+        self.parameters = frozenset(field.alias for field in self.dependant.query_params)
+
+    def check(self, request: Request) -> None:
+        """Return when all parameters are known and there once.
+
+        Raises InvalidInput.
+        """
+        if not request.url.query:
+            return
+        given = [name for name, _ in request.query_params.multi_items()]
+        for name in given:
+            shown = name.encode("ascii", "replace").decode()[:50]
+            if name not in self.parameters:
+                raise InvalidInput(f"there is no parameter {shown!r} here", param=shown)
+            if given.count(name) > 1:
+                raise InvalidInput(f"the parameter {shown} is there more than once", param=shown)
+
+
+class MissingRule(Exception):
+    """A route has no rule, or a rule no route: the server does not start."""
+
+
+def rule_of(method: str, path: str) -> Rule:
+    """Return the rule of a route.
+
+    One without a rule is a MissingRule: the server does not start.
+    """
+    try:
+        return RULES[method, path]
+    except KeyError:
+        raise MissingRule(f"{method} {path} has no rule in server/rules.py") from None
+
+
+class Routes:
+    """The routes of one server."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.router = APIRouter(route_class=Route)
+        self.known: list[tuple[str, str]] = []
+        self.bodies: dict[tuple[str, str], TypeAdapter[Any]] = {}
+
+    def add(
+        self,
+        method: str,
+        path: str,
+        handler: Handler,
+        *,
+        answers: type[Answer] | dict[str, Any],
+        asks: TypeAdapter[Any] | None = None,
+    ) -> None:
+        """Add a route. Its handler is a function of (caller, …) with its query parameters after it.
+
+        answers: the model of its answer, or what OpenAPI says of it. asks: the model of its body.
+
+        One without a rule is a MissingRule: the server does not start.
+        """
+        rule = rule_of(method, path)
+        self.known.append((method, path))
+        if asks is not None:
+            self.bodies[method, path] = asks
+        operation = f"{method} {path}"
+        served = self.served
+
+        async def caller(request: Request) -> Caller:
+            route = request.scope["route"]
+            found = await caller_of(request, served, rule, operation)
+            route.check(request)
+            return found
+
+        self.router.add_api_route(
+            path,
+            _with_caller(handler, caller),
+            methods=[method],
+            name=handler.__name__,
+            summary=(handler.__doc__ or "").partition("\n")[0],
+            description=(handler.__doc__ or "").partition("\n")[2].strip() or None,
+            operation_id=handler.__name__,
+            response_model=None,
+            responses={200: answers if isinstance(answers, dict) else {"model": answers}},
+        )
+
+
+def _with_caller(handler: Handler, caller: Callable[[Request], Awaitable[Caller]]) -> Handler:
+    """Return a handler whose first argument FastAPI gets by asking who calls."""
+    signature = inspect.signature(handler, eval_str=True)
+    first, *rest = signature.parameters.values()
+
+    @functools.wraps(handler)
+    async def handle(**given: Any) -> Response:
+        return await handler(given.pop(first.name), **given)
+
+    bound = [first.replace(default=Depends(caller), kind=first.KEYWORD_ONLY)]
+    bound += [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in rest]
+    handle.__signature__ = signature.replace(parameters=bound)  # type: ignore[attr-defined]  # where inspect looks first
+    return handle
+
+
+def answer(body: Answer, *, headers: dict[str, str] | None = None) -> Response:
+    """Return an answer as a response."""
+    return Response(body.body(), media_type=ANSWER_TYPE, headers=headers)

@@ -1,0 +1,149 @@
+"""One process that listens on one port until it is told to stop, and then answers what it has accepted."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from callfare.errors import Misconfigured
+
+_log = logging.getLogger("callfare.http")
+
+# How long what was accepted may take once the server has been told to stop.
+_GRACE_S = 15
+_HEAD_BYTES_MAX = 64 * 1024
+_IN_FLIGHT_MAX = 2000
+# How long a thread that computes keeps others waiting that have little to do, such as reads beside a full intake.
+_SWITCH_INTERVAL_S = 0.001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where a server listens, and what stands before it.
+
+    public_url: the address people reach it under. certificate, certificate_key: files for TLS. trusted_proxies: the
+    addresses whose word on who is calling is taken; empty when no proxy stands before it.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+    public_url: str | None = None
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    trusted_proxies: tuple[str, ...] = field(default=())
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def url(self) -> str:
+        """The address to try it under."""
+        if self.public_url is not None:
+            return self.public_url
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.certificate else 'http'}://{name}:{self.port}"
+
+    def check(self, *, has_admin_key: bool) -> None:
+        """Return when a server may listen there: beyond this machine only with a key, an address and TLS.
+
+        Raises Misconfigured, with the one line that puts it right.
+        """
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise Misconfigured("TLS takes both files: add --tls-certificate FILE and --tls-key FILE")
+        if self.public_url is not None:
+            parts = urlsplit(self.public_url)
+            if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path not in {"", "/"}:
+                raise Misconfigured("the public address is a bare one: CALLFARE_PUBLIC_URL=https://billing.example.com")
+        if self.is_local:
+            return
+        if not has_admin_key:
+            raise Misconfigured(
+                f"{self.host} can be reached from elsewhere, and no key of this ledger has the scope keys:admin; "
+                "make one first: `callfare keys create --scope keys:admin`"
+            )
+        if self.public_url is None:
+            raise Misconfigured(
+                f"{self.host} can be reached from elsewhere, so say under which address: "
+                "CALLFARE_PUBLIC_URL=https://billing.example.com"
+            )
+        if self.certificate is None and not self.trusted_proxies:
+            raise Misconfigured(
+                f"{self.host} can be reached from elsewhere, and credentials would travel in the clear: "
+                "add --tls-certificate FILE --tls-key FILE, or --behind-proxy with --trusted-proxy ADDRESS"
+            )
+
+
+def bound(listening: Listening) -> socket.socket:
+    """Return a socket that listens there.
+
+    Raises Misconfigured when the port is taken or not to be had.
+    """
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    found = socket.socket(family)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((listening.host, listening.port))
+    except OSError as error:
+        found.close()
+        raise Misconfigured(
+            f"cannot listen on {listening.host}:{listening.port}: {error.strerror}; name another with --port"
+        ) from None
+    found.set_inheritable(True)
+    return found
+
+
+class _Announcing(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, and say so."""
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+
+def serve(app: Any, listening: Listening, listener: socket.socket, ready: Callable[[], None]) -> bool:  # noqa: ANN401 - ASGI is a shape, not a class
+    """Answer requests until SIGTERM or SIGINT, then what was accepted, and return whether it went well.
+
+    ready: called once requests are answered.
+    """
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        proxy_headers=bool(listening.trusted_proxies),
+        forwarded_allow_ips=list(listening.trusted_proxies),
+        timeout_graceful_shutdown=_GRACE_S,
+        h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
+        limit_concurrency=_IN_FLIGHT_MAX,
+        ssl_certfile=listening.certificate,
+        ssl_keyfile=listening.certificate_key,
+    )
+    server = _Announcing(config, ready)
+    server.run(sockets=[listener])
+    _log.info("stopped")
+    return server.started

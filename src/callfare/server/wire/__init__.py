@@ -1,0 +1,1 @@
+"""Wire models: what goes over HTTP, and nothing else. The only place with pydantic."""
