@@ -99,8 +99,8 @@ class LocalRun:
     def learn(self, *, held_nanocredits: int, used_nanocredits: int, expires_at_us: int) -> None:
         """Take over what an answer of the ledger says.
 
-        Answers may arrive out of order. Each change renews the hold, so the one that lasts longest is the latest, and
-        of those that came in one batch the one that has used most.
+        Answers may arrive out of order. Whatever changes a hold moves its expiry on, and a call that does not adds to
+        what is used; so the answer that lasts longest is the latest, and of those the one that has used most.
         """
         with self._gate:
             is_news = (expires_at_us, used_nanocredits) >= (self._expires_at_us, self._used)

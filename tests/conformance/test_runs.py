@@ -8,7 +8,19 @@ from callfare.errors import InsufficientCredit, KeyConflict, RunClosed, RunNotFo
 from callfare.ledger.rows import Entry, Hold, Run, Transfer
 from callfare.money import Credits
 from tests.support.books import Balance, Books
-from tests.support.commands import START_US, account_number, close, extend, grant, open_run, record, step, touch
+from tests.support.commands import (
+    START_US,
+    account_number,
+    adjust,
+    close,
+    extend,
+    grant,
+    open_run,
+    pend,
+    record,
+    step,
+    touch,
+)
 
 HOUR_US = 3_600_000_000
 
@@ -257,7 +269,8 @@ def test_a_clock_that_steps_back_shortens_no_hold(books: Books):
 
     books.do_all(touch("r1"), record(1, run_id="r1"), extend("r1"))
 
-    assert books.run("r1").expires_at_us == START_US + HOUR_US
+    # Two of them change what is held, and each moves the expiry on.
+    assert books.run("r1").expires_at_us == START_US + HOUR_US + 2
 
 
 # Closing
@@ -430,3 +443,19 @@ def test_a_call_renews_with_some_to_spare_so_that_the_next_leaves_the_expiry_alo
 
     books.do(record(1, run_id="r1", key="three"))
     assert books.run("r1").expires_at_us == START_US + 3_756_250_000
+
+
+def test_what_gives_hold_back_moves_the_expiry_on_so_that_it_is_seen_to_be_the_later(books: Books):
+    books.do_all(open_run("r1", hold=20), record(5, run_id="r1", key="one"))
+    after_the_call = books.run("r1")
+
+    books.do(adjust(3, key="one"))
+    after_the_correction = books.run("r1")
+    books.do(pend(4, run_id="r1"))
+
+    assert after_the_call.expires_at_us == START_US + HOUR_US
+    assert (after_the_correction.used_nanocredits, after_the_correction.expires_at_us) == (
+        3_000_000_000,
+        START_US + HOUR_US + 1,
+    )
+    assert books.run("r1").expires_at_us == START_US + HOUR_US + 2

@@ -9,6 +9,7 @@ import typer
 from callfare.checks import check_choice
 from callfare.cli import show
 from callfare.cli.session import Session
+from callfare.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,8 @@ def spool(
     from callfare.engine import spooling
 
     is_drain = check_choice(action, "action", ("show", "drain")) == "drain"
+    if refused and not is_drain:
+        raise InvalidInput("--refused goes with drain: `callfare spool drain --refused`", param="refused")
     with session.engine() as engine:
         if not is_drain:
             found = spooling.report(engine)

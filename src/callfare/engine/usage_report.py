@@ -200,7 +200,8 @@ class _Window:
             events = self._store.select(
                 EventsBetween(account_id=self._account_id, since_us=since_us, until_us=until_us)
             )
-            yield from ((rollups.part_of(row, "quarter"), sign) for row in events if isinstance(row, Event))
+            parts = rollups.fold(row for row in events if isinstance(row, Event))
+            yield from ((part.added_to(None), sign) for pk, part in parts.items() if "quarter" in pk)
             return
         grain = "day" if unit_us == DAY_US else "quarter"
         asked = RollupsOf(account_id=self._account_id, grain=grain, since_us=since_us, until_us=until_us)

@@ -60,14 +60,18 @@ def void(draft: Draft, account_id: int, hold_id: str) -> int:
 
 
 def renewed(run: Run, now_us: int) -> Run:
-    """Return the run with its hold renewed for its time to live; a clock that steps back shortens no hold."""
-    return replace(run, expires_at_us=max(run.expires_at_us, now_us + run.ttl_s * US_PER_S))
+    """Return the run with its hold renewed for its time to live; a clock that steps back shortens no hold.
+
+    The expiry always moves on, if only by a microsecond: by it a process tells which of two answers is the later.
+    """
+    return replace(run, expires_at_us=max(run.expires_at_us + 1, now_us + run.ttl_s * US_PER_S))
 
 
 def kept_alive(run: Run, now_us: int) -> Run:
     """Return the run with its hold renewed for its time to live and a 64th of it to spare.
 
-    Thanks to what is spare most calls leave the expiry as it is, and a store need not move the run in its index.
+    Thanks to what is spare most calls leave the expiry as it is, and a store need not move the run in its index. Only
+    for changes that add to what is used: of two answers with one expiry, the one that has used more is the later.
     """
     ttl_us = run.ttl_s * US_PER_S
     if run.expires_at_us >= now_us + ttl_us:

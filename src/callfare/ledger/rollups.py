@@ -21,25 +21,6 @@ GRAINS = {"day": DAY_US, "quarter": QUARTER_US}
 _WHAT = "spending of a day"
 
 
-def part_of(event: Event, grain: str) -> Rollup:
-    """Return what one event adds to its roll-up of a grain."""
-    width_us = GRAINS[grain]
-    return Rollup(
-        account_id=event.account_id,
-        grain=grain,
-        start_us=event.at_us // width_us * width_us,
-        workflow=event.workflow,
-        provider=event.provider,
-        model=event.model,
-        operation=event.operation,
-        calls=int(event.kind == "usage"),
-        unpriced_calls=unpriced_change(event),
-        nanocredits=event.nanocredits,
-        picousd=str(event.picousd),
-        units=event.usage if event.counted is None else event.counted,
-    )
-
-
 def unpriced_change(event: Event) -> int:
     """Return what one event adds to the count of calls that have no price."""
     if event.kind == "usage":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from callfare.ledger.rows import (
     ApiKey,
     AuditRow,
@@ -20,7 +23,7 @@ from callfare.ledger.rows import (
     User,
 )
 from callfare.store import protocol as ask
-from callfare.store.protocol import Query
+from callfare.store.protocol import Query, R
 
 ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.UserNamed: ("user_named", User),
@@ -45,3 +48,8 @@ ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.AuditBefore: ("audit_before", AuditRow),
     ask.AuditOf: ("audit_of", AuditRow),
 }
+
+
+def rows_of(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
+    """Return the rows of an answer."""
+    return [table(*values) for values in cursor]

@@ -24,10 +24,10 @@ from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
 from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
-from callfare.store.answers import ANSWERS
+from callfare.store.answers import ANSWERS, rows_of
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
-from callfare.store.postgres_load import Loader, rows_of
+from callfare.store.postgres_load import Loader
 from callfare.store.postgres_server import BoundedConnection, connect, keep_inherited, migrate, schema_version
 from callfare.store.postgres_upkeep import PostgresUpkeep
 from callfare.store.protocol import Snapshot, StoreFacts

@@ -22,6 +22,7 @@ from callfare.ledger.needs import (
 )
 from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Run, User
 from callfare.ledger.state import State
+from callfare.store.answers import rows_of
 from callfare.store.protocol import Snapshot
 
 if TYPE_CHECKING:
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 
 Pairs = set[tuple[int, Any]]
 _encode = msgspec.json.Encoder().encode
-
-
-def rows_of(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
-    """Return the rows of an answer."""
-    return [table(*values) for values in cursor]
 
 
 class Loader:

@@ -30,12 +30,12 @@ from callfare.ledger.rows import (
     lowest_key,
     seal_of,
 )
-from callfare.store.answers import ANSWERS
+from callfare.store.answers import ANSWERS, rows_of
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.sqlite_file import SqliteFile, fault_of
-from callfare.store.sqlite_load import Loader, rows_of
+from callfare.store.sqlite_load import Loader
 from callfare.store.sqlite_upkeep import SqliteUpkeep
 from callfare.store.statements import load_statements
 

@@ -19,6 +19,7 @@ from callfare.ledger.needs import (
 )
 from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Run, User
 from callfare.ledger.state import State
+from callfare.store.answers import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 
     from callfare.ledger.commands import Command
     from callfare.store.protocol import R
-
-
-def rows_of(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:
-    """Return the rows of an answer."""
-    return [table(*values) for values in cursor]
 
 
 class Loader:
