@@ -19,6 +19,8 @@ from bench.rounds import TINY, Stage
 from bench.table import Figure, Row, at_least, at_most, text_of
 from tests.support.postgres import shared_server
 
+pytestmark = pytest.mark.all
+
 # One row of each: what is measured, against what, under which bar.
 BARRED = {
     ("PostgreSQL, spread, 256", "naive", "≥ 6 (aim 12, 30)"),
