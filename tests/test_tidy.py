@@ -33,6 +33,7 @@ LAYERS = (
         "spool_file",
         "spool_place",
         "context",
+        "secrets",
         "settings",
         "answers",
         "local_run",
@@ -40,7 +41,7 @@ LAYERS = (
     {"capture", "payments"},
     {"engine"},
     {"auth"},
-    {"handle", "facade", "operating", "callfare", "aio"},
+    {"access", "handle", "facade", "operating", "callfare", "aio"},
     {"server", "remote", "cli", "wiring"},
 )
 SURFACE = len(LAYERS)

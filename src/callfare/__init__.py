@@ -3,6 +3,8 @@
 from callfare import errors
 from callfare.aio import AsyncCallfare, AsyncRun
 from callfare.answers import (
+    ApiKeyShown,
+    AuditEntry,
     Backup,
     Balance,
     Call,
@@ -17,6 +19,7 @@ from callfare.answers import (
     Line,
     Migrated,
     Movement,
+    NewApiKey,
     Package,
     Page,
     Price,
@@ -30,6 +33,7 @@ from callfare.answers import (
     SpoolReport,
     Transaction,
     UsageReport,
+    UserToken,
     plain,
 )
 from callfare.callfare import Callfare, Run
@@ -40,8 +44,10 @@ from callfare.ledger.verify import Fault, Verification
 from callfare.money import Credits, Usd
 
 __all__ = [
+    "ApiKeyShown",
     "AsyncCallfare",
     "AsyncRun",
+    "AuditEntry",
     "Backup",
     "Balance",
     "Call",
@@ -63,6 +69,7 @@ __all__ = [
     "Line",
     "Migrated",
     "Movement",
+    "NewApiKey",
     "Package",
     "Page",
     "Price",
@@ -80,6 +87,7 @@ __all__ = [
     "UnpricedModel",
     "UsageReport",
     "Usd",
+    "UserToken",
     "Verification",
     "carry",
     "errors",

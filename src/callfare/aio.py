@@ -12,6 +12,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from callfare.access import AsyncAccess
 from callfare.answers import (
     Balance,
     Call,
@@ -47,7 +48,7 @@ from callfare.payments.packages import seed_packages
 _log = logging.getLogger("callfare")
 
 
-class AsyncCallfare(AsyncOperating):
+class AsyncCallfare(AsyncAccess, AsyncOperating):
     """A ledger of AI calls and the credits that pay for them. Safe to share between tasks and loops.
 
     url: `sqlite:///file.db`, `memory://`; None takes CALLFARE_DATABASE_URL, else `sqlite:///callfare.db`.

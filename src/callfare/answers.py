@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -185,6 +185,79 @@ class Transaction:
     run_id: str | None
     reference: str | None
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewApiKey:
+    """A key that was just made. `key` is shown this once, and None to a repeat; its repr leaves it out.
+
+    id: the part of it that may be shown. grant_cap: what it may grant in a UTC day, None without a bound.
+    """
+
+    id: str
+    key: str | None = field(repr=False)
+    mode: str
+    label: str
+    scopes: tuple[str, ...]
+    user: str | None
+    networks: tuple[str, ...]
+    grant_cap: Credits | None
+    created_at: datetime
+    expires_at: datetime | None
+    replaces: str | None
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyShown:
+    """What may be shown of an API key. status: active, rolled (another has its place), expired or revoked.
+
+    last_used_at: to the minute.
+    """
+
+    id: str
+    status: str
+    mode: str
+    label: str
+    scopes: tuple[str, ...]
+    user: str | None
+    networks: tuple[str, ...]
+    grant_cap: Credits | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    rolled_to: str | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserToken:
+    """A token with which a user asks about themselves until it expires; its repr leaves the token out."""
+
+    token: str = field(repr=False)
+    user: str
+    scopes: tuple[str, ...]
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who asked for a write. principal: `key:` with its id, `user` or `local`. user: whose account, None for the house.
+
+    before, after: the part that changed, as JSON, where that is small.
+    """
+
+    id: str
+    at: datetime
+    principal: str
+    key_id: str | None
+    operation: str
+    user: str | None
+    object: str
+    request_key: str | None
+    request_id: str | None
+    before: str | None
+    after: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,7 +473,7 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON is what it is
     if isinstance(value, Credits | Usd):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
         return {name: plain(part) for name, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from callfare.access import Access
 from callfare.answers import (
     Balance,
     Call,
@@ -43,7 +44,7 @@ from callfare.payments.packages import seed_packages
 _log = logging.getLogger("callfare")
 
 
-class Callfare(Operating):
+class Callfare(Access, Operating):
     """A ledger of AI calls and the credits that pay for them. Safe to share between threads.
 
     url: `sqlite:///file.db`, `memory://`; None takes CALLFARE_DATABASE_URL, else `sqlite:///callfare.db`.

@@ -24,7 +24,7 @@ from callfare.pricing.book import PriceBook
 from callfare.pricing.load import load_layer, seed_book
 from callfare.settings import Settings, check_markups
 from callfare.spool import Spool
-from callfare.spool_place import place_of
+from callfare.spool_place import Place, place_of, secrets_folder
 from callfare.store.open import open_store
 from callfare.store.protocol import Store
 from callfare.store.sqlite import SqliteStore
@@ -65,17 +65,21 @@ def open_engine(
     store = open_store(address, clock)
     # A refusal names the file it can be granted in; a server's address is nobody's business who reads the message.
     shown = address if url is not None and address != DEFAULT_URL and address.startswith("sqlite:") else None
-    return Engine(store, settings, clock, address=shown, spool=_spool_of(address, store, spool))
-
-
-def _spool_of(address: str, store: Store, folder: str | Path | None) -> Spool | None:
-    """Return the spool of a ledger, None for one in memory and for one that is only read."""
-    place = place_of(
-        address,
-        file=store.file.path if isinstance(store, SqliteStore) else None,
-        folder=folder or os.environ.get("CALLFARE_SPOOL_DIR") or None,
-        state=os.environ.get("XDG_STATE_HOME") or None,
+    file = store.file.path if isinstance(store, SqliteStore) else None
+    state = os.environ.get("XDG_STATE_HOME") or None
+    place = place_of(address, file=file, folder=spool or os.environ.get("CALLFARE_SPOOL_DIR") or None, state=state)
+    return Engine(
+        store,
+        settings,
+        clock,
+        address=shown,
+        spool=_spool_of(place, store),
+        secrets_folder=secrets_folder(address, file=file, state=state),
     )
+
+
+def _spool_of(place: Place | None, store: Store) -> Spool | None:
+    """Return the spool of a ledger, None for one in memory and for one that is only read."""
     if place is None or (isinstance(store, SqliteStore) and store.file.is_readonly):
         return None
     spool = Spool(place)

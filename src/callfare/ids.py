@@ -97,3 +97,20 @@ def _short(address: str) -> str:
     if not address:
         return ""
     return base32(int.from_bytes(blake2b(address.encode(), digest_size=5).digest(), "big"), 8)
+
+
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def base62(number: int, width: int) -> str:
+    """Return a non-negative integer in `width` letters and digits."""
+    letters = []
+    for _ in range(width):
+        number, letter = divmod(number, len(_BASE62))
+        letters.append(_BASE62[letter])
+    return "".join(reversed(letters))
+
+
+def random_base62(width: int) -> str:
+    """Return random letters and digits, of almost six bits each, that nobody can foretell."""
+    return "".join(secrets.choice(_BASE62) for _ in range(width))

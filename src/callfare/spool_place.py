@@ -1,4 +1,4 @@
-"""Where a ledger's spool lies: beside its file, or in a folder of its own under one that is given. Opens nothing."""
+"""Where a ledger's spool and its secrets lie: beside its file, or in folders of their own. Opens nothing."""
 
 from __future__ import annotations
 
@@ -34,10 +34,30 @@ def place_of(url: str, *, file: Path | None, folder: str | Path | None, state: s
     if file is not None and folder is None:
         return Place(file.with_name(f"{file.name}.spool"), file.name, is_beside=True)
     ledger = f"sqlite:///{file}" if file is not None else _server_of(url)
-    above = Path(folder) if folder is not None else Path(state or "~/.local/state").expanduser() / "callfare"
+    above = Path(folder) if folder is not None else _state_folder(state)
+    return Place(above.absolute() / _folder_name(ledger), ledger, is_beside=False)
+
+
+def secrets_folder(url: str, *, file: Path | None, state: str | None) -> Path | None:
+    """Return where the secrets of a ledger lie, None for one in memory, whose secrets end with it.
+
+    Beside the ledger's file; for a server in `state`, as for its spool.
+    """
+    if url.partition(":")[0] == "memory":
+        return None
+    if file is not None:
+        return file.with_name(f"{file.name}.secrets")
+    return _state_folder(state).absolute() / f"{_folder_name(_server_of(url))}.secrets"
+
+
+def _state_folder(state: str | None) -> Path:
+    return Path(state or "~/.local/state").expanduser() / "callfare"
+
+
+def _folder_name(ledger: str) -> str:
     short = base32(digest_of(ledger.encode()) % 2**40, 8)
     name = re.sub(r"[^\w.-]+", "-", ledger.partition("://")[2]).strip("-.")[-_NAME_MAX:]
-    return Place(above.absolute() / f"{name}-{short}", ledger, is_beside=False)
+    return f"{name}-{short}"
 
 
 def _server_of(url: str) -> str:

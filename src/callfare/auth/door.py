@@ -1,25 +1,128 @@
-"""The door: turns what an Authorization header says into a principal, or refuses."""
+"""The door: turns what an Authorization header says into a principal, or refuses.
+
+One refusal, in the same words, for a credential that is unknown, revoked, expired, of another server or from a wrong
+address. Typing errors are found by the checksum, without asking the ledger.
+"""
 
 from __future__ import annotations
 
-from callfare.auth.principal import Principal
-from callfare.clock import Clock
+import hmac
+import logging
+from ipaddress import ip_network
+
+from callfare.auth.attempts import Attempts, plain_address
+from callfare.auth.key_text import KeyText, looks_like_a_key, parse_key
+from callfare.auth.principal import KEY, Principal
+from callfare.auth.tokens import TOKEN_LENGTH_MAX, check_audience, read_token, refusal
+from callfare.clock import US_PER_S, Clock
 from callfare.engine.engine import Engine
 from callfare.errors import Unauthorized
+from callfare.ledger.commands import NoteKeyUse
+from callfare.ledger.rows import ApiKey
+from callfare.money import Credits
+from callfare.secrets import Secrets
+from callfare.store.protocol import ApiKeyNamed
+
+_log = logging.getLogger("callfare")
+
+_MINUTE_US = 60 * US_PER_S
+_SCHEME = "bearer"
+_NOTED_MAX = 10_000
+# What a key is compared with when there is no row of it: as long as a digest, and none.
+_NO_DIGEST = "-" * 64
 
 
 class Door:
     """Knows who asks. audience: the address that user tokens must be made for, such as https://api.example.com."""
 
-    def __init__(self, engine: Engine, *, audience: str, clock: Clock | None = None) -> None:
+    def __init__(self, engine: Engine, secrets: Secrets, *, audience: str, clock: Clock | None = None) -> None:
         self._engine = engine
-        self._audience = audience
+        self._secrets = secrets
+        self._audience = check_audience(audience)
         self._clock = clock or engine.clock
+        self._attempts = Attempts(self._clock)
+        # In which minute the use of a key was noted last.
+        self._noted: dict[str, int] = {}
+        self._has_warned = False
 
     async def principal(self, authorization: str | None, *, address: str) -> Principal:
         """Return who asks. address: where the request comes from, for the bound on failed attempts.
 
-        Raises Unauthorized, TooManyAttempts, LedgerUnavailable.
+        Raises Unauthorized, TooManyAttempts after ten that failed within a minute, LedgerUnavailable.
         """
-        del authorization, address
-        raise Unauthorized("give a key or a token: Authorization: Bearer cf_…")
+        self._attempts.check(address)
+        if not authorization:
+            # Nothing was tried, so nothing is counted.
+            raise refusal()
+        try:
+            return await self._known(authorization, address)
+        except Unauthorized:
+            self._attempts.failed(address)
+            raise
+
+    async def _known(self, authorization: str, address: str) -> Principal:
+        scheme, _, credential = authorization.strip().partition(" ")
+        credential = credential.strip()
+        if scheme.lower() != _SCHEME or not credential or len(credential) > TOKEN_LENGTH_MAX:
+            raise refusal()
+        if not looks_like_a_key(credential):
+            return read_token(self._secrets, self._clock, credential, audience=self._audience)
+        key = parse_key(credential)
+        if key is None:
+            raise refusal()
+        rows = await self._engine.read_async(lambda: self._engine.store.select(ApiKeyNamed(key_id=key.key_id)))
+        row = rows[0] if rows else None
+        if not isinstance(row, ApiKey) or not self._is_held(key, row) or not self._holds(row, address):
+            # A key that is not there takes as long as one whose secret is wrong.
+            if row is None:
+                self._is_held(key, None)
+            raise refusal()
+        self._note_use(row)
+        return _principal_of(row)
+
+    def _is_held(self, key: KeyText, row: ApiKey | None) -> bool:
+        """Tell, in the same time for any key, whether it is the one of a row."""
+        digest = _NO_DIGEST if row is None else row.digest
+        is_same = hmac.compare_digest(self._secrets.digest(key.digested), digest)
+        if row is not None and row.pepper != self._secrets.pepper_id and not self._has_warned:
+            self._has_warned = True
+            _log.warning("key %s was made under another pepper; every server of a ledger needs the same", row.key_id)
+        return is_same and row is not None
+
+    def _holds(self, row: ApiKey, address: str) -> bool:
+        """Tell whether a key is taken now, from an address."""
+        if not row.is_live(self._clock.now_us()):
+            return False
+        if row.networks is None:
+            return True
+        here = plain_address(address)
+        return here is not None and any(here in ip_network(network) for network in row.networks.split(" "))
+
+    def _note_use(self, row: ApiKey) -> None:
+        """Have it noted beside whatever is asked, once in a minute, that a key was used."""
+        at_us = self._clock.now_us() // _MINUTE_US * _MINUTE_US
+        if self._noted.get(row.key_id) != at_us and (row.used_at_us or 0) < at_us:
+            if len(self._noted) >= _NOTED_MAX:
+                self._noted.clear()
+            self._noted[row.key_id] = at_us
+            self._engine.leave(NoteKeyUse(key_id=row.key_id, at_us=at_us))
+
+
+def open_door(engine: Engine, *, audience: str, clock: Clock | None = None) -> Door:
+    """Return the door of an engine's ledger, with its secrets, made where there are none.
+
+    Raises Misconfigured.
+    """
+    return Door(engine, engine.secrets, audience=audience, clock=clock)
+
+
+def _principal_of(row: ApiKey) -> Principal:
+    cap = row.grant_cap_nanocredits
+    return Principal(
+        kind=KEY,
+        id=row.key_id,
+        user=row.user,
+        scopes=frozenset(row.scopes.split(" ")),
+        key_id=row.key_id,
+        grant_cap=None if cap is None else Credits.of_units(cap),
+    )

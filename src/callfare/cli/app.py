@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from callfare.cli import checking, exits, operating, reading, serving, show, spooled, writing
+from callfare.cli import access, checking, exits, operating, reading, serving, show, spooled, writing
 from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
 from callfare.cli.session import (
     BookOption,
@@ -120,6 +120,9 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     reading.explain,
     writing.reprice,
     spooled.spool,
+    access.keys,
+    access.tokens,
+    access.audit,
     checking.verify,
     checking.doctor,
     serving.serve,

@@ -9,6 +9,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 from callfare.answers import Repriced
@@ -36,6 +38,7 @@ from callfare.ledger.rows import Event
 from callfare.ledger.verify import Verification, verify
 from callfare.local_run import LocalRun
 from callfare.money import Credits
+from callfare.secrets import Secrets, open_secrets
 from callfare.settings import Settings
 from callfare.spool import Spool
 from callfare.store.protocol import Store, UnpricedEvents
@@ -73,10 +76,12 @@ class Engine:
         *,
         address: str | None = None,
         spool: Spool | None = None,
+        secrets_folder: Path | None = None,
     ) -> None:
         self.store = store
         # What the command line must be told to find this ledger; None where it needs no telling.
         self.address = address
+        self._secrets_folder = secrets_folder
         self.settings = settings
         self.clock = clock or SystemClock()
         self.workflows = Workflows()
@@ -87,6 +92,14 @@ class Engine:
         self._committer = Committer(store, keep=None if self.delivery is None else self.delivery.keep)
         self._is_created = False
         self._has_warned = False
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What keys and tokens of this ledger are made and checked with, made now where there is nothing yet.
+
+        Raises Misconfigured.
+        """
+        return open_secrets(self._secrets_folder, self.clock)
 
     def create(self) -> bool:
         """Make sure the ledger exists; return whether it was made just now, saying so once."""

@@ -109,7 +109,7 @@ class Requests:
             paid_picousd=paid.picousd if paid else None,
             reference=reference or key,
             expires_at_us=expires_at_us,
-            fingerprint=_fingerprint(user, amount.nanocredits, source, expires_at_us, paid and paid.picousd),
+            fingerprint=fingerprint_of(user, amount.nanocredits, source, expires_at_us, paid and paid.picousd),
         )
 
     def open_run(
@@ -149,7 +149,7 @@ class Requests:
             high_nanocredits=bounds[1].nanocredits if bounds else None,
             ttl_s=ttl_s,
             input=input_text,
-            fingerprint=_fingerprint(user, workflow, asked, ttl_s, on_failure, input_text),
+            fingerprint=fingerprint_of(user, workflow, asked, ttl_s, on_failure, input_text),
         )
 
     def extend(self, run_id: str, account_id: int | None, by: Amount, key: str | None) -> ExtendRun:
@@ -191,7 +191,7 @@ class Requests:
             "step": None if call.step is None else check_step(call.step),
         }
         rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
-        fingerprint = _fingerprint(
+        fingerprint = fingerprint_of(
             *facts.values(),
             None if call.at is None else at_us,
             call.attempt,
@@ -357,5 +357,6 @@ def _json(value: Mapping[str, object]) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def _fingerprint(*facts: object) -> int:
+def fingerprint_of(*facts: object) -> int:
+    """Return what stands for a request: the same for the same facts."""
     return digest_of(_encode_sorted(facts))
