@@ -51,7 +51,7 @@ LAZY_UPWARD = {
     ("cli", "devtools"): "`callfare demo` shows the product with its stand-ins",
 }
 # What something other than an import starts: Python, the console script, ./run.
-ENTRY_POINTS = ("callfare", "callfare.__main__", "callfare.cli", "callfare.devtools.demo", "callfare.auth.door")
+ENTRY_POINTS = ("callfare", "callfare.__main__", "callfare.cli", "callfare.devtools.demo")
 
 NEAR_MONEY = {"money", "usage", "pricing", "ledger", "estimate"}
 FLOAT_NAMED = {

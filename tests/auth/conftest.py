@@ -32,7 +32,7 @@ def engine(clock):
 
 @pytest.fixture
 def door(engine):
-    return Door(engine, engine.secrets, audience=AUDIENCE)
+    return Door(engine, audience=AUDIENCE)
 
 
 @pytest.fixture

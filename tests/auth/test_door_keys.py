@@ -126,7 +126,8 @@ async def test_a_key_for_a_network_is_taken_from_there_only(door, make, address,
 
 async def test_a_key_of_another_pepper_is_refused_and_said_so_once_in_the_log(engine, make, caplog):
     written = make()
-    door = Door(engine, open_secrets(None, engine.clock), audience=AUDIENCE)
+    engine.secrets = open_secrets(None, engine.clock)
+    door = Door(engine, audience=AUDIENCE)
 
     for _ in range(3):
         assert await refused(door, f"Bearer {written}") == THE_ANSWER

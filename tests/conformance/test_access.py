@@ -294,7 +294,7 @@ def test_an_audit_row_tells_who_asked_for_what(books):
 
     assert row == AuditRow(
         account_id=account_number("alice"),
-        audit_id="aud_00000000000000000000000007",
+        audit_id="aud_1k0y1an0c000000000000000007",
         at_us=START_US,
         principal="key:key00001",
         key_id="key00001",

@@ -20,7 +20,6 @@ from callfare.errors import Unauthorized
 from callfare.ledger.commands import NoteKeyUse
 from callfare.ledger.rows import ApiKey
 from callfare.money import Credits
-from callfare.secrets import Secrets
 from callfare.store.protocol import ApiKeyNamed
 
 _log = logging.getLogger("callfare")
@@ -33,11 +32,16 @@ _NO_DIGEST = "-" * 64
 
 
 class Door:
-    """Knows who asks. audience: the address that user tokens must be made for, such as https://api.example.com."""
+    """Knows who asks, by the secrets of an engine's ledger, made where there are none.
 
-    def __init__(self, engine: Engine, secrets: Secrets, *, audience: str, clock: Clock | None = None) -> None:
+    audience: the address that user tokens must be made for, such as https://api.example.com.
+
+    Raises Misconfigured.
+    """
+
+    def __init__(self, engine: Engine, *, audience: str, clock: Clock | None = None) -> None:
         self._engine = engine
-        self._secrets = secrets
+        self._secrets = engine.secrets
         self._audience = check_audience(audience)
         self._clock = clock or engine.clock
         self._attempts = Attempts(self._clock)
@@ -106,14 +110,6 @@ class Door:
                 self._noted.clear()
             self._noted[row.key_id] = at_us
             self._engine.leave(NoteKeyUse(key_id=row.key_id, at_us=at_us))
-
-
-def open_door(engine: Engine, *, audience: str, clock: Clock | None = None) -> Door:
-    """Return the door of an engine's ledger, with its secrets, made where there are none.
-
-    Raises Misconfigured.
-    """
-    return Door(engine, engine.secrets, audience=audience, clock=clock)
 
 
 def _principal_of(row: ApiKey) -> Principal:

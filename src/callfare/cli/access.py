@@ -161,9 +161,7 @@ def _every_scope() -> list[str]:
 
 def _made(screen: Screen, made: NewApiKey) -> None:
     if made.key is None:
-        screen.line(
-            f"key {made.id} was made by this request before; it was shown then, and cannot be shown again", "warn"
-        )
+        screen.line(f"this request made key {made.id} before; it was shown then, and cannot be shown again", "warn")
         return
     screen.line(made.key)
     screen.line(f"key {made.id}, shown this once; send it as Authorization: Bearer …", "ok")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from callfare.ids import base32
 from callfare.ledger import receipts
 from callfare.ledger.commands import Command, GrantCredit, RefundGrant, RevokeKey, RollKey
 from callfare.ledger.rows import HOUSE, AuditRow
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from callfare.ledger.state import Draft
 
 GRANTED = "nanocredits"
+_TIME_CHARACTERS = 11
+_OWN_CHARACTERS = 16
 
 
 def write(draft: Draft, note: AuditNote, command: Command, receipt: Receipt, now_us: int) -> None:
@@ -23,7 +26,8 @@ def write(draft: Draft, note: AuditNote, command: Command, receipt: Receipt, now
     account_id: int = getattr(receipt, "account_id", HOUSE)
     row = AuditRow(
         account_id=account_id,
-        audit_id=note.id,
+        # By when it was decided, so that rows are read in that order.
+        audit_id=f"aud_{base32(now_us, _TIME_CHARACTERS)}{note.id[-_OWN_CHARACTERS:]}",
         at_us=now_us,
         principal=note.principal,
         key_id=note.key_id,
