@@ -12,6 +12,7 @@ from ipaddress import ip_network
 
 from callfare.auth.attempts import Attempts, plain_address
 from callfare.auth.key_text import KeyText, looks_like_a_key, parse_key
+from callfare.auth.lookup import Lookup
 from callfare.auth.principal import KEY, Principal
 from callfare.auth.tokens import TOKEN_LENGTH_MAX, check_audience, read_token, refusal
 from callfare.clock import US_PER_S, Clock
@@ -20,7 +21,6 @@ from callfare.errors import Unauthorized
 from callfare.ledger.commands import NoteKeyUse
 from callfare.ledger.rows import ApiKey
 from callfare.money import Credits
-from callfare.store.protocol import ApiKeyNamed
 
 _log = logging.getLogger("callfare")
 
@@ -45,6 +45,7 @@ class Door:
         self._audience = check_audience(audience)
         self._clock = clock or engine.clock
         self._attempts = Attempts(self._clock)
+        self._lookup = Lookup(engine)
         # In which minute the use of a key was noted last.
         self._noted: dict[str, int] = {}
         self._has_warned = False
@@ -74,12 +75,10 @@ class Door:
         key = parse_key(credential)
         if key is None:
             raise refusal()
-        rows = await self._engine.read_async(lambda: self._engine.store.select(ApiKeyNamed(key_id=key.key_id)))
-        row = rows[0] if rows else None
-        if not isinstance(row, ApiKey) or not self._is_held(key, row) or not self._holds(row, address):
-            # A key that is not there takes as long as one whose secret is wrong.
-            if row is None:
-                self._is_held(key, None)
+        row = await self._lookup.row_of(key.key_id)
+        # A key that is not there takes as long as one whose secret is wrong.
+        is_held = self._is_held(key, row)
+        if row is None or not is_held or not self._holds(row, address):
             raise refusal()
         self._note_use(row)
         return _principal_of(row)

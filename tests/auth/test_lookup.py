@@ -1,0 +1,121 @@
+"""Many requests share a look-up, and none of them ever gets an answer from before it asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from callfare.auth.keys import KeyRequests, has_admin_key
+from callfare.auth.lookup import Lookup
+from callfare.auth.principal import LOCAL_PRINCIPAL
+from callfare.errors import LedgerUnavailable
+from callfare.ledger.receipts import KeyReceipt
+from tests.auth.test_door_keys import id_of
+
+
+class SlowStore:
+    """Stands before a store: each read waits until it is let go, and is counted."""
+
+    def __init__(self, store):
+        self._store = store
+        self.reads = 0
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.error = None
+
+    def select(self, query):
+        self.reads += 1
+        rows = self._store.select(query)
+        self.begun.set()
+        self.go_on.wait(10)
+        if self.error is not None:
+            raise self.error
+        return rows
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
+@pytest.fixture
+def slow(engine):
+    engine.store = SlowStore(engine.store)
+    yield engine.store
+    engine.store.go_on.set()
+
+
+async def begun(slow):
+    assert await asyncio.to_thread(slow.begun.wait, 10)
+
+
+async def test_a_hundred_requests_with_one_key_share_their_look_ups(engine, make, slow):
+    key_id = id_of(make())
+    lookup = Lookup(engine)
+    first = asyncio.create_task(lookup.row_of(key_id))
+    await begun(slow)
+
+    others = [asyncio.create_task(lookup.row_of(key_id)) for _ in range(99)]
+    await asyncio.sleep(0)
+    slow.go_on.set()
+    rows = await asyncio.gather(first, *others)
+
+    assert {row.key_id for row in rows} == {key_id}
+    assert slow.reads == 2
+
+
+async def test_who_asks_after_a_key_was_revoked_is_not_answered_by_a_look_up_from_before(engine, make, slow):
+    key_id = id_of(make())
+    lookup = Lookup(engine)
+    before = asyncio.create_task(lookup.row_of(key_id))
+    await begun(slow)
+    engine.commit(KeyRequests.revoke(key_id, by=LOCAL_PRINCIPAL), KeyReceipt)
+
+    after = asyncio.create_task(lookup.row_of(key_id))
+    await asyncio.sleep(0)
+    slow.go_on.set()
+
+    assert (await before).revoked_at_us is None
+    assert (await after).revoked_at_us is not None
+
+
+async def test_a_cancelled_request_takes_nobody_with_it(engine, make, slow):
+    key_id = id_of(make())
+    lookup = Lookup(engine)
+    gone = asyncio.create_task(lookup.row_of(key_id))
+    await begun(slow)
+    stays = asyncio.create_task(lookup.row_of(key_id))
+    await asyncio.sleep(0)
+
+    gone.cancel()
+    slow.go_on.set()
+
+    assert (await stays).key_id == key_id
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
+async def test_a_ledger_that_is_away_is_told_to_all_and_asked_again(engine, make, slow):
+    key_id = id_of(make())
+    lookup = Lookup(engine)
+    slow.error = LedgerUnavailable("away")
+    slow.go_on.set()
+
+    results = await asyncio.gather(*(lookup.row_of(key_id) for _ in range(5)), return_exceptions=True)
+    slow.error = None
+
+    assert {type(result) for result in results} == {LedgerUnavailable}
+    assert (await lookup.row_of(key_id)).key_id == key_id
+
+
+def test_an_admin_key_counts_while_it_holds_and_reaches_everybody(engine, make):
+    assert not has_admin_key(engine.store, engine.clock.now_us())
+    make(scopes=["credits:read"])
+    make(scopes=["keys:admin"], user="alice")
+    assert not has_admin_key(engine.store, engine.clock.now_us())
+
+    written = make(scopes=["keys:admin"])
+    assert has_admin_key(engine.store, engine.clock.now_us())
+
+    engine.commit(KeyRequests.revoke(id_of(written), by=LOCAL_PRINCIPAL), KeyReceipt)
+    assert not has_admin_key(engine.store, engine.clock.now_us())
