@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+import time
 from datetime import timedelta
 
 import pytest
@@ -174,3 +176,22 @@ def test_all_read_includes_reading_and_nothing_else():
     with pytest.raises(Forbidden) as refusal:
         who.require("credits:grant")
     assert refusal.value.facts()["scope"] == "credits:grant"
+
+
+async def test_a_key_that_is_not_there_takes_as_long_as_one_whose_secret_is_wrong(engine, make, clock):
+    unknown, wrong = new_key_text("test").written, KeyText("test", id_of(make()), new_key_text("test").secret).written
+    door = Door(engine, audience=AUDIENCE)
+    digested: list[str] = []
+    digest = engine.secrets.digest
+    engine.secrets.digest = lambda text: (digested.append(text), digest(text))[1]
+    took: dict[str, list[float]] = {unknown: [], wrong: []}
+
+    for number in range(400):
+        credential = (unknown, wrong)[number % 2]
+        begin_s = time.perf_counter()
+        await refused(door, f"Bearer {credential}", f"2001:db8:{number:x}::1")
+        took[credential].append(time.perf_counter() - begin_s)
+
+    # The same work for both; medians, because the machine has other things to do.
+    assert len(digested) == 400
+    assert 0.5 < statistics.median(took[unknown]) / statistics.median(took[wrong]) < 2

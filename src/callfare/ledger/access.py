@@ -108,17 +108,26 @@ def _roll(draft: Draft, command: RollKey, now_us: int) -> KeyReceipt:
         expires_at_us=None if lifetime_us is None else now_us + lifetime_us,
         used_at_us=None,
     )
-    receipt = _put_new(draft, new, command, ROLLED, now_us)
     ends_at_us = ends_at_us if old.expires_at_us is None else min(old.expires_at_us, ends_at_us)
-    draft.put(replace(old, expires_at_us=ends_at_us, rolled_to=new.key_id))
+    old = replace(old, expires_at_us=ends_at_us, rolled_to=new.key_id)
+    receipt = _put_new(draft, new, command, ROLLED, now_us, replaced=old)
+    draft.put(old)
     return receipt
 
 
-def _put_new(draft: Draft, row: ApiKey, command: MakeKey | RollKey, kind: str, now_us: int) -> KeyReceipt:
+def _put_new(
+    draft: Draft,
+    row: ApiKey,
+    command: MakeKey | RollKey,
+    kind: str,
+    now_us: int,
+    *,
+    replaced: ApiKey | None = None,
+) -> KeyReceipt:
     if draft.api_key(row.key_id) is not None:
         raise Conflict(f"there is a key {row.key_id} already; ask again, with a fresh id", param="key_id")
     draft.put(row)
-    receipt = receipt_of(row, replaces=command.key_id if isinstance(command, RollKey) else None)
+    receipt = receipt_of(row, replaced=replaced)
     remember(draft, HOUSE, command.key, receipt, kind=kind, fingerprint=command.fingerprint, now_us=now_us)
     return receipt
 
@@ -147,7 +156,7 @@ def _existing(draft: Draft, key_id: str) -> ApiKey:
     return row
 
 
-def receipt_of(row: ApiKey, *, replaces: str | None = None) -> KeyReceipt:
+def receipt_of(row: ApiKey, *, replaced: ApiKey | None = None) -> KeyReceipt:
     """Return what may be told of a key."""
     return KeyReceipt(
         key_id=row.key_id,
@@ -155,11 +164,14 @@ def receipt_of(row: ApiKey, *, replaces: str | None = None) -> KeyReceipt:
         mode=row.mode,
         label=row.label,
         scopes=row.scopes,
+        digest=row.digest,
+        pepper=row.pepper,
         user=row.user,
         networks=row.networks,
         grant_cap_nanocredits=row.grant_cap_nanocredits,
         created_at_us=row.created_at_us,
         expires_at_us=row.expires_at_us,
         revoked_at_us=row.revoked_at_us,
-        replaces=replaces,
+        replaces=replaced.key_id if replaced else None,
+        replaced_ends_at_us=replaced.expires_at_us if replaced else None,
     )

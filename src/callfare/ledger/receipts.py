@@ -112,13 +112,18 @@ class ExpiryReceipt(Receipt, frozen=True, gc=False, kw_only=True):
 
 
 class KeyReceipt(Receipt, frozen=True, gc=False, kw_only=True):
-    """An API key as it was made, rolled or revoked. Nothing in it is secret."""
+    """An API key as it was made, rolled or revoked. Nothing in it is secret.
+
+    replaces: the key whose place it took, which ends at `replaced_ends_at`.
+    """
 
     key_id: str
     family: str
     mode: str
     label: str
     scopes: str
+    digest: str
+    pepper: str
     user: str | None
     networks: str | None
     grant_cap_nanocredits: int | None
@@ -126,3 +131,4 @@ class KeyReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     expires_at_us: int | None
     revoked_at_us: int | None
     replaces: str | None = None
+    replaced_ends_at_us: int | None = None
