@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from callfare.auth.keys import KeyRequests, has_admin_key
+from callfare.auth.keys import KeyRequests
 from callfare.auth.lookup import Lookup
 from callfare.auth.principal import LOCAL_PRINCIPAL
 from callfare.errors import LedgerUnavailable
@@ -106,16 +106,3 @@ async def test_a_ledger_that_is_away_is_told_to_all_and_asked_again(engine, make
 
     assert {type(result) for result in results} == {LedgerUnavailable}
     assert (await lookup.row_of(key_id)).key_id == key_id
-
-
-def test_an_admin_key_counts_while_it_holds_and_reaches_everybody(engine, make):
-    assert not has_admin_key(engine.store, engine.clock.now_us())
-    make(scopes=["credits:read"])
-    make(scopes=["keys:admin"], user="alice")
-    assert not has_admin_key(engine.store, engine.clock.now_us())
-
-    written = make(scopes=["keys:admin"])
-    assert has_admin_key(engine.store, engine.clock.now_us())
-
-    engine.commit(KeyRequests.revoke(id_of(written), by=LOCAL_PRINCIPAL), KeyReceipt)
-    assert not has_admin_key(engine.store, engine.clock.now_us())

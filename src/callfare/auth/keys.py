@@ -228,18 +228,6 @@ def list_keys(store: Store, now_us: int, limit: int, cursor: str | None) -> Page
     return Page(items=tuple(found), next_cursor=found[-1].id if len(rows) > limit else None)
 
 
-def has_admin_key(store: Store, now_us: int) -> bool:
-    """Return whether there is a key that may make keys, and holds now."""
-    after = ""
-    while page := store.select(ask.ApiKeysAfter(after_key_id=after, limit=_PAGE_MAX)):
-        for row in page:
-            assert isinstance(row, ApiKey), row
-            if row.is_live(now_us) and row.user is None and "keys:admin" in row.scopes.split(" "):
-                return True
-            after = row.key_id
-    return False
-
-
 def list_audit(store: Store, user: str | None, limit: int, cursor: str | None) -> Page[AuditEntry]:
     """Return a page of who asked for what, newest first.
 
