@@ -81,7 +81,8 @@ class Engine:
         self.store = store
         # What the command line must be told to find this ledger; None where it needs no telling.
         self.address = address
-        self._secrets_folder = secrets_folder
+        # Where its secrets lie unless the environment says otherwise; None for a ledger in memory.
+        self.secrets_folder = secrets_folder
         self.settings = settings
         self.clock = clock or SystemClock()
         self.workflows = Workflows()
@@ -99,7 +100,7 @@ class Engine:
 
         Raises Misconfigured.
         """
-        return open_secrets(self._secrets_folder, self.clock)
+        return open_secrets(self.secrets_folder, self.clock)
 
     def create(self) -> bool:
         """Make sure the ledger exists; return whether it was made just now, saying so once."""
