@@ -296,6 +296,8 @@ class AsyncCallfare(AsyncAccess, AsyncOperating):
         await self._engine.read_async(self._engine.close)
 
     async def __aenter__(self) -> Self:
+        # Made in a loop, it has not waited for what earlier processes left in the spool.
+        await self._engine.read_async(self._engine.deliver_left_overs)
         return self
 
     async def __aexit__(

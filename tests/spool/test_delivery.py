@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from callfare import Callfare, Credits, LedgerUnavailable
+from callfare import AsyncCallfare, Callfare, Credits, InsufficientCredit, LedgerUnavailable
 from callfare.delivery import Delivery
 from callfare.errors import KeyConflict
 from callfare.finished import Finished
@@ -367,12 +367,21 @@ def test_what_a_process_left_is_delivered_when_the_ledger_is_opened(tmp_path):
     away.end()
 
     with Callfare(away.url) as fare:
-        thread = fare._engine.delivery._thread
-        if thread is not None:
-            thread.join(20)
-
         assert fare.balance("alice").available == Credits(96)
     assert list((tmp_path / "ledger.db.spool").iterdir()) == []
+
+
+async def test_what_a_process_left_comes_before_what_an_async_one_asks(tmp_path):
+    away = MovedFile(tmp_path / "ledger.db")
+    with Callfare(away.url) as fare:
+        fare.grant("alice", 100, key="k")
+        away.begin()
+        fare.record(**IMAGE, user="alice")
+    away.end()
+
+    async with AsyncCallfare(away.url) as fare:
+        with pytest.raises(InsufficientCredit):
+            await fare.open_run("tweet", user="alice", hold=97)
 
 
 def test_a_call_that_ends_after_the_ledger_was_closed_is_kept_for_the_next_start(tmp_path, client_of):

@@ -8,6 +8,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +60,14 @@ def _frames_to_caller() -> int:
         frame = frame.f_back
         depth += 1
     return depth - 1
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class UnattributedWarning(UserWarning):
@@ -214,8 +223,16 @@ class Engine:
             await self.read_async(self.delivery.deliver)
 
     def deliver_left_overs(self) -> None:
-        """Have what processes that have ended left in the spool delivered, beside whatever is asked."""
-        if self.delivery is not None and self.delivery.spool.has_files():
+        """Deliver what processes that have ended left in the spool, before anything is asked that depends on it.
+
+        While the ledger is away it waits on, and where an event loop would be held up it is delivered beside.
+        """
+        if self.delivery is None or not self.delivery.spool.has_files():
+            return
+        if not _is_in_a_loop():
+            with suppress(CallfareError):
+                self.delivery.deliver()
+        if self.delivery.spool.has_files():
             self.delivery.begin()
 
     def refuse_while_away(self) -> None:

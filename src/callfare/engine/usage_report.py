@@ -14,12 +14,14 @@ from callfare.errors import InvalidInput, InvalidTime
 from callfare.ledger import rollups
 from callfare.ledger.counted import Units, add_to, units_of
 from callfare.ledger.rollups import DAY_US, QUARTER_US
-from callfare.ledger.rows import Event, Rollup
+from callfare.ledger.rows import Event, Rollup, Row
 from callfare.money import Credits, Usd
-from callfare.store.protocol import EventsBetween, RollupsOf, Store
+from callfare.store.protocol import EventsBetween, Query, RollupsOf, Store
 
 _DAYS = {"day": 1, "week": 7, "month": 30}
 PERIODS = (*_DAYS, "all")
+# The width below which there are no roll-ups, but events.
+_EVENTS_US = 1
 
 
 class _Sum:
@@ -99,8 +101,11 @@ def usage_report(
     day_of = _day_names(zone_of(tz))
     groups: defaultdict[tuple[str, str, str], _Sum] = defaultdict(_Sum)
     if account_id is not None:
-        window = _Window(store, account_id, DAY_US if tz == "UTC" else QUARTER_US, now_us)
-        for part, sign in window.parts(since_us, until_us):
+        window = _Window(account_id, DAY_US if tz == "UTC" else QUARTER_US, now_us)
+        asked = list(window.parts(since_us, until_us))
+        # One unit may be added for one edge and taken away for the other: all is read as of one instant, or not at all.
+        found_rows = store.select_all([query for query, _ in asked])
+        for part, sign in _signed(asked, found_rows):
             groups[part.workflow, part.model, day_of(part.start_us)].add(part, sign)
     total = _Sum()
     by_workflow: defaultdict[str, _Sum] = defaultdict(_Sum)
@@ -148,26 +153,24 @@ class _Window:
     """Makes a window of time up of roll-ups, added and taken away, and of the events at its edges.
 
     What lies in a unit on one side of an edge is either read, or the whole unit is and what lies on the other side
-    taken away: whichever is less. What is taken away is read first, so that nothing written meanwhile makes it more
-    than there is.
+    taken away: whichever is less.
     """
 
-    def __init__(self, store: Store, account_id: int, unit_us: int, now_us: int) -> None:
-        self._store = store
+    def __init__(self, account_id: int, unit_us: int, now_us: int) -> None:
         self._account_id = account_id
         self._unit_us = unit_us
         # Hardly anything lies after it.
         self._now_us = now_us
 
-    def parts(self, since_us: int, until_us: int) -> Iterator[tuple[Rollup, int]]:
-        """Yield the roll-ups that make up the window exactly, each with its sign."""
+    def parts(self, since_us: int, until_us: int) -> Iterator[tuple[Query, int]]:
+        """Yield what to ask for so that it makes up the window exactly, each with its sign."""
         unit_us = self._unit_us
         since_unit_us, until_unit_us = since_us // unit_us * unit_us, until_us // unit_us * unit_us
         yield from self._side(since_us, unit_us, sign=-1, is_before=True)
         yield from self._read(unit_us, since_unit_us, until_unit_us, 1)
         yield from self._side(until_us, unit_us, sign=1, is_before=True)
 
-    def _side(self, edge_us: int, unit_us: int, *, sign: int, is_before: bool) -> Iterator[tuple[Rollup, int]]:
+    def _side(self, edge_us: int, unit_us: int, *, sign: int, is_before: bool) -> Iterator[tuple[Query, int]]:
         """Yield what lies in the unit of an edge on one side of it."""
         begin_us = edge_us // unit_us * unit_us
         end_us = begin_us + unit_us
@@ -180,29 +183,34 @@ class _Window:
             yield from self._parts_on(edge_us, unit_us, sign=-sign, is_before=not is_before)
             yield from self._read(unit_us, begin_us, end_us, sign)
 
-    def _parts_on(self, edge_us: int, unit_us: int, *, sign: int, is_before: bool) -> Iterator[tuple[Rollup, int]]:
+    def _parts_on(self, edge_us: int, unit_us: int, *, sign: int, is_before: bool) -> Iterator[tuple[Query, int]]:
         """Yield what lies on one side of an edge from the parts of its unit: quarters of a day, events of a quarter."""
         begin_us = edge_us // unit_us * unit_us
         end_us = begin_us + unit_us
-        part_us = QUARTER_US if unit_us == DAY_US else 1
+        part_us = QUARTER_US if unit_us == DAY_US else _EVENTS_US
         inner_us = edge_us // part_us * part_us
         if is_before:
             yield from self._read(part_us, begin_us, inner_us, sign)
         else:
-            yield from self._read(part_us, inner_us + part_us if part_us > 1 else inner_us, end_us, sign)
-        if part_us > 1:
+            yield from self._read(part_us, inner_us if part_us == _EVENTS_US else inner_us + part_us, end_us, sign)
+        if part_us != _EVENTS_US:
             yield from self._side(edge_us, part_us, sign=sign, is_before=is_before)
 
-    def _read(self, unit_us: int, since_us: int, until_us: int, sign: int) -> Iterator[tuple[Rollup, int]]:
+    def _read(self, unit_us: int, since_us: int, until_us: int, sign: int) -> Iterator[tuple[Query, int]]:
         if since_us >= until_us:
             return
-        if unit_us == 1:
-            events = self._store.select(
-                EventsBetween(account_id=self._account_id, since_us=since_us, until_us=until_us)
-            )
-            parts = rollups.fold(row for row in events if isinstance(row, Event))
-            yield from ((part.added_to(None), sign) for pk, part in parts.items() if "quarter" in pk)
+        if unit_us == _EVENTS_US:
+            yield EventsBetween(account_id=self._account_id, since_us=since_us, until_us=until_us), sign
             return
         grain = "day" if unit_us == DAY_US else "quarter"
-        asked = RollupsOf(account_id=self._account_id, grain=grain, since_us=since_us, until_us=until_us)
-        yield from ((row, sign) for row in self._store.select(asked) if isinstance(row, Rollup))
+        yield RollupsOf(account_id=self._account_id, grain=grain, since_us=since_us, until_us=until_us), sign
+
+
+def _signed(asked: list[tuple[Query, int]], found: list[list[Row]]) -> Iterator[tuple[Rollup, int]]:
+    """Yield roll-ups with their signs, events as the roll-ups of a quarter that come of them."""
+    for (query, sign), rows in zip(asked, found, strict=True):
+        if isinstance(query, EventsBetween):
+            parts = rollups.fold(row for row in rows if isinstance(row, Event))
+            yield from ((part.added_to(None), sign) for pk, part in parts.items() if "quarter" in pk)
+        else:
+            yield from ((row, sign) for row in rows if isinstance(row, Rollup))

@@ -166,6 +166,11 @@ class MemoryStore:
             self._refuse_incomplete()
             return sorted((row for row in self._rows(table) if wanted(row)), key=order)[:limit]
 
+    def select_all(self, queries: Sequence[Query]) -> list[list[Row]]:
+        """Return the rows that each query asks for, all as of one instant."""
+        with self.gate:
+            return [self.select(query) for query in queries]
+
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key."""
         self._refuse_incomplete()

@@ -21,14 +21,21 @@ from msgspec.structs import asdict
 from psycopg import errors
 
 from callfare.clock import elapsed_s
-from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
+from callfare.errors import CallfareError, InvalidInput, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
 from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
 from callfare.store.answers import ANSWERS, rows_of
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.postgres_load import Loader
-from callfare.store.postgres_server import BoundedConnection, connect, keep_inherited, migrate, schema_version
+from callfare.store.postgres_server import (
+    BoundedConnection,
+    connect,
+    keep_inherited,
+    migrate,
+    schema_version,
+    told,
+)
 from callfare.store.postgres_upkeep import PostgresUpkeep
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.statements import load_named_statements
@@ -318,9 +325,14 @@ class PostgresStore:
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""
-        name, table = ANSWERS[type(query)]
+        return self.select_all([query])[0]
+
+    def select_all(self, queries: Sequence[Query]) -> list[list[Row]]:
+        """Return the rows that each query asks for, all as of one instant."""
         with self._reader() as connection:
-            return rows_of(connection.execute(self._sql[name], asdict(query)), table)
+            with connection.pipeline():
+                cursors = [connection.execute(self._sql[ANSWERS[type(query)][0]], asdict(query)) for query in queries]
+            return [rows_of(cursor, ANSWERS[type(query)][1]) for cursor, query in zip(cursors, queries, strict=True)]
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
@@ -396,4 +408,6 @@ def _fault_of(error: psycopg.Error) -> CallfareError:
         return LedgerNotFound("the database has no schema callfare; `callfare init` makes it")
     if isinstance(error, errors.IntegrityError) and not isinstance(error, errors.UniqueViolation):
         return LedgerCorrupt(f"a rule of the ledger was broken, and nothing was written: {error}")
-    return LedgerUnavailable(f"PostgreSQL did not answer: {error}; retry with the same key")
+    if (error.sqlstate or "").startswith(("22", "54")):
+        return InvalidInput(f"the database cannot hold this: {told(error)}")
+    return LedgerUnavailable(f"PostgreSQL did not answer: {told(error)}")

@@ -27,8 +27,27 @@ _PLANS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -
 _OPTIONS = f"-c search_path=callfare -c synchronous_commit=on -c timezone=UTC {_PLANS}"
 # Any number that no other program is likely to lock: the letters of "callfare" on a telephone.
 _MIGRATION_LOCK = 22553273
+# What a person must do where waiting does not help, by SQLSTATE or, before there is a connection, by what is said.
+_NEXT_STEPS = {
+    "42501": "grant the role what it lacks; to make the ledger, CREATE on the database",
+    "22": "give shorter or plainer values",
+    "54": "give shorter values",
+    "does not exist": "make it on the server, or correct the address",
+    "password authentication failed": "correct the user or the password in the address",
+    "failed to resolve host": "correct the host; in a user or a password write @ as %40, / as %2F and # as %23",
+    "invalid": "correct the address",
+}
 # Connections inherited over a fork. Closing them would end the parent's session; they are kept, unused.
 _INHERITED: list[Any] = []
+
+
+def told(error: psycopg.Error) -> str:
+    """Return what a server or its driver says, in one line, and the next step."""
+    said = " ".join(str(error).split())
+    for begin, step in _NEXT_STEPS.items():
+        if error.sqlstate.startswith(begin) if error.sqlstate else begin in said and not begin.isdigit():
+            return f"{said}; {step}"
+    return f"{said}; retry with the same key"
 
 
 def connect(url: str, deadline_s: float) -> BoundedConnection:
@@ -46,7 +65,7 @@ def connect(url: str, deadline_s: float) -> BoundedConnection:
             prepare_threshold=2,
         )
     except psycopg.Error as error:
-        raise LedgerUnavailable(f"PostgreSQL cannot be reached: {error}; retry with the same key") from error
+        raise LedgerUnavailable(f"PostgreSQL cannot be reached: {told(error)}") from error
     connection.prepared_max = 200
     return connection
 

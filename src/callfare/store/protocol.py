@@ -222,6 +222,10 @@ class Store(Protocol):
         """Return the rows a query asks for."""
         ...
 
+    def select_all(self, queries: Sequence[Query]) -> list[list[Row]]:
+        """Return the rows that each query asks for, all as of one instant."""
+        ...
+
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, at bounded memory."""
         ...

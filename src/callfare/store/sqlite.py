@@ -254,9 +254,16 @@ class SqliteStore:
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""
-        name, table = ANSWERS[type(query)]
-        with self._reader() as connection:
-            return rows_of(connection.execute(self._sql[name], asdict(query)), table)
+        return self.select_all([query])[0]
+
+    def select_all(self, queries: Sequence[Query]) -> list[list[Row]]:
+        """Return the rows that each query asks for, all as of one instant."""
+        with self._reader() as connection, _instant(connection, is_needed=len(queries) > 1):
+            answers = []
+            for query in queries:
+                name, table = ANSWERS[type(query)]
+                answers.append(rows_of(connection.execute(self._sql[name], asdict(query)), table))
+            return answers
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
@@ -336,6 +343,19 @@ _DRAWN = (
     "unpriced_calls",
 )
 _drawn = attrgetter(*_DRAWN)
+
+
+@contextmanager
+def _instant(connection: apsw.Connection, *, is_needed: bool) -> Iterator[None]:
+    """Have all that is read inside read as of one instant; a single statement needs no help for that."""
+    if not is_needed:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")
 
 
 def _is_only_drawn(row: Run, before: Row | None) -> bool:
