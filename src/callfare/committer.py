@@ -16,14 +16,14 @@ import queue
 import threading
 import weakref
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
-from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
+from callfare.errors import CallfareError, LedgerNotFound, LedgerUnavailable, Misconfigured
 from callfare.finished import Finished, Spooled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from callfare.ledger.commands import Command
     from callfare.ledger.receipts import Receipt
@@ -168,27 +168,28 @@ class Committer:
         if threading.get_ident() in self._inside:
             self._leave_behind(command)
         waiter = _Waiter(command)
-        with self._entered():
-            if not self._queue and not self._is_closed and self._lane.acquire(blocking=False):
-                try:
-                    waiter.deliver(self._answers([command]))
-                finally:
-                    self._lane.release()
-            else:
-                self._hand_over(waiter)
+        self._enter(lambda: self._take_turn(waiter))
         return waiter.wait()
 
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        """Mark this thread as one that holds the lane, or is about to: here it can wait for nobody else's turn."""
+    def _take_turn(self, waiter: _Waiter) -> None:
+        """Apply a sync caller's command on its own thread while the lane is free, else hand it over."""
+        if self._queue or self._is_closed or self._lane.locked():
+            self._hand_over(waiter)
+            return
+        # Whoever was faster is waited for. `with` alone takes and gives back: no signal's exception comes between.
+        with self._lane:
+            waiter.deliver(self._answers(list(waiter.commands)))
+
+    def _enter(self, work: Callable[[], None]) -> None:
+        """Do what holds the lane, or is about to, on a thread marked so: here it can wait for nobody else's turn."""
         me = threading.get_ident()
         if me in self._inside:
-            yield
+            work()
             return
         try:
             # Marked before it holds anything, and unmarked after: whatever runs in between is seen to be inside.
             self._inside.add(me)
-            yield
+            work()
         finally:
             self._inside.discard(me)
             if self._queue and (self._thread is None or self._is_closed):
@@ -201,7 +202,10 @@ class Committer:
 
     def _serve_here(self) -> None:
         """Apply what was left behind where no thread will."""
-        with self._entered(), self._lane:
+        self._enter(self._serve_once)
+
+    def _serve_once(self) -> None:
+        with self._lane:
             self._serve_some()
 
     async def commit_async(self, command: Asked) -> Receipt:
@@ -221,8 +225,7 @@ class Committer:
         """
         self._after_fork()
         many = _Many(asyncio.get_running_loop(), commands)
-        with self._entered():
-            self._hand_over(many)
+        self._enter(lambda: self._hand_over(many))
         return await many.wait()
 
     def leave(self, command: Command) -> None:
@@ -243,8 +246,7 @@ class Committer:
     def _end_tick(self, loop: asyncio.AbstractEventLoop) -> None:
         tick = self._ticks.pop(loop)
         try:
-            with self._entered():
-                self._hand_over(tick)
+            self._enter(lambda: self._hand_over(tick))
         except CallfareError as error:
             tick.deliver([error for _ in tick.commands])
 
@@ -264,7 +266,7 @@ class Committer:
             self._queue.remove(waiter)
         except ValueError:
             return
-        waiter.deliver([LedgerUnavailable("the ledger was closed; open it again") for _ in waiter.commands])
+        waiter.deliver([_closed() for _ in waiter.commands])
 
     def _start_thread(self) -> None:
         with self._starting:
@@ -278,13 +280,14 @@ class Committer:
                 self._thread = thread
 
     def _serve(self) -> None:
-        with self._entered():
-            while True:
-                self._work.get()
-                with self._lane:
-                    self._serve_some()
-                if self._is_closed and not self._queue:
-                    return
+        self._enter(self._serve_until_closed)
+
+    def _serve_until_closed(self) -> None:
+        while True:
+            self._work.get()
+            self._serve_once()
+            if self._is_closed and not self._queue:
+                return
 
     def _serve_some(self) -> None:
         """Apply what waits, up to about one batch, and wake those who wait for it."""
@@ -328,7 +331,7 @@ class Committer:
         unwritten = {
             place: one
             for place, (one, answer) in enumerate(zip(asked, answers, strict=True))
-            if isinstance(answer, LedgerUnavailable) and isinstance(one, Finished)
+            if isinstance(answer, LedgerUnavailable | LedgerNotFound) and isinstance(one, Finished)
         }
         if unwritten and keep(list(unwritten.values())):
             for place in unwritten:
@@ -371,6 +374,10 @@ def _after_fork_in_child() -> None:
 # Before any thread of the child can hand a command over; the check in `_after_fork` is for forks in C.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _closed() -> LedgerUnavailable:
+    return LedgerUnavailable("the ledger was closed; open it again")
 
 
 def _heard_by_nobody(future: asyncio.Future[Receipt]) -> None:

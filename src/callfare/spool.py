@@ -50,6 +50,7 @@ FILES = "spool_*.jsonl"
 REFUSED = "refused.jsonl"
 DAMAGED = "*.damaged"
 _FILE_BYTES_MAX = 1 << 20
+_TRIES = 5
 _HELD_UP_BYTES_MAX = 1 << 18
 _OURS_ALONE, _OURS_ALONE_FOLDER = 0o600, 0o700
 
@@ -150,8 +151,9 @@ class Spool:
         try:
             write(file.fd, lines)
             os.fsync(file.fd)
-        except OSError:
-            # After a failed fsync nobody knows what a file holds. What was acknowledged stays; nothing more comes.
+        except BaseException:
+            # After a failed or interrupted fsync nobody knows what a file holds. What was acknowledged stays; nothing
+            # more comes.
             self._current = None
             with suppress(OSError):
                 if file.size == file.begins:
@@ -165,6 +167,13 @@ class Spool:
 
     def _begin_file(self) -> SpoolFile:
         """Return a new file that is this process's own, with its header, durable in its folder."""
+        for _ in range(_TRIES - 1):
+            # Somebody who looks for left-overs may take a file between its making and its lock, and removes it.
+            with suppress(BlockingIOError):
+                return self._make_file()
+        return self._make_file()
+
+    def _make_file(self) -> SpoolFile:
         _make_folder(self.folder, is_last=self._is_beside)
         self._count += 1
         path = self.folder / f"{self._name}-{self._count:06}.jsonl"
@@ -300,6 +309,11 @@ class Spool:
 
         Raises Misconfigured when the folder is another user's.
         """
+        above = next(folder for folder in (self.folder, *self.folder.parents) if folder.exists())
+        if not above.is_dir():
+            raise Misconfigured(
+                f"the spool cannot lie in {self.folder}: {above} is no folder; give another", param="spool"
+            )
         if self.folder.exists() and not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
             raise Misconfigured(f"the spool {self.folder} is another user's; look at it as that user", param="spool")
         for path in sorted(self.folder.glob(FILES)):

@@ -6,13 +6,13 @@ import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from callfare.ids import base32
 from callfare.ledger.rows import digest_of
 
 _NAME_MAX = 80
-_WHICH = ("host", "port", "dbname", "service")
+_WHICH = ("host", "hostaddr", "port", "dbname", "service")
 
 
 class Place(NamedTuple):
@@ -63,5 +63,9 @@ def _folder_name(ledger: str) -> str:
 def _server_of(url: str) -> str:
     """Return an address with nothing in it but what tells one database from another."""
     parts = urlsplit(url)
-    which = [f"{name}={value}" for name, value in sorted(parse_qsl(parts.query)) if name in _WHICH]
+    asked = dict(parse_qsl(parts.query))
+    which = [f"{name}={value}" for name, value in sorted(asked.items()) if name in _WHICH]
+    if parts.path in {"", "/"} and not asked.keys() & {"dbname", "service"}:
+        # Then the database has the user's name.
+        which.append(f"user={asked.get('user') or unquote(parts.username or '')}")
     return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}" + ("?" + "&".join(which) if which else "")

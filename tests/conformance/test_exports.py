@@ -188,6 +188,8 @@ def test_what_is_no_such_export_is_not_gone_on_with(rich, tmp_path):
         (exported(rich, "events"), "events", "jsonl"),
         (exported(rich, "grants", "jsonl"), "runs", "jsonl"),
         (b"my diary\n", "events", "csv"),
+        (b'{"db": "mine"}', "users", "jsonl"),
+        (b"my diary", "users", "csv"),
     ]:
         file.write_bytes(content)
         with pytest.raises(InvalidInput, match="name another file"):

@@ -340,6 +340,14 @@ def test_a_given_folder_holds_the_spools_of_several_ledgers(tmp_path):
     assert one.folder.parent == two.folder.parent == tmp_path
     assert one.folder != two.folder
     assert beside == (Path("/srv/a.db.spool"), "a.db", True)
+    alice, bob, here, there = (
+        place_of(url, file=None, folder=tmp_path, state=None)
+        for url in (
+            "postgresql://alice@h", "postgresql://bob@h", "postgresql:///shop?hostaddr=10.0.0.1",
+            "postgresql:///shop?hostaddr=10.0.0.2",
+        )
+    )  # fmt: skip
+    assert len({alice, bob, here, there}) == 4
     assert place_of("memory://", file=None, folder=tmp_path, state=None) is None
 
 

@@ -79,6 +79,10 @@ class Export:
             return b""
         return (",".join(column.name for column in self.kind.columns) + "\n").encode()
 
+    def begin(self) -> bytes:
+        """Return what every such export begins with."""
+        return self.head() or f'{{"{self.kind.columns[0].name}":'.encode()
+
     def key_of(self, line: bytes) -> tuple[Any, ...]:
         """Return the key of the row that a line tells of.
 
@@ -264,6 +268,12 @@ def _cut(stream: BinaryIO, export: Export) -> tuple[int, bytes, int]:
         end += len(record)
         last = record if rows >= 0 else b""
         rows += 1
+    if not end:
+        # No whole line: what is there must at least be the beginning of one, or the file is somebody's.
+        stream.seek(0)
+        found = stream.read(len(export.begin()))
+        if not export.begin().startswith(found):
+            raise InvalidInput("the file is no export that was cut off; name another file", param="out")
     return end, last, max(rows, 0)
 
 

@@ -7,52 +7,41 @@ that code wait for ever, and one that lets its holder in again would have it wri
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from callfare.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
 class Gate:
     """Lets one thread pass at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside: set[int] = set()
+        # It knows its owner by itself: a marker of ours would stay behind when a signal's exception came at its end.
+        self._lock = threading.RLock()
 
     def is_mine(self) -> bool:
-        """Return whether this thread has passed the gate, or stands before it."""
-        return threading.get_ident() in self._inside
+        """Return whether this thread has passed the gate."""
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - Condition asks the same
 
-    @contextmanager
-    def passed(self) -> Iterator[None]:
-        """Wait until nobody else is inside, then hold the gate.
+    def passed(self) -> AbstractContextManager[object]:
+        """Return what waits until nobody else is inside, then holds the gate, for a `with` block.
 
         Raises LedgerUnavailable to code that runs in the middle of this thread's own passage.
         """
         self._refuse_mine()
-        me = threading.get_ident()
-        try:
-            # Marked before it is held, and unmarked after: whatever runs in between is seen to be inside.
-            self._inside.add(me)
-            with self._lock:
-                yield
-        finally:
-            self._inside.discard(me)
+        return self._lock
 
     def hold(self) -> None:
         """Hold the gate until `let_go`, where no `with` block can. Raises as `passed` does."""
         self._refuse_mine()
-        self._inside.add(threading.get_ident())
         self._lock.acquire()
 
     def let_go(self) -> None:
         """Let others pass again."""
         self._lock.release()
-        self._inside.discard(threading.get_ident())
 
     def _refuse_mine(self) -> None:
         if self.is_mine():
