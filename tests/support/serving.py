@@ -68,9 +68,9 @@ def engine_on(url: str, clock: Clock | None = None) -> Engine:
 @contextmanager
 def served(engine: Engine, *, public_url: str | None = None, is_local: bool = True) -> Iterator[Serving]:
     """Serve an engine for as long as the block lasts."""
+    app = make_app(engine, Named(engine, audience="http://127.0.0.1"), public_url=public_url, is_local=is_local)
     listener = bound(Listening(port=0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = make_app(engine, Named(engine, audience=url), public_url=public_url, is_local=is_local)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none", server_header=False)
     server = uvicorn.Server(config)
     ready = threading.Event()

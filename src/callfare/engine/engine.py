@@ -19,6 +19,7 @@ from callfare.clock import Clock, SystemClock
 from callfare.committer import Committer
 from callfare.context import current_run, current_user
 from callfare.delivery import Delivery
+from callfare.engine.glances import Glances
 from callfare.engine.reports import Reports
 from callfare.engine.requests import Requests, Subject, shown_key
 from callfare.engine.shapes import units
@@ -42,7 +43,9 @@ from callfare.money import Credits
 from callfare.secrets import Secrets, open_secrets
 from callfare.settings import Settings
 from callfare.spool import Spool
+from callfare.store.memory import MemoryStore
 from callfare.store.protocol import Store, UnpricedEvents
+from callfare.store.sqlite import SqliteStore
 
 C = TypeVar("C", bound=Receipt)
 T = TypeVar("T")
@@ -100,6 +103,9 @@ class Engine:
         # Where finished calls go that the ledger cannot take; None for a ledger in memory, or opened for reading.
         self.delivery = None if spool is None else Delivery(spool, store, self.clock)
         self._committer = Committer(store, keep=None if self.delivery is None else self.delivery.keep)
+        # A server's reads wait for their answers; a file's only compute, and two threads would be in each other's way.
+        is_here = isinstance(store, SqliteStore | MemoryStore)
+        self._glances = Glances(threads=1, together=64) if is_here else Glances(threads=4, together=1)
         self._is_created = False
         self._has_warned = False
 
@@ -266,6 +272,10 @@ class Engine:
         """Return what a read returns, run in a thread so that the loop goes on."""
         return await asyncio.to_thread(read)
 
+    async def glance_async(self, read: Callable[[], T]) -> T:
+        """Return what a short read returns, one that finds a few rows by their keys, without blocking the loop."""
+        return await self._glances.read(read)
+
     def subject_of(self, user: str | None) -> Subject:
         """Return whom a call outside a run is for.
 
@@ -331,6 +341,7 @@ class Engine:
     def close(self) -> None:
         """Apply what waits and close the store."""
         self._committer.close()
+        self._glances.close()
         if self.delivery is not None:
             self.delivery.close()
         self.store.close()

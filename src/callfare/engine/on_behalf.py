@@ -162,7 +162,7 @@ class OnBehalf:
             return refusal
 
     async def _account(self, run_id: str, user: str | None) -> int:
-        run = await self._engine.read_async(lambda: self._engine.reports.find_run(run_id, user))
+        run = await self._engine.glance_async(lambda: self._engine.reports.find_run(run_id, user))
         return run.account_id
 
     async def _accounts(

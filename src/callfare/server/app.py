@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
@@ -26,6 +27,8 @@ from callfare.server.routes_upkeep import add_upkeep
 from callfare.server.routes_writing import add_writing
 from callfare.server.routing import MissingRule, Routes
 from callfare.server.rules import RULES
+
+_log = logging.getLogger("callfare.http")
 
 # The first class that fits decides, so a class stands above those it derives from.
 STATUSES: tuple[tuple[type[errors.CallfareError], int], ...] = (
@@ -59,9 +62,6 @@ def make_app(engine: Engine, door: Door, *, public_url: str | None = None, is_lo
     """
     metrics, refusals = Metrics(), Refusals(STATUSES)
     served = Served(engine=engine, behalf=OnBehalf(engine), authentication=door, metrics=metrics, is_local=is_local)
-    routes = Routes(served)
-    for add in (add_upkeep, add_reading, add_writing, add_events):
-        add(routes)
     app = FastAPI(
         title="callfare",
         version="0.1.0",
@@ -71,8 +71,11 @@ def make_app(engine: Engine, door: Door, *, public_url: str | None = None, is_lo
         redirect_slashes=False,
         lifespan=_lifespan(engine),
     )
+    routes = Routes(served, app.router)
+    # They are looked at in this order, so what is asked for most comes first.
+    for add in (add_reading, add_events, add_writing, add_upkeep):
+        add(routes)
     _add_description(app, routes)
-    app.include_router(routes.router)
     _handle_errors(app, refusals)
     missing = RULES.keys() - set(routes.known)
     if missing:
@@ -132,5 +135,6 @@ def _handle_errors(app: FastAPI, refusals: Refusals) -> None:
         return answer(request, errors.InvalidInput("the request cannot be understood"))
 
     @app.exception_handler(Exception)
-    async def of_nobody(request: Request, _: Exception) -> Response:
+    async def of_nobody(request: Request, fault: Exception) -> Response:
+        _log.error("a request failed", exc_info=fault, extra={"request_id": request.scope[REQUEST_ID]})
         return answer(request, InternalError("a fault of the server; its log has it under the request's id"))

@@ -29,6 +29,9 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # Few enough that none is a list of something else, and sent once only: what two of them mean is anybody's guess.
 _ONCE = frozenset({b"host", b"origin", b"authorization", b"content-length", b"content-type", b"idempotency-key"})
 
+_DRAIN_S = 2
+_DRAIN_BYTES_MAX = 8 * 1024 * 1024
+
 REQUEST_ID = "callfare.request_id"
 WHO = "callfare.who"
 
@@ -93,7 +96,8 @@ class Outer:
         except TimeoutError:
             refusal = DeadlineExceeded("there was no answer in time; repeat with the same key")
         except Exception:  # noqa: BLE001 - whatever it is, whoever asked gets an answer
-            _log.exception("a request failed", extra={"request_id": exchange.request_id})
+            if not exchange.status:
+                _log.exception("a request failed", extra={"request_id": exchange.request_id})
             refusal = InternalError("a fault of the server; its log has it under the request's id")
         else:
             return
@@ -102,8 +106,9 @@ class Outer:
 
     async def _refuse(self, exchange: _Exchange, refusal: CallfareError) -> None:
         response = self._refusals.answer(refusal, exchange.request_id)
-        # What is left of the body is not read, so nothing more can follow on this connection.
-        response.headers["Connection"] = "close"
+        # Whoever is still sending does not listen yet; what is far too much is cut off all the same.
+        if not await exchange.drain():
+            response.headers["Connection"] = "close"
         await response(exchange.scope, exchange.receive, exchange.send)
 
     def _tell(self, exchange: _Exchange, seconds: float) -> None:
@@ -132,6 +137,7 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._received = 0
+        self._is_read = False
         self.status = 0
         names = [name for name, _ in scope["headers"]]
         self._repeated = next((name for name in names if name in _ONCE and names.count(name) > 1), None)
@@ -177,10 +183,24 @@ class _Exchange:
 
         Raises BodyTooLarge.
         """
+        message = await self._next()
+        check_size(self._received)
+        return message
+
+    async def drain(self) -> bool:
+        """Read the rest of the body and drop it, and return whether it came to its end within bounds."""
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                while not self._is_read and self._received <= _DRAIN_BYTES_MAX:
+                    await self._next()
+        except TimeoutError:
+            return False
+        return self._is_read
+
+    async def _next(self) -> Message:
         message = await self._receive()
-        if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
-            check_size(self._received)
+        self._received += len(message.get("body", b""))
+        self._is_read = not message.get("more_body", False)
         return message
 
     async def send(self, message: Message) -> None:

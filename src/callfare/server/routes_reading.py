@@ -32,7 +32,7 @@ async def list_packages(caller: Caller) -> Response:
 async def get_balance(caller: Caller, user_id: UserId = None) -> Response:
     """Tell what a user has: posted, held, spent in open runs, available, and debt."""
     user, reports = caller.one_user(user_id), caller.engine.reports
-    return answer(answered.Balance.of(await caller.engine.read_async(lambda: reports.balance(user))))
+    return answer(answered.Balance.of(await caller.engine.glance_async(lambda: reports.balance(user))))
 
 
 async def get_usage(
@@ -99,7 +99,7 @@ async def list_runs(caller: Caller, user_id: UserId = None, limit: Limit = 10, c
 async def get_run(caller: Caller, user_id: UserId = None) -> Response:
     """Tell how a run stands."""
     user, run_id, engine = caller.user(user_id), caller.path("run_id"), caller.engine
-    row = await engine.read_async(lambda: engine.reports.find_run(run_id, user))
+    row = await engine.glance_async(lambda: engine.reports.find_run(run_id, user))
     return answer(answered.Run.of(shapes.run(row, engine.clock.now_us())))
 
 

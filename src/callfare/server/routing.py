@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.responses import Response
@@ -18,27 +18,43 @@ from callfare.server.rules import RULES, Rule
 from callfare.server.wire.base import Answer
 
 Handler = Callable[..., Awaitable[Response]]
+_CALLER = "callfare.caller"
 ANSWER_TYPE = "application/json"
 
 
 class Route(APIRoute):
-    """A route that refuses a parameter it does not know, or one given twice: either would be a wrong answer."""
+    """A route that finds out who calls before anything else, and then refuses a parameter it does not know.
+
+    One that is left out of account, or is there twice, would give a wrong answer.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
+        self._call: Callable[[Request], Awaitable[Caller]] = endpoint.__dict__["caller"]
         super().__init__(path, endpoint, **settings)
-        self.parameters = frozenset(field.alias for field in self.dependant.query_params)
+        self._parameters = frozenset(field.alias for field in self.dependant.query_params)
 
-    def check(self, request: Request) -> None:
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        answer_it = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            request.scope[_CALLER] = await self._call(request)
+            self._check(request)
+            return await answer_it(request)
+
+        return handle
+
+    def _check(self, request: Request) -> None:
         """Return when all parameters are known and there once.
 
         Raises InvalidInput.
         """
-        if not request.url.query:
+        if not request.scope["query_string"]:
             return
         given = [name for name, _ in request.query_params.multi_items()]
         for name in given:
             shown = name.encode("ascii", "replace").decode()[:50]
-            if name not in self.parameters:
+            if name not in self._parameters:
                 raise InvalidInput(f"there is no parameter {shown!r} here", param=shown)
             if given.count(name) > 1:
                 raise InvalidInput(f"the parameter {shown} is there more than once", param=shown)
@@ -62,9 +78,10 @@ def rule_of(method: str, path: str) -> Rule:
 class Routes:
     """The routes of one server."""
 
-    def __init__(self, served: Served) -> None:
+    def __init__(self, served: Served, router: APIRouter) -> None:
         self.served = served
-        self.router = APIRouter(route_class=Route)
+        self.router = router
+        router.route_class = Route
         self.known: list[tuple[str, str]] = []
         self.bodies: dict[tuple[str, str], TypeAdapter[Any]] = {}
 
@@ -91,10 +108,7 @@ class Routes:
         served = self.served
 
         async def caller(request: Request) -> Caller:
-            route = request.scope["route"]
-            found = await caller_of(request, served, rule, operation)
-            route.check(request)
-            return found
+            return await caller_of(request, served, rule, operation)
 
         self.router.add_api_route(
             path,
@@ -110,17 +124,19 @@ class Routes:
 
 
 def _with_caller(handler: Handler, caller: Callable[[Request], Awaitable[Caller]]) -> Handler:
-    """Return a handler whose first argument FastAPI gets by asking who calls."""
+    """Return a handler as FastAPI takes it: its first argument is the request, by which the caller is known."""
     signature = inspect.signature(handler, eval_str=True)
-    first, *rest = signature.parameters.values()
+    _, *rest = signature.parameters.values()
 
     @functools.wraps(handler)
-    async def handle(**given: Any) -> Response:
-        return await handler(given.pop(first.name), **given)
+    async def handle(request: Request, **given: Any) -> Response:
+        return await handler(request.scope[_CALLER], **given)
 
-    bound = [first.replace(default=Depends(caller), kind=first.KEYWORD_ONLY)]
+    bound = [inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)]
     bound += [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in rest]
     handle.__signature__ = signature.replace(parameters=bound)  # type: ignore[attr-defined]  # where inspect looks first
+    handle.__annotations__ = {parameter.name: parameter.annotation for parameter in bound}
+    handle.__dict__["caller"] = caller
     return handle
 
 
