@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from callfare.clock import ManualClock
+from tests.support.commands import START
 from tests.support.fixtures import address, clock, give_back  # noqa: F401 - clock is a fixture
 from tests.support.serving import engine_on, served
 
@@ -16,6 +18,15 @@ def server(request, tmp_path, clock):  # noqa: F811 - the fixture of that name
     with served(engine_on(address(request.param, folder), clock)) as serving:
         yield serving
     give_back(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def shared(request, tmp_path_factory):
+    """A server over a ledger on each database that all tests of a module share."""
+    folder = tmp_path_factory.mktemp("shared")
+    with served(engine_on(address(request.param, folder), ManualClock(START))) as serving:
+        yield serving
+    give_back(folder)
 
 
 @pytest.fixture

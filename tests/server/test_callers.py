@@ -40,8 +40,18 @@ ASKED = {
     ("POST", f"{API}/checkout"): {"packageId": "credits_500"},
     ("POST", f"{API}/portal"): {},
     ("POST", f"{API}/webhook"): None,
+    ("GET", f"{API}/keys"): None,
+    ("POST", f"{API}/keys"): None,
+    ("POST", f"{API}/keys/{{key_id}}/roll"): None,
+    ("POST", f"{API}/keys/{{key_id}}/revoke"): None,
+    ("GET", f"{API}/audit"): {},
+    ("POST", f"{API}/tokens"): {},
 }
-BODIES = {("POST", f"{API}/price"): TWEET, ("POST", f"{API}/webhook"): {}}
+BODIES = {
+    ("POST", f"{API}/keys"): {"label": "k", "scopes": ["usage:write"]},
+    ("POST", f"{API}/price"): TWEET,
+    ("POST", f"{API}/webhook"): {},
+}
 # A run that another caller has closed is a conflict, payments are not configured yet.
 FINE = {200, 409, 503}
 
@@ -60,6 +70,8 @@ def house(tmp_path_factory):
             service.post(f"{API}/grants", json={"userId": user, "credits": 1000}, headers=key)
             service.post(f"{API}/runs", json={"userId": user, "workflowType": "tweet", "runId": f"run-{user}"})
             charges[user] = service.post(f"{API}/events", json=TWEET | {"runId": f"run-{user}"}).json()["id"]
+        made = service.post(f"{API}/keys", json={"label": "old", "scopes": ["usage:write"]})
+        charges["key"] = made.json()["id"]
         clients = {name: serving.client(name) for name in (*CALLERS, None)}
         yield clients, charges
         for client in clients.values():
@@ -71,7 +83,9 @@ def ask(house, caller, route, about, *, names_user=True):
     clients, charges = house
     method, template = route
     charge = charges.get(about, f"chg_0000000000001_{about}")
-    path = template.format(run_id=f"run-{about}", charge_id=charge.replace(":", "%3A"), kind="events")
+    path = template.format(
+        run_id=f"run-{about}", charge_id=charge.replace(":", "%3A"), kind="events", key_id=charges["key"]
+    )
     given = ASKED[route]
     body = dict(given or {}) | ({"userId": about} if given is not None and names_user else {})
     headers = {"X-Request-Id": "the-same", "Idempotency-Key": f"{caller} {about} {method} {template}"}

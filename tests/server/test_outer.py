@@ -16,6 +16,12 @@ EVENT = {"userId": "alice", "model": "gpt-5-mini", "usage": {"input_tokens": 1}}
 JSON = {"Content-Type": "application/json"}
 
 
+@pytest.fixture
+def server(shared):
+    """The server of all of them: most are refused, and the others mind nobody."""
+    return shared
+
+
 def code(response):
     """Return the status and the code of a refusal, which must have the one shape."""
     error = response.json()["error"]

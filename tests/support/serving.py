@@ -10,16 +10,18 @@ from contextlib import contextmanager
 import httpx2
 import uvicorn
 
-from callfare.auth.door import Door
-from callfare.auth.principal import SCOPES, USER_SCOPES, Principal
+from callfare.auth.keys import KeyRequests
+from callfare.auth.principal import LOCAL_PRINCIPAL, SCOPES, USER_SCOPES, Principal
+from callfare.auth.tokens import mint
 from callfare.clock import Clock
 from callfare.engine.engine import Engine
-from callfare.errors import Unauthorized
 from callfare.facade import open_engine
+from callfare.ledger.receipts import KeyReceipt
 from callfare.server.app import make_app
 from callfare.server.serving import Listening, bound
 
-# Callers by the word that stands for their credential.
+AUDIENCE = "http://127.0.0.1"
+# Callers by the word that stands for them.
 CALLERS = {
     "service": Principal(kind="key", id="service1", user=None, scopes=SCOPES),
     "reader": Principal(kind="key", id="reader01", user=None, scopes=frozenset({"all:read"})),
@@ -27,26 +29,31 @@ CALLERS = {
     "bound": Principal(kind="key", id="bound001", user="alice", scopes=SCOPES),
     "alice": Principal(kind="user", id="alice", user="alice", scopes=USER_SCOPES),
     "bob": Principal(kind="user", id="bob", user="bob", scopes=USER_SCOPES),
-    "nothing": Principal(kind="user", id="alice", user="alice", scopes=frozenset()),
+    "buyer": Principal(kind="user", id="alice", user="alice", scopes=frozenset({"me:checkout"})),
 }
 
 
-class Named(Door):
-    """A door that knows callers by a word: what the real one makes of credentials is tested where it stands."""
-
-    async def principal(self, authorization: str | None, *, address: str) -> Principal:
-        """Return who the word stands for."""
-        found = CALLERS.get((authorization or "").removeprefix("Bearer "))
-        if found is None:
-            raise Unauthorized("give a key or a token: Authorization: Bearer cf_…")
-        return found
+def credentials(engine: Engine, audience: str) -> dict[str, str]:
+    """Return what each caller shows: keys that were made in the ledger, and tokens that were minted for it."""
+    requests, shown = KeyRequests(engine.secrets, engine.clock), {}
+    for name, caller in CALLERS.items():
+        if caller.user is not None and caller.kind == "user":
+            shown[name] = mint(
+                engine.secrets, engine.clock, caller.user, audience=audience, scopes=caller.scopes, ttl_s=3600
+            ).token
+            continue
+        command, text = requests.make(name, scopes=caller.scopes, by=LOCAL_PRINCIPAL, user=caller.user)
+        engine.commit(command, KeyReceipt)
+        shown[name] = text.written
+    return shown
 
 
 class Serving:
     """A running server: its engine, its address, and clients that send one caller's credential."""
 
-    def __init__(self, engine: Engine, server: uvicorn.Server, url: str) -> None:
+    def __init__(self, engine: Engine, server: uvicorn.Server, url: str, credentials: dict[str, str]) -> None:
         self.engine = engine
+        self.credentials = credentials
         self.server = server
         self.url = url
         self.host, _, port = url.removeprefix("http://").rpartition(":")
@@ -54,7 +61,7 @@ class Serving:
 
     def client(self, caller: str | None = "service") -> httpx2.Client:
         """Return a client whose requests name a caller, or nobody."""
-        headers = {} if caller is None else {"Authorization": f"Bearer {caller}"}
+        headers = {} if caller is None else {"Authorization": f"Bearer {self.credentials[caller]}"}
         return httpx2.Client(base_url=self.url, headers=headers, timeout=30)
 
 
@@ -68,7 +75,9 @@ def engine_on(url: str, clock: Clock | None = None) -> Engine:
 @contextmanager
 def served(engine: Engine, *, public_url: str | None = None, is_local: bool = True) -> Iterator[Serving]:
     """Serve an engine for as long as the block lasts."""
-    app = make_app(engine, Named(engine, audience="http://127.0.0.1"), public_url=public_url, is_local=is_local)
+    app = make_app(engine, audience=AUDIENCE, public_url=public_url, is_local=is_local)
+    engine.create()
+    shown = credentials(engine, AUDIENCE)
     listener = bound(Listening(port=0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none", server_header=False)
@@ -85,7 +94,7 @@ def served(engine: Engine, *, public_url: str | None = None, is_local: bool = Tr
     thread.start()
     try:
         assert ready.wait(30)
-        yield Serving(engine, server, url)
+        yield Serving(engine, server, url, shown)
     finally:
         server.should_exit = True
         thread.join(30)

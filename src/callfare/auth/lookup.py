@@ -43,7 +43,7 @@ class Lookup:
             while self._waiting:
                 asked, self._waiting = self._waiting, {}
                 try:
-                    rows = await self._engine.read_async(partial(self._rows, list(asked)))
+                    rows = await self._engine.glance_async(partial(self._rows, list(asked)))
                 except BaseException as error:
                     for future in asked.values():
                         _fail(future, error)

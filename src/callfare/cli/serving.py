@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from callfare.errors import InvalidInput, Misconfigured
 if TYPE_CHECKING:
     from callfare.cli.screen import Screen
     from callfare.engine.engine import Engine
+    from callfare.server.first_start import FirstKey
     from callfare.server.serving import Listening
 
 _PORT_MAX = 65535
@@ -78,34 +80,41 @@ def serve(
 def _serve(session: Session, engine: Engine, listening: Listening) -> None:
     from dataclasses import replace
 
-    from callfare.auth.door import Door
-    from callfare.server import log, serving
+    from callfare.server import first_start, log, serving
     from callfare.server.app import make_app
 
-    listening.check(has_admin_key=False)
+    engine.create()
+    has_key = first_start.has_admin_key(engine)
+    listening.check(has_admin_key=has_key)
     listener = serving.bound(listening)
     listening = replace(listening, port=listener.getsockname()[1])
+    made = None if has_key else first_start.make_admin_key(engine)
     log.speak()
     # Refusals travel: where this machine keeps its ledger is nobody's business who reads one.
     engine.address = None
-    app = make_app(
-        engine,
-        Door(engine, audience=listening.url),
-        public_url=listening.public_url,
-        is_local=listening.is_local,
-    )
-    answer = {"url": listening.url}
+    app = make_app(engine, audience=listening.url, public_url=listening.public_url, is_local=listening.is_local)
+    answer = {"url": listening.url, "key_file": None if made is None or made.file is None else str(made.file)}
+    answer |= {} if made is None else {"key": made.key}
 
     def ready() -> None:
-        session.answer(answer, lambda screen: _ready(screen, listening))
+        session.answer(answer, lambda screen: _ready(screen, listening, made))
         session.screen.flush()
 
     if not serving.serve(app, listening, listener, ready):
         raise Misconfigured("the server did not start; its log says why")
 
 
-def _ready(screen: Screen, listening: Listening) -> None:
+def _ready(screen: Screen, listening: Listening, made: FirstKey | None) -> None:
     screen.line(f"callfare answers at {listening.url}")
+    if made is None:
+        return
+    shown = made.key
+    screen.line(f"key, told this once, that may do everything: {made.key}")
+    if made.file is not None:
+        shown = f"$(cat {shlex.quote(str(made.file))})"
+        screen.line(f"it is kept in {made.file}, which only you may read")
+    url = f"{listening.url}/api/billing/usage?userId=user_123&period=month"
+    screen.line(f"try: curl -H \"Authorization: Bearer {shown}\" '{url}'")
 
 
 def _port(text: str) -> int:

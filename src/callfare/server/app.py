@@ -21,6 +21,7 @@ from callfare.server.metrics import Metrics
 from callfare.server.openapi import described
 from callfare.server.outer import REQUEST_ID, Hosts, Outer
 from callfare.server.refusals import InternalError, Refusals
+from callfare.server.routes_access import add_access
 from callfare.server.routes_events import add_events
 from callfare.server.routes_reading import add_reading
 from callfare.server.routes_upkeep import add_upkeep
@@ -52,16 +53,23 @@ STATUSES: tuple[tuple[type[errors.CallfareError], int], ...] = (
 )
 
 
-def make_app(engine: Engine, door: Door, *, public_url: str | None = None, is_local: bool = True) -> Outer:
+def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is_local: bool = True) -> Outer:
     """Return the application of one ledger.
 
-    public_url: the address people reach it under, None when only this machine does. is_local: it listens on the
-    loopback alone, so that what describes it needs no key.
+    audience: the address that users' tokens have to be for. public_url: the address people reach it under, None when
+    only this machine does. is_local: it listens on the loopback alone, so that what describes it needs no key.
 
     One without a rule is a MissingRule: the server does not start.
     """
     metrics, refusals = Metrics(), Refusals(STATUSES)
-    served = Served(engine=engine, behalf=OnBehalf(engine), authentication=door, metrics=metrics, is_local=is_local)
+    served = Served(
+        engine=engine,
+        behalf=OnBehalf(engine),
+        authentication=Door(engine, audience=audience),
+        metrics=metrics,
+        audience=audience,
+        is_local=is_local,
+    )
     app = FastAPI(
         title="callfare",
         version="0.1.0",
@@ -73,7 +81,7 @@ def make_app(engine: Engine, door: Door, *, public_url: str | None = None, is_lo
     )
     routes = Routes(served, app.router)
     # They are looked at in this order, so what is asked for most comes first.
-    for add in (add_reading, add_events, add_writing, add_upkeep):
+    for add in (add_reading, add_events, add_writing, add_upkeep, add_access):
         add(routes)
     _add_description(app, routes)
     _handle_errors(app, refusals)

@@ -33,12 +33,16 @@ _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What the routes of one server stand on. is_local: it listens on the loopback alone."""
+    """What the routes of one server stand on. audience: whom tokens are for.
+
+    is_local: it listens on the loopback alone.
+    """
 
     engine: Engine
     behalf: OnBehalf
     authentication: Authentication
     metrics: Metrics
+    audience: str
     is_local: bool
 
 

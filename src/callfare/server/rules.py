@@ -6,6 +6,7 @@ find out who is there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -42,6 +43,9 @@ _HOLD = Rule(scopes=("holds:write",), own="me:hold")
 # Not for a user's token: whoever may say that a run failed may have it waived.
 _CLOSE = Rule(scopes=("holds:write",))
 _RECORD = Rule(scopes=("usage:write",))
+_KEYS = Rule(scopes=("keys:admin",), is_whole=True)
+# What else it takes depends on what the token may: see check_minting.
+_MINT = Rule(scopes=("keys:admin", "all:read", "holds:write", "payments:write"))
 _LOCAL = Rule(scopes=("all:read",), door=Door.LOCAL)
 _OPEN = Rule(door=Door.OPEN)
 
@@ -68,6 +72,12 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", f"{API}/runs/{{run_id}}/close"): _CLOSE,
     ("POST", f"{API}/events"): _RECORD,
     ("POST", f"{API}/grants"): Rule(scopes=("credits:grant",)),
+    ("GET", f"{API}/keys"): _KEYS,
+    ("POST", f"{API}/keys"): _KEYS,
+    ("POST", f"{API}/keys/{{key_id}}/roll"): _KEYS,
+    ("POST", f"{API}/keys/{{key_id}}/revoke"): _KEYS,
+    ("GET", f"{API}/audit"): _KEYS,
+    ("POST", f"{API}/tokens"): _MINT,
     ("POST", f"{API}/checkout"): Rule(scopes=("payments:write",), own="me:checkout"),
     ("POST", f"{API}/portal"): Rule(scopes=("payments:write",), own="me:portal"),
     # Stripe signs what it sends; until there is a secret to check that by, the route only says so.
@@ -88,6 +98,23 @@ def check_scope(principal: Principal, rule: Rule) -> None:
         raise Forbidden("this key is bound to one user, and that reaches beyond them")
     elif not any(principal.may(scope) for scope in rule.scopes):
         raise Forbidden(f"this key may not do that: it lacks the scope {rule.scopes[0]}", scope=rule.scopes[0])
+
+
+_MINTED = {
+    "me:read": "all:read",
+    "me:hold": "holds:write",
+    "me:checkout": "payments:write",
+    "me:portal": "payments:write",
+}
+
+
+def check_minting(principal: Principal, scopes: Iterable[str]) -> None:
+    """Return when a principal may give a user a token with these scopes: none that reaches further than itself.
+
+    Raises Forbidden.
+    """
+    for scope in () if principal.may("keys:admin") else scopes:
+        principal.require(_MINTED[scope])
 
 
 def allow(principal: Principal, rule: Rule, user: str | None) -> str | None:

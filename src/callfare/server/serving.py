@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,7 @@ class Listening:
         if not has_admin_key:
             raise Misconfigured(
                 f"{self.host} can be reached from elsewhere, and no key of this ledger has the scope keys:admin; "
-                "make one first: `callfare keys create --scope keys:admin`"
+                "make one first: `callfare keys make admin --admin`"
             )
         if self.public_url is None:
             raise Misconfigured(
@@ -144,6 +146,18 @@ def serve(app: Any, listening: Listening, listener: socket.socket, ready: Callab
         ssl_keyfile=listening.certificate_key,
     )
     server = _Announcing(config, ready)
-    server.run(sockets=[listener])
+    with _heard_once():
+        server.run(sockets=[listener])
     _log.info("stopped")
     return server.started
+
+
+@contextmanager
+def _heard_once() -> Iterator[None]:
+    """Let a signal end the server and nothing else: uvicorn raises it again for whoever had it before."""
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
