@@ -136,6 +136,7 @@ class Committer:
         # Keeps finished calls that the ledger could not take, and returns whether it did. None where there is no spool.
         self._keep = keep
         self._is_closed = False
+        self._has_answered = False
         self._start_afresh()
         _COMMITTERS.add(self)
 
@@ -325,13 +326,19 @@ class Committer:
             self._keep_unwritten(self._keep, asked, answers)
         return answers
 
-    @staticmethod
-    def _keep_unwritten(keep: Callable[[Sequence[Finished]], bool], asked: list[Asked], answers: list[Answer]) -> None:
-        """Have the finished calls kept that found no ledger: whoever waits for them, or no longer does."""
+    def _keep_unwritten(
+        self, keep: Callable[[Sequence[Finished]], bool], asked: list[Asked], answers: list[Answer]
+    ) -> None:
+        """Have the finished calls kept that found no ledger: whoever waits for them, or no longer does.
+
+        One that has never been there is not away: its address is wrong, and whoever gave it must hear of that.
+        """
+        away = LedgerUnavailable | LedgerNotFound if self._has_answered else LedgerUnavailable
+        self._has_answered |= not all(isinstance(answer, LedgerUnavailable | LedgerNotFound) for answer in answers)
         unwritten = {
             place: one
             for place, (one, answer) in enumerate(zip(asked, answers, strict=True))
-            if isinstance(answer, LedgerUnavailable | LedgerNotFound) and isinstance(one, Finished)
+            if isinstance(answer, away) and isinstance(one, Finished)
         }
         if unwritten and keep(list(unwritten.values())):
             for place in unwritten:

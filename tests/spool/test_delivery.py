@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from callfare import AsyncCallfare, Callfare, Credits, InsufficientCredit, LedgerUnavailable
@@ -18,6 +19,7 @@ from callfare.spool_place import Place
 from callfare.store.sqlite import SqliteStore
 from tests.spool.away import MovedFile
 from tests.support.commands import record
+from tests.support.fixtures import address, give_back
 
 IMAGE = {"model": "gpt-image-1", "usage": {"images": 1}, "attributes": {"size": "1024x1024"}}
 
@@ -439,3 +441,21 @@ class _Away:
 class _Noon:
     def now_us(self) -> int:
         return 0
+
+
+def test_a_call_is_kept_when_the_schema_has_gone_under_its_run(tmp_path):
+    url = address("postgres", tmp_path)
+    try:
+        with Callfare(url, spool=tmp_path / "spool") as fare, psycopg.connect(url, autocommit=True) as server:
+            fare.grant("alice", 100, key="k")
+            run = fare.open_run("tweet", user="alice", hold=20)
+
+            server.execute("ALTER SCHEMA callfare RENAME TO elsewhere")
+            charge = run.record("gpt-image-1", {"images": 1}, attributes={"size": "1024x1024"})
+            server.execute("ALTER SCHEMA elsewhere RENAME TO callfare")
+
+            assert charge.is_spooled
+            assert fare.drain_spool().refused == 0
+            assert fare.spool().waiting == 0
+    finally:
+        give_back(tmp_path)
