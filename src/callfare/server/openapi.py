@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from callfare.engine.exported import KINDS
 from callfare.errors import CallfareError
+from callfare.server.examples import EXAMPLES
 from callfare.server.rules import RULES, Door
 from callfare.server.wire.base import Problem
 
@@ -70,7 +71,9 @@ def described(
             operation["responses"] |= refusals
             if (method.upper(), path) in bodies:
                 schema = _add_schema(bodies[method.upper(), path], schemas)
-                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+                examples = {name: {"value": value} for name, value in EXAMPLES[method.upper(), path].items()}
+                content = {"application/json": {"schema": schema, "examples": examples}}
+                operation["requestBody"] = {"required": True, "content": content}
     return found
 
 

@@ -1,0 +1,113 @@
+"""The description of the API is the golden file's, and the server keeps to it whoever asks, whatever they send."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+from callfare.server.rules import RULES
+from tests.support.serving import engine_on, served
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "openapi.json"
+CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
+PAYMENTS = ("/checkout", "/portal", "/webhook")
+EXAMPLES = 8
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    with served(engine_on(f"sqlite:///{tmp_path_factory.mktemp('openapi')}/x.db")) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def description(serving):
+    with serving.client(None) as client:
+        return client.get("/openapi.json").json()
+
+
+def operations(description):
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def test_the_description_is_the_golden_one(description):
+    written = json.dumps(description, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    # After a change that is meant: write `written` to the file, and read the difference.
+    assert written == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_every_rule_is_an_operation_and_every_operation_has_a_rule(description):
+    assert {(method, path) for method, path, _ in operations(description)} == set(RULES)
+
+
+def test_every_operation_declares_the_one_shape_of_errors(description):
+    shape = {"$ref": "#/components/schemas/Problem"}
+    for _, _, operation in operations(description):
+        refusals = {status: answer for status, answer in operation["responses"].items() if status != "200"}
+        assert set(refusals) == set(description["components"]["responses"])
+    for answer in description["components"]["responses"].values():
+        assert answer["content"]["application/json"]["schema"] == shape
+
+
+def test_every_operation_says_what_it_does_and_bodies_have_examples(description):
+    for method, path, operation in operations(description):
+        assert operation["summary"].endswith("."), path
+        if "requestBody" in operation:
+            assert operation["requestBody"]["content"]["application/json"]["examples"], (method, path)
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("caller", ["service", "alice", "bound", "reader", None])
+def test_whatever_is_sent_gets_a_declared_answer(serving, description, caller, mode):
+    asked = schemathesis.openapi.from_dict(json.loads(json.dumps(description)))
+    asked.config.update(base_url=serving.url)
+    found = [result.ok() for result in asked.get_all_operations()]
+
+    for operation in found:
+        send(operation, mode, bearer(serving, caller))
+
+    assert len(found) == len(RULES)
+
+
+def test_an_answer_that_is_not_declared_is_seen(serving, description):
+    narrower = json.loads(json.dumps(description))
+    del narrower["paths"]["/api/billing/balance"]["get"]["responses"]["400"]
+    asked = schemathesis.openapi.from_dict(narrower)
+    asked.config.update(base_url=serving.url)
+
+    with pytest.raises(FailureGroup, match="Undocumented status code"):
+        for found in asked.get_all_operations():
+            send(found.ok(), GenerationMode.POSITIVE, bearer(serving, "service"))
+
+
+def bearer(serving, caller):
+    return {} if caller is None else {"Authorization": f"Bearer {serving.credentials[caller]}"}
+
+
+def send(operation, mode, headers):
+    """Send what an operation takes, or what it does not, and hold each answer against what is declared."""
+    # They answer 503 until payments are configured, which is declared.
+    checks = CHECKS[1:] if operation.path.endswith(PAYMENTS) else CHECKS
+
+    @settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=HealthCheck)
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def each(case):
+        case.validate_response(case.call(headers=headers), checks=checks)
+
+    try:
+        each()
+    except Unsatisfiable:
+        # There is nothing that a request without any input could have wrong.
+        assert mode is GenerationMode.NEGATIVE
