@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import balances, bulk, hot, page, prices, record, reports, single, wrapped
+from bench import balances, bulk, hot, http, page, prices, record, reports, single, wrapped
 from bench.machine import durable_server, told
 from bench.profile import WORKLOADS, profile
 from bench.rounds import FULL, QUICK, TINY, Size, Stage
@@ -32,6 +32,7 @@ ROWS: dict[str, Callable[[Stage], Awaitable[list[Row]]]] = {
     "balances": balances.rows,
     "reports": reports.rows,
     "bulk": bulk.rows,
+    "http": http.rows,
 }
 
 

@@ -21,6 +21,8 @@ from tests.support.postgres import shared_server
 
 pytestmark = pytest.mark.all
 
+STORES = ("SQLite", "PostgreSQL")
+
 # One row of each: what is measured, against what, under which bar.
 BARRED = {
     ("PostgreSQL, spread, 256", "naive", "≥ 6 (aim 12, 30)"),
@@ -32,6 +34,12 @@ BARRED = {
     ("added to a wrapped call, async", "the bare call", "≤ 100 µs"),
     ("SQLite, 400 records at once", "bare executemany of the rows", "≥ 0.2 (aim 0.4)"),
     ("PostgreSQL, 400 records at once", "bare COPY of the rows", "≥ 0.2 (aim 0.4)"),
+    ("SQLite over HTTP, events in batches of 100", "the same in one process", "≥ 10000/s (aim 25000)"),
+    ("SQLite over HTTP, events in batches of 1,000", "the same in one process", "≥ 10000/s (aim 25000)"),
+    ("PostgreSQL over HTTP, events in batches of 100", "itself", "≥ 10000/s (aim 25000)"),
+    ("PostgreSQL over HTTP, events in batches of 1,000", "itself", "≥ 10000/s (aim 25000)"),
+    *((f"{store} over HTTP, balance read", "the server's trivial answer", "≥ 0.5 (aim 0.8)") for store in STORES),
+    *((f"{store} over HTTP, p99 of a balance read during intake", "without intake", "≤ 50 ms") for store in STORES),
     *(
         (f"{store}, usage of {report}, 5,000 events", "50 events", "≤ 1.3")
         for store in ("SQLite", "PostgreSQL")

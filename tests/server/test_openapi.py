@@ -81,15 +81,17 @@ def test_whatever_is_sent_gets_a_declared_answer(serving, description, caller, m
     assert len(found) == len(RULES)
 
 
-def test_an_answer_that_is_not_declared_is_seen(serving, description):
+def test_an_answer_that_is_not_declared_is_seen(tmp_path, description):
     narrower = json.loads(json.dumps(description))
     del narrower["paths"]["/api/billing/balance"]["get"]["responses"]["400"]
     asked = schemathesis.openapi.from_dict(narrower)
-    asked.config.update(base_url=serving.url)
 
-    with pytest.raises(FailureGroup, match="Undocumented status code"):
-        for found in asked.get_all_operations():
-            send(found.ok(), GenerationMode.POSITIVE, bearer(serving, "service"))
+    # A server of its own: to the one of the others, so many wrong credentials were sent that it takes none for a while.
+    with served(engine_on(f"sqlite:///{tmp_path}/x.db")) as fresh:
+        asked.config.update(base_url=fresh.url)
+        (balance,) = [found.ok() for found in asked.get_all_operations() if found.ok().path.endswith("/balance")]
+        with pytest.raises(FailureGroup, match="Undocumented status code"):
+            send(balance, GenerationMode.POSITIVE, bearer(fresh, "service"))
 
 
 def bearer(serving, caller):

@@ -321,3 +321,30 @@ async def test_a_task_is_told_when_gevent_came_too_late(monkeypatch):
 
     with pytest.raises(Misconfigured):
         await asyncio.wait_for(committer.commit_async(open_run("one")), 5)
+
+
+async def test_commands_that_belong_together_are_committed_together_and_answered_one_by_one():
+    store = SlowStore()
+    committer = Committer(store)
+
+    answers = await committer.commit_many_async([open_run("a"), open_run("poor"), open_run("replay")])
+
+    assert [sorted(batch) for batch in store.batches] == [["a", "poor", "replay"]]
+    assert answers[0] == Receipt()
+    assert isinstance(answers[1], InsufficientCredit)
+    assert isinstance(answers[2], Receipt)
+    assert answers[2].is_replay
+    committer.close()
+
+
+async def test_a_caller_of_many_who_is_cancelled_is_written_all_the_same(slow):
+    committer = Committer(slow)
+    asked = asyncio.create_task(committer.commit_many_async([open_run("a"), open_run("b")]))
+    await asyncio.to_thread(slow.began.acquire, timeout=20)
+
+    asked.cancel()
+    slow.go_on.release(2)
+    await asyncio.to_thread(committer.close)
+
+    assert [sorted(batch) for batch in slow.batches] == [["a", "b"]]
+    assert asked.cancelled() or await asyncio.gather(asked, return_exceptions=True)

@@ -5,7 +5,6 @@ A server stands on this and on Reports. What is decided, is decided in the ledge
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from callfare.checks import check_user
 from callfare.engine import shapes, spooling
 from callfare.engine.engine import Engine
 from callfare.engine.requests import Amount, Call, Subject
+from callfare.engine.turns import Turns
 from callfare.errors import CallfareError
 from callfare.finished import Finished
 from callfare.ledger.commands import AuditNote, Command, RecordUsage, TouchRun
@@ -25,9 +25,6 @@ from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt,
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
 
 C = TypeVar("C", bound=Command)
-
-# So many calls are rated before others of this process have their turn: about three milliseconds.
-_CALLS_PER_TURN = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +41,7 @@ class OnBehalf:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._rating = asyncio.Lock()
+        self.turns = Turns()
 
     async def grant(
         self,
@@ -129,17 +126,11 @@ class OnBehalf:
         Raises LedgerUnavailable and faults, after which nothing is known to be written.
         """
         accounts = await self._accounts(told)
-        commands: list[RecordUsage | CallfareError] = []
-        # One batch is rated at a time, in turns, so that reads in between wait for a turn and not for a thousand calls.
-        async with self._rating:
-            for start in range(0, len(told), _CALLS_PER_TURN):
-                commands += [self._command(one, accounts, note) for one in told[start : start + _CALLS_PER_TURN]]
-                await asyncio.sleep(0)
+        commands = await self.turns.each(lambda one: self._command(one, accounts, note), told)
         finished = [Finished(command) for command in commands if isinstance(command, RecordUsage)]
         receipts = iter(await self._engine.finish_many_async(finished, ChargeReceipt) if finished else ())
-        return [
-            _charge(command, next(receipts)) if isinstance(command, RecordUsage) else command for command in commands
-        ]
+        answers = [next(receipts) if isinstance(command, RecordUsage) else None for command in commands]
+        return await self.turns.each(_charge, list(zip(commands, answers, strict=True)))
 
     def _command(
         self,
@@ -187,7 +178,12 @@ def _noted(command: C, note: AuditNote | None) -> C:
     return command if note is None else msgspec.structs.replace(command, audit=note)
 
 
-def _charge(command: RecordUsage, receipt: ChargeReceipt | CallfareError | None) -> Charge | CallfareError:
+def _charge(
+    answered: tuple[RecordUsage | CallfareError, ChargeReceipt | CallfareError | None],
+) -> Charge | CallfareError:
+    command, receipt = answered
+    if isinstance(command, CallfareError):
+        return command
     if isinstance(receipt, CallfareError):
         return receipt
     return spooling.charge(command, command.model) if receipt is None else shapes.charge(receipt, command.model)

@@ -13,7 +13,7 @@ EXPORT_DEADLINE_S = 600
 RETRY_AFTER_S = 2
 DEPTH_MAX = 40
 
-_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 

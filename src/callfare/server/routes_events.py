@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -15,17 +18,17 @@ from callfare.server.caller import Caller, invalid, read
 from callfare.server.limits import BATCH_EVENTS_MAX
 from callfare.server.refusals import facts_of
 from callfare.server.routes_writing import replayed
-from callfare.server.routing import Routes, answer
+from callfare.server.routing import Routes
 from callfare.server.rules import API
 from callfare.server.wire import calls
 from callfare.server.wire.asked import CloudEvent, UsageEvent
-from callfare.server.wire.base import ErrorFacts
 
 EVENT = TypeAdapter(UsageEvent)
 EVENTS = TypeAdapter(list[UsageEvent])
 CLOUD_EVENT = TypeAdapter(CloudEvent)
 CLOUD_EVENTS = TypeAdapter(list[CloudEvent])
 _PARTS = TypeAdapter(list[dict[str, object]])
+_encode = msgspec.json.Encoder().encode
 CLOUD = "application/cloudevents+json"
 CLOUD_BATCH = "application/cloudevents-batch+json"
 ASKS: TypeAdapter[object] = TypeAdapter(UsageEvent | list[UsageEvent])
@@ -47,7 +50,7 @@ async def record_events(caller: Caller) -> Response:
         caller.served.metrics.took(recorded=0, refused=1)
         raise found
     caller.served.metrics.took(recorded=1, refused=0)
-    return answer(calls.Charge.of(found), headers=replayed(found.key, is_replay=found.is_replay))
+    return _answer(calls.charge_facts(found), replayed(found.key, is_replay=found.is_replay))
 
 
 async def _batch(caller: Caller, body: bytes, *, is_cloud: bool) -> Response:
@@ -57,17 +60,22 @@ async def _batch(caller: Caller, body: bytes, *, is_cloud: bool) -> Response:
     events = _events(body, is_cloud=is_cloud)
     if not 1 <= len(events) <= BATCH_EVENTS_MAX:
         raise InvalidInput(f"a batch holds 1 to {BATCH_EVENTS_MAX} events; this one {len(events)}", param="body")
-    told = [
-        event if isinstance(event, CallfareError) else _told(caller, event, None if key is None else f"{key}/{place}")
-        for place, event in enumerate(events)
-    ]
+    turns = caller.behalf.turns
+    numbered = [(event, None if key is None else f"{key}/{place}") for place, event in enumerate(events)]
+    told = await turns.each(lambda one: _told(caller, *one), numbered)
     found = await caller.behalf.record(told, caller.note)
     refused = sum(isinstance(one, CallfareError) for one in found)
     caller.served.metrics.took(recorded=len(found) - refused, refused=refused)
-    batch = calls.Batch.model_construct(
-        recorded=len(found) - refused, refused=refused, results=[_result(one, caller.request_id) for one in found]
-    )
-    return answer(batch, headers=None if key is None else replayed(key, is_replay=False))
+    batch = {
+        "recorded": len(found) - refused,
+        "refused": refused,
+        "results": await turns.each(lambda one: _result(one, caller.request_id), found),
+    }
+    return _answer(batch, {} if key is None else replayed(key, is_replay=False))
+
+
+def _answer(facts: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(_encode(facts), media_type="application/json", headers=headers)
 
 
 def _events(body: bytes, *, is_cloud: bool) -> list[UsageEvent | InvalidInput]:
@@ -98,7 +106,9 @@ def _of_cloud(event: CloudEvent) -> UsageEvent:
     return inner.model_copy(update=given)
 
 
-def _told(caller: Caller, event: UsageEvent, key: str | None) -> Told | CallfareError:
+def _told(caller: Caller, event: UsageEvent | InvalidInput, key: str | None) -> Told | CallfareError:
+    if isinstance(event, InvalidInput):
+        return event
     try:
         user = caller.user(event.user_id)
     except CallfareError as refusal:
@@ -122,10 +132,10 @@ def _told(caller: Caller, event: UsageEvent, key: str | None) -> Told | Callfare
     return Told(call=call, user=user, run_id=event.run_id)
 
 
-def _result(found: Charge | CallfareError, request_id: str) -> calls.Recorded | calls.Refused:
+def _result(found: Charge | CallfareError, request_id: str) -> dict[str, Any]:
     if isinstance(found, CallfareError):
-        return calls.Refused(error=ErrorFacts.model_validate(facts_of(found, request_id)))
-    return calls.Recorded.model_construct(status="recorded", charge=calls.Charge.of(found))
+        return {"status": "refused", "error": facts_of(found, request_id)}
+    return {"status": "recorded", "charge": calls.charge_facts(found)}
 
 
 def add_events(routes: Routes) -> None:

@@ -146,25 +146,24 @@ class Charge(Answer):
     is_replay: bool
     is_spooled: bool
 
-    @classmethod
-    def of(cls, charge: answers.Charge) -> Self:
-        """Return a charge as it goes out."""
-        # Ours alone go in, so nothing is checked again: a batch has a thousand of them.
-        return cls.model_construct(
-            id=charge.id,
-            key=charge.key,
-            run_id=charge.run_id,
-            model=charge.model,
-            status=charge.status,
-            flags=list(charge.flags),
-            cost_usd=str(charge.cost),
-            credits=str(charge.credits),
-            debt_credits=str(charge.debt),
-            left_credits=text_of(charge.left),
-            edition=charge.edition,
-            is_replay=charge.is_replay,
-            is_spooled=charge.is_spooled,
-        )
+
+def charge_facts(charge: answers.Charge) -> dict[str, Any]:
+    """Return a charge as it goes out, without the detour over its model: a batch has a thousand of them."""
+    return {
+        "id": charge.id,
+        "key": charge.key,
+        "runId": charge.run_id,
+        "model": charge.model,
+        "status": charge.status,
+        "flags": charge.flags,
+        "costUsd": str(charge.cost),
+        "credits": str(charge.credits),
+        "debtCredits": str(charge.debt),
+        "leftCredits": None if charge.left is None else str(charge.left),
+        "edition": charge.edition,
+        "isReplay": charge.is_replay,
+        "isSpooled": charge.is_spooled,
+    }
 
 
 class Recorded(Answer):
