@@ -255,7 +255,7 @@ class InvalidTime(InvalidInput):
 
 
 class InvalidUser(InvalidInput):
-    """A user id is empty, longer than 255 characters, or not clean text."""
+    """A user id is empty, longer than 255 characters or 637 bytes, or not clean text."""
 
     code = "invalid_user"
 

@@ -15,6 +15,7 @@ import os
 import weakref
 from collections import deque
 from contextlib import contextmanager, suppress
+from errno import EAGAIN
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,6 +181,8 @@ class Spool:
         file = SpoolFile(path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, _OURS_ALONE))
         try:
             fcntl.flock(file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not is_still(file):
+                raise BlockingIOError(EAGAIN, "taken for a left-over, and removed, before its lock")
             header = line_of(Header(ledger=self._ledger))
             write(file.fd, header)
             file.size = file.begins = len(header)

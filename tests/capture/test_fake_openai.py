@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import subprocess
 import sys
 from urllib.parse import urlsplit
@@ -123,16 +124,20 @@ def test_a_limit_holds_for_thought_and_text_together(bare):
     assert reply.usage.output_tokens_details.reasoning_tokens == 13
 
 
-def test_it_runs_as_a_program_until_it_is_interrupted():
-    program = subprocess.Popen(
-        [sys.executable, "-m", "callfare.devtools.fake_openai", "--port", "0"], stdout=subprocess.PIPE, text=True
-    )
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_as_a_background_job_until_it_is_told_to_end(number):
+    # What a shell that has no job control starts with `&` begins with the interrupt ignored.
+    job = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-m", "callfare.devtools.fake_openai"]
+    with subprocess.Popen([*job, "--port", "0"], stdout=subprocess.PIPE, text=True) as program:
+        try:
+            told = program.stdout.readline()
+            base_url = told.split(" at ")[1].split(";")[0]
+            with openai.OpenAI(base_url=base_url, api_key="none") as client:
+                client.responses.create(**ASK)
 
-    told = program.stdout.readline()
-    base_url = told.split(" at ")[1].split(";")[0]
-    with openai.OpenAI(base_url=base_url, api_key="none") as client:
-        client.responses.create(**ASK)
-    program.send_signal(2)
-    rest = program.communicate(timeout=10)[0]
+            program.send_signal(number)
+            rest = program.communicate(timeout=10)[0]
+        finally:
+            program.kill()
 
     assert (rest, program.returncode) == ("It answered 1 requests.\n", 0)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from hashlib import shake_128
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from callfare.ledger.rows import TABLES
+from callfare.committer import answers_of
+from callfare.errors import InvalidInput
+from callfare.ledger.rows import TABLES, Event
 from callfare.store.postgres import PostgresStore
 from tests.support.books import Books
 from tests.support.catalogue import EXCEPTIONS, postgres_keys_without_the_account
@@ -158,3 +161,17 @@ def test_runs_calls_and_transfers_are_shown_as_the_specification_names_them(book
         {"number": 1, "type": "grant", "credits": 2000, "amountCents": 1800},
         {"number": 2, "type": "capture", "credits": Decimal("15.00002"), "amountCents": None},
     ]
+
+
+def test_what_no_index_can_hold_is_refused_and_its_neighbours_go_on(books):
+    noise = shake_128(b"rare").digest(2000)
+    too_long = "".join(chr(0x20000 + int.from_bytes(noise[at : at + 2])) for at in range(0, 2000, 2))
+
+    refused, neighbour = answers_of(
+        books.store,
+        [record(1, user="alice", key="too long", model=too_long), record(2, user="alice", key="neighbour")],
+    )
+
+    assert isinstance(refused, InvalidInput)
+    assert neighbour.debt_nanocredits == 2_000_000_000
+    assert [event.key for event in books.rows(Event)] == ["neighbour"]

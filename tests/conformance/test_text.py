@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from hashlib import shake_128
 
 import pytest
+from msgspec import structs
 
-from callfare.checks import check_user
-from callfare.ledger.rows import Event, User
+from callfare.checks import check_text, check_user
+from callfare.ledger.rows import Event, Rollup, User
 from callfare.store.protocol import EventsOfRun, RunsNamed, UserNamed
 from tests.support.books import Books
 from tests.support.commands import account_number, close, grant, open_run, record
@@ -79,6 +81,26 @@ def test_runs_keys_and_words_are_kept_as_they_are(books: Books):
         assert (event.key, event.step, event.model) == (f"call of {name}", name, name)
         books.do(close(name))
     assert len(books.rows(Event)) == len(NAMES)
+
+
+def longest_name(number: int) -> str:
+    """Return a name of 255 characters and 636 bytes, of which hardly any can be saved by compressing it."""
+    noise = shake_128(number.to_bytes(1)).digest(382)
+    rare = "".join(chr(0x20000 + int.from_bytes(noise[at : at + 2])) for at in range(0, 254, 2))
+    return rare + noise[254:].hex()[:128]
+
+
+def test_names_that_take_all_the_room_there_is_fit_together(books: Books):
+    workflow, provider, model, operation = (longest_name(number) for number in range(4))
+    assert check_text(model, "model") == model
+    books.do_all(grant("alice", 1000), open_run("r1", hold=1, workflow=workflow))
+
+    call = structs.replace(record(1, run_id="r1", model=model), provider=provider, operation=operation)
+    books.do(call)
+    books.do(close("r1"))
+
+    [rollup, _] = books.rows(Rollup)
+    assert (rollup.workflow, rollup.provider, rollup.model, rollup.operation) == (workflow, provider, model, operation)
 
 
 def test_keys_that_look_alike_are_different_keys(books: Books):

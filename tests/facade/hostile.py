@@ -83,6 +83,7 @@ def no_name(code: str, length_max: int = 255, *, but: tuple[str, ...] = ()) -> C
             "empty": "",
             "too long": "a" * (length_max + 1),
             "far too long": "\U0001f642" * 100_000,
+            "too many bytes": "\U0001f642" * (length_max * 5 // 8 + 1),
         }
     )
     return {name: (value, code) for name, value in values.items() if name not in but}

@@ -317,15 +317,15 @@ async def test_metadata_that_is_plain_is_kept_as_it_is(alice, metadata):
 
 
 async def test_names_at_their_longest_are_kept(alice):
-    longest = "\U0001f642" * 255
+    longest = "\U0001f642" * 127 + "n" * 128
     await alice.grant(longest, 10, key=longest)
     run = await alice.open_run(longest, user=longest, run_id=longest, hold=1)
 
     charge = await run.record(
-        longest, {"input_tokens": 10**12}, operation=longest, provider=longest, step="\U0001f642" * 128,
-        response_id="\U0001f642" * 512, attributes={"size": "\U0001f642" * 128},
+        longest, {"input_tokens": 10**12}, operation=longest, provider=longest, step="\U0001f642" * 80,
+        response_id="\U0001f642" * 256 + "n" * 256, attributes={"size": "\U0001f642" * 128},
     )  # fmt: skip
-    await run.close(key="\U0001f680" * 255)
+    await run.close(key="\U0001f680" * 127 + "n" * 128)
 
     assert (charge.status, charge.run_id) == ("unpriced", longest)
     assert (await alice.explain(charge.id)).call.model == longest

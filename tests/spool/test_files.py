@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import stat
 import threading
@@ -227,6 +228,43 @@ def test_a_file_that_somebody_removed_takes_no_more_calls(spool):
     assert [one.command.key for one in first.entries()] == ["call-1"]
 
 
+@pytest.mark.parametrize("is_held", [True, False], ids=["still held", "already let go"])
+def test_a_new_file_that_somebody_takes_for_a_left_over_is_made_again(spool, place, monkeypatch, is_held):
+    taken = _taken_before_its_lock(Spool(place), monkeypatch, is_held=is_held)
+
+    spool.keep([entry(1)])
+
+    assert len(taken) == 1
+    assert keys(spool) == ["call-1"]
+    assert only_file(spool) != taken[0].path
+
+
+def test_the_race_for_a_new_file_is_seen_where_nobody_looks_at_its_name(spool, place, monkeypatch):
+    monkeypatch.setattr(spooling, "is_still", lambda _file: True)
+    _taken_before_its_lock(Spool(place), monkeypatch, is_held=False)
+
+    spool.keep([entry(1)])
+
+    assert keys(spool) == []
+
+
+def _taken_before_its_lock(other, monkeypatch, *, is_held):
+    """Have another process find a file between its making and its lock, as one that its owner has left."""
+    taken = []
+    flock = fcntl.flock
+
+    def late(fd, how):
+        if not taken:
+            taken.append(None)
+            [taken[0]] = other.left_over()
+            if not is_held:
+                other.done(taken[0])
+        flock(fd, how)
+
+    monkeypatch.setattr(spooling.fcntl, "flock", late)
+    return taken
+
+
 # In line
 
 
@@ -253,6 +291,21 @@ def test_files_are_delivered_in_the_order_in_which_they_were_begun(spool, monkey
     assert delivered == list(range(12))
 
 
+def test_what_was_acknowledged_survives_an_interrupt_and_then_a_full_disk(spool, monkeypatch):
+    spool.keep([entry(1)])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            spool.keep([entry(2)])
+    spool.keep([entry(3)])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", _no_space)
+        with pytest.raises(OSError, match="No space"):
+            spool.keep([entry(4)])
+
+    assert keys(spool) == ["call-1", "call-3"]
+
+
 @pytest.mark.parametrize("failing", ["write", "fsync"])
 def test_after_an_error_of_the_disk_nothing_more_is_added_to_that_file(spool, monkeypatch, failing):
     spool.keep([entry(1)])
@@ -277,6 +330,10 @@ def test_a_full_disk_leaves_no_empty_files(spool, monkeypatch):
 
     assert not spool.has_waiting
     assert list(spool.folder.glob("spool_*")) == []
+
+
+def _interrupted(*_: object) -> int:
+    raise KeyboardInterrupt
 
 
 def _no_space(*_: object) -> int:

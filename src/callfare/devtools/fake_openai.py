@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import socket
 import threading
 from collections import Counter, deque
@@ -461,15 +462,17 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve on a port of the loopback address until interrupted."""
+    """Serve on a port of the loopback address until interrupted or told to end, also as a background job of a script."""
     parser = argparse.ArgumentParser(prog="fake_openai", description="A stand-in for the OpenAI API on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=8081)
     with FakeOpenAI(port=parser.parse_args(arguments).port) as fake:
+        told_to_end = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # A shell starts its background jobs with the first of them ignored, and so it would stay.
+            signal.signal(number, lambda *_: told_to_end.set())
         print(f"The stand-in for OpenAI listens at {fake.base_url}; stop it with Ctrl-C.", flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print(f"It answered {fake.count} requests.")
+        told_to_end.wait()
+        print(f"It answered {fake.count} requests.")
 
 
 if __name__ == "__main__":
