@@ -22,15 +22,26 @@ B = "/api/billing"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - to be refused
 
 
+def without_settings():
+    """The environment, but for callfare's own settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("CALLFARE_")}
+
+
+@pytest.fixture
+def free_port():
+    """A port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
 class Server:
     """A server in another process, in a folder of its own."""
 
     def __init__(self, folder, *words, env=None):
-        names = {name: value for name, value in os.environ.items() if not name.startswith("CALLFARE_")}
         self.process = subprocess.Popen(
             [SCRIPT, "serve", "--port", "0", *words],
             cwd=folder,
-            env=names | (env or {}),
+            env=without_settings() | (env or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -108,6 +119,22 @@ def test_the_line_it_says_to_try_works_as_it_is(start, tmp_path):
     answered = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert json.loads(answered.stdout)["period"] == "month"
+
+
+def test_the_three_commands_of_the_readme_work_when_pasted_at_once(tmp_path, free_port):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    commands = readme.partition("## Over HTTP")[2].partition("```sh\n")[2].partition("```")[0]
+    (tmp_path / "run").write_text(f'#!/bin/sh\nshift\nexec {SCRIPT} "$@" --port {free_port}\n', encoding="utf-8")
+    (tmp_path / "run").chmod(0o700)
+    pasted = commands.replace("8787", str(free_port)).replace("serve &", "serve >said 2>&1 & server=$!")
+
+    answered = subprocess.run(
+        ["bash", "-c", f"{pasted}\nkill $server\nwait $server"],
+        cwd=tmp_path, env=without_settings(), capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert json.loads(answered.stdout)["userId"] == "user_123", answered.stderr + (tmp_path / "said").read_text()
+    assert len([line for line in commands.splitlines() if not line.startswith(" ")]) == 3
 
 
 def test_what_was_accepted_is_answered_before_it_stops(start, tmp_path):
