@@ -1,7 +1,7 @@
 """Quantities of usage: checked, split into disjoint leaves, and written as exact text.
 
 A quantity is an int or a Fraction, never negative, at most 10^12. Nothing here is money. Refuses booleans, floats
-for anything but seconds, numbers that are not finite, meters that are not in meters.toml, and parts above their whole.
+for all but seconds and dollars, what is not finite, meters that are not in meters.toml, and parts above their whole.
 """
 
 from __future__ import annotations

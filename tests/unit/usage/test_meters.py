@@ -20,11 +20,15 @@ def test_the_tree_is_the_one_that_was_agreed_on():
         "cached_input_tokens": "input_tokens",
         "cache_write_input_tokens": "input_tokens",
         "cache_write_5m_input_tokens": "cache_write_input_tokens",
+        "cache_write_30m_input_tokens": "cache_write_input_tokens",
         "cache_write_1h_input_tokens": "cache_write_input_tokens",
+        "cache_write_12h_input_tokens": "cache_write_input_tokens",
         "input_audio_tokens": "input_tokens",
         "cached_input_audio_tokens": "input_audio_tokens",
         "input_image_tokens": "input_tokens",
         "cached_input_image_tokens": "input_image_tokens",
+        "input_video_tokens": "input_tokens",
+        "cached_input_video_tokens": "input_video_tokens",
         "output_tokens": None,
         "reasoning_tokens": "output_tokens",
         "output_audio_tokens": "output_tokens",
@@ -34,11 +38,18 @@ def test_the_tree_is_the_one_that_was_agreed_on():
         "images": None,
         "video_seconds": None,
         "calls": None,
+        "web_searches": "calls",
+        "file_searches": "calls",
+        "web_fetches": "calls",
+        "code_executions": "calls",
+        "billed_usd": None,
     }
 
 
-def test_only_seconds_may_be_counted_in_fractions():
-    assert [name for name, meter in METERS.items() if not meter.is_whole] == ["audio_seconds", "video_seconds"]
+def test_only_seconds_and_billed_dollars_may_be_counted_in_fractions():
+    fractional = [name for name, meter in METERS.items() if not meter.is_whole]
+
+    assert fractional == ["audio_seconds", "video_seconds", "billed_usd"]
 
 
 def test_a_lineage_leads_from_a_meter_to_its_root():
