@@ -42,7 +42,7 @@ LAYERS = (
     {"engine"},
     {"auth"},
     {"access", "handle", "facade", "operating", "callfare", "aio"},
-    {"server", "remote", "cli", "wiring"},
+    {"server", "mcp", "remote", "cli", "wiring"},
 )
 SURFACE = len(LAYERS)
 BESIDE = len(LAYERS) + 1

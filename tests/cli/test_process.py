@@ -17,14 +17,14 @@ from tests.cli.terminals import SCRIPT
 
 COMMANDS = (
     "init", "grant", "balance", "usage", "history", "calls", "transactions", "estimate", "packages", "price", "explain",
-    "reprice", "verify", "doctor", "serve", "config", "migrate", "backup", "restore", "export", "prune-raw",
+    "reprice", "verify", "doctor", "serve", "mcp", "config", "migrate", "backup", "restore", "export", "prune-raw",
 )  # fmt: skip
 IMAGE = {"images": 4, "input_tokens": 1200, "output_tokens": 3168, "output_image_tokens": 3168}
 # What only some commands need; --help must not wait for any of it.
 LATE = {
-    "callfare.cli.charge_story", "callfare.devtools", "callfare.engine.doctor", "callfare.server", "fastapi",
-    "genai_prices", "httpx", "httpx2",
-    "importlib.metadata", "markdown_it", "openai", "pydantic", "pygments", "rich",
+    "callfare.cli.charge_story", "callfare.devtools", "callfare.engine.doctor", "callfare.mcp", "callfare.server",
+    "fastapi", "genai_prices", "httpx", "httpx2",
+    "importlib.metadata", "markdown_it", "mcp", "openai", "pydantic", "pygments", "rich", "starlette",
 }  # fmt: skip
 
 

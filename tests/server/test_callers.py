@@ -20,6 +20,9 @@ ASKED = {
     ("GET", "/readyz"): None,
     ("GET", "/metrics"): None,
     ("GET", "/openapi.json"): None,
+    # Its tools have a matrix of their own: tests/mcp/test_callers.py.
+    ("POST", "/mcp"): None,
+    ("GET", "/.well-known/oauth-protected-resource"): None,
     ("GET", f"{API}/packages"): None,
     ("GET", f"{API}/balance"): {},
     ("GET", f"{API}/usage"): {},
@@ -51,6 +54,7 @@ BODIES = {
     ("POST", f"{API}/keys"): {"label": "k", "scopes": ["usage:write"]},
     ("POST", f"{API}/price"): TWEET,
     ("POST", f"{API}/webhook"): {},
+    ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
 }
 # A run that another caller has closed is a conflict, payments are not configured yet.
 FINE = {200, 409, 503}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from callfare.cli import access, checking, exits, operating, reading, serving, show, spooled, writing
+from callfare.cli import access, assisting, checking, exits, operating, reading, serving, show, spooled, writing
 from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
 from callfare.cli.session import (
     BookOption,
@@ -126,6 +126,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     checking.verify,
     checking.doctor,
     serving.serve,
+    assisting.mcp,
     serving.config,
     operating.migrate,
     operating.backup,

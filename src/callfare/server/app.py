@@ -23,6 +23,7 @@ from callfare.server.outer import REQUEST_ID, Hosts, Outer
 from callfare.server.refusals import InternalError, Refusals
 from callfare.server.routes_access import add_access
 from callfare.server.routes_events import add_events
+from callfare.server.routes_mcp import Assistance
 from callfare.server.routes_reading import add_reading
 from callfare.server.routes_upkeep import add_upkeep
 from callfare.server.routes_writing import add_writing
@@ -61,7 +62,8 @@ def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is
 
     One without a rule is a MissingRule: the server does not start.
     """
-    metrics, refusals = Metrics(), Refusals(STATUSES)
+    metrics, refusals = Metrics(), Refusals(STATUSES, resource=audience)
+    assistance = Assistance(engine, audience=audience)
     served = Served(
         engine=engine,
         behalf=OnBehalf(engine),
@@ -77,11 +79,11 @@ def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(engine),
+        lifespan=_lifespan(engine, assistance),
     )
     routes = Routes(served, app.router)
     # They are looked at in this order, so what is asked for most comes first.
-    for add in (add_reading, add_events, add_writing, add_upkeep, add_access):
+    for add in (add_reading, add_events, add_writing, add_upkeep, add_access, assistance.add):
         add(routes)
     _add_description(app, routes)
     _handle_errors(app, refusals)
@@ -91,11 +93,12 @@ def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is
     return Outer(app, hosts=Hosts([public_url] if public_url else ()), refusals=refusals, metrics=metrics)
 
 
-def _lifespan(engine: Engine) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(engine: Engine, assistance: Assistance) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await engine.read_async(engine.create)
-        yield
+        async with assistance.running():
+            yield
         # Everything accepted has been answered; what still waits in the lane is written before the end.
         await engine.read_async(engine.close)
 

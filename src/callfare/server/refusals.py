@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from callfare.errors import CallfareError, LedgerUnavailable, TooManyAttempts, Unauthorized
+from callfare.errors import CallfareError, Forbidden, LedgerUnavailable, TooManyAttempts, Unauthorized
 from callfare.server.limits import RETRY_AFTER_S
 
 # Arguments of the façade that have another name on the wire.
@@ -38,6 +38,10 @@ _SAID_INSTEAD = {
 }
 
 
+# Where it is told which resource tokens are for.
+METADATA_PATH = "/.well-known/oauth-protected-resource"
+
+
 class InternalError(CallfareError):
     """A fault of the server's own; its log has the story under the request's id."""
 
@@ -45,10 +49,14 @@ class InternalError(CallfareError):
 
 
 class Refusals:
-    """Turns errors into answers by a table of statuses, of which the first class that fits decides."""
+    """Turns errors into answers by a table of statuses, of which the first class that fits decides.
 
-    def __init__(self, statuses: Iterable[tuple[type[CallfareError], int]]) -> None:
+    resource: the address that tokens are for.
+    """
+
+    def __init__(self, statuses: Iterable[tuple[type[CallfareError], int]], *, resource: str) -> None:
         self._statuses = tuple(statuses)
+        self._metadata = f'resource_metadata="{resource}{METADATA_PATH}"'
 
     def status_of(self, error: CallfareError) -> int:
         """Return the status of the answer to an error."""
@@ -61,10 +69,11 @@ class Refusals:
             content, self.status_of(error), media_type="application/json", headers=dict(self._headers(error))
         )
 
-    @staticmethod
-    def _headers(error: CallfareError) -> Mapping[str, str]:
+    def _headers(self, error: CallfareError) -> Mapping[str, str]:
         if isinstance(error, Unauthorized):
-            return {"WWW-Authenticate": 'Bearer realm="callfare"'}
+            return {"WWW-Authenticate": f'Bearer realm="callfare", {self._metadata}'}
+        if isinstance(error, Forbidden) and error.scope is not None:
+            return {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{error.scope}", {self._metadata}'}
         if isinstance(error, TooManyAttempts):
             return {"Retry-After": str(error.retry_after_s)}
         if isinstance(error, LedgerUnavailable):
@@ -72,9 +81,14 @@ class Refusals:
         return {}
 
 
+def message_of(error: CallfareError) -> str:
+    """Return in which words an error may be told to whoever is elsewhere."""
+    return _SAID_INSTEAD.get(error.code, error.message)
+
+
 def facts_of(error: CallfareError, request_id: str) -> dict[str, Any]:
     """Return an error as it goes over the wire: its names as they are there, and no places of this machine."""
     facts = error.facts() | {"request_id": request_id}
-    facts["message"] = _SAID_INSTEAD.get(error.code, error.message)
+    facts["message"] = message_of(error)
     facts["param"] = _NAMES.get(str(facts["param"]), facts["param"])
     return facts

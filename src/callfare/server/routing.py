@@ -18,7 +18,8 @@ from callfare.server.rules import RULES, Rule
 from callfare.server.wire.base import Answer
 
 Handler = Callable[..., Awaitable[Response]]
-_CALLER = "callfare.caller"
+# Where a request carries who calls.
+CALLER = "callfare.caller"
 ANSWER_TYPE = "application/json"
 
 
@@ -38,7 +39,7 @@ class Route(APIRoute):
         answer_it = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            request.scope[_CALLER] = await self._call(request)
+            request.scope[CALLER] = await self._call(request)
             self._check(request)
             return await answer_it(request)
 
@@ -93,10 +94,12 @@ class Routes:
         *,
         answers: type[Answer] | dict[str, Any],
         asks: TypeAdapter[Any] | None = None,
+        is_described: bool = True,
     ) -> None:
         """Add a route. Its handler is a function of (caller, …) with its query parameters after it.
 
         answers: the model of its answer, or what OpenAPI says of it. asks: the model of its body.
+        is_described: OpenAPI tells of it; what follows a protocol of its own is described by that.
 
         One without a rule is a MissingRule: the server does not start.
         """
@@ -119,6 +122,7 @@ class Routes:
             description=(handler.__doc__ or "").partition("\n")[2].strip() or None,
             operation_id=handler.__name__,
             response_model=None,
+            include_in_schema=is_described,
             responses={200: answers if isinstance(answers, dict) else {"model": answers}},
         )
 
@@ -130,7 +134,7 @@ def _with_caller(handler: Handler, caller: Callable[[Request], Awaitable[Caller]
 
     @functools.wraps(handler)
     async def handle(request: Request, **given: Any) -> Response:
-        return await handler(request.scope[_CALLER], **given)
+        return await handler(request.scope[CALLER], **given)
 
     bound = [inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)]
     bound += [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in rest]

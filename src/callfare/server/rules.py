@@ -55,6 +55,9 @@ RULES: dict[tuple[str, str], Rule] = {
     ("GET", "/readyz"): _LOCAL,
     ("GET", "/metrics"): _LOCAL,
     ("GET", "/openapi.json"): _LOCAL,
+    # Whoever may ask for anything that is read there; each tool has the rule of its route.
+    ("POST", "/mcp"): _ASK,
+    ("GET", "/.well-known/oauth-protected-resource"): _OPEN,
     ("GET", f"{API}/packages"): _OPEN,
     ("GET", f"{API}/balance"): _READ,
     ("GET", f"{API}/usage"): _READ,
