@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callfare.capture.openai_replies import settlement_of
-from callfare.capture.openai_requests import operation_of, request_of
+from callfare.capture.openai_dialect import OPENAI
 from callfare.usage.quantities import check_usage, leaves
 
 COUNTS = st.sampled_from([0, 1, 3, 5000, 10**12, 10**18, -1, None, "many"])
@@ -53,9 +52,11 @@ PATHS = (
 
 
 def settlement(path, reply, body=None, written_bytes=None):
-    operation = operation_of(path)
-    request = request_of(path, operation=operation, base_url="http://x/v1", body=body or {"model": "m"}, options={})
-    return settlement_of(request, reply, written_bytes=written_bytes)
+    operation = OPENAI.operation_of(path)
+    request = OPENAI.request_of(
+        path, operation=operation, base_url="http://x/v1", body=body or {"model": "m"}, options={}
+    )
+    return OPENAI.settlement_of(request, reply, written_bytes=written_bytes)
 
 
 @given(st.sampled_from(PATHS), st.one_of(REPLIES, COUNTS), BODIES, st.none() | st.integers(0, 10**6))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from callfare.capture.openai_requests import job_of, operation_of, request_of
+from callfare.capture.openai_dialect import OPENAI
 
 
 def intent_of(path, body, **options):
-    operation = operation_of(path)
-    return request_of(path, operation=operation, base_url="http://x/v1/", body=body, options=options).intent
+    operation = OPENAI.operation_of(path)
+    return OPENAI.request_of(path, operation=operation, base_url="http://x/v1/", body=body, options=options).intent
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def intent_of(path, body, **options):
     ],
 )
 def test_requests_are_told_apart_by_their_path(path, operation):
-    assert operation_of(path) == operation
+    assert OPENAI.operation_of(path) == operation
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_requests_are_told_apart_by_their_path(path, operation):
     ],
 )
 def test_requests_that_ask_again_are_told_apart_by_their_path(path, job):
-    asked = job_of(path)
+    asked = OPENAI.job_of(path)
 
     assert (None if asked is None else (asked.operation, asked.job_id)) == job
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from callfare.capture.openai_requests import request_of
-from callfare.capture.openai_tallies import event_in, tally_of
+from callfare.capture.openai_dialect import OPENAI
+from callfare.capture.tallies import event_in
 
 
 def tally(**fields):
     body = {"model": "m", "stream": True, "messages": [], **fields}
-    request = request_of(
+    request = OPENAI.request_of(
         "/chat/completions", operation="chat", base_url="http://x/v1", body=body, options={}, is_stream=True
     )
-    return tally_of(request)
+    return OPENAI.tally_of(request)
 
 
 def chunk(text="", *, finish=None, usage=None, index=0):
@@ -81,10 +81,10 @@ def test_all_text_is_measured_in_bytes_and_none_is_kept():
 
 
 def test_sound_in_the_events_of_a_response_is_no_text():
-    request = request_of(
+    request = OPENAI.request_of(
         "/responses", operation="responses", base_url="http://x/v1", body={"model": "m"}, options={}, is_stream=True
     )
-    counting = tally_of(request)
+    counting = OPENAI.tally_of(request)
 
     counting.take({"type": "response.output_text.delta", "delta": "abcd"})
     counting.take({"type": "response.function_call_arguments.delta", "delta": "{}"})

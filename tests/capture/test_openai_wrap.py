@@ -162,7 +162,7 @@ def test_what_others_put_on_a_client_stays_below(bare, meter):
 
 @pytest.mark.parametrize("client", [None, object(), openai, openai.OpenAI, "client"])
 def test_what_is_no_client_is_refused(client, meter):
-    with pytest.raises(InvalidInput, match="no client of the openai package"):
+    with pytest.raises(InvalidInput, match="no client of this SDK; give one such as OpenAI"):
         wrap(client, meter)
 
 

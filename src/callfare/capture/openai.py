@@ -1,67 +1,25 @@
-"""Metering of OpenAI's SDK, majors 2 and 3, sync and async, Azure's variants too: `wrap` returns a metered client.
+"""Metering of OpenAI's SDK, majors 2 and 3, sync and async, Azure's variants too, at any base address.
 
-The metered client is a copy that shares the connections and differs in two functions, `post` and `get`: whichever
-method or helper a call begins with, it passes one of them. Refuses to import the SDK, to touch its HTTP types, and to
-change the client it was given. What is metered, and how each end of a call is settled: README.md.
+What is metered, and how each end of a call is settled: README.md. Refuses to import the SDK.
 """
 
 from __future__ import annotations
 
-import copy
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from callfare.capture.base import Meter
-from callfare.capture.openai_calls import AsyncCalls, Calls, SyncCalls
-from callfare.errors import InvalidInput
+from callfare.capture.openai_dialect import OPENAI
+from callfare.capture.twins import metered
 
 ClientT = TypeVar("ClientT")
-
-_CALLS = "_callfare_calls"
-_OURS = ("post", "get", "copy", "with_options", _CALLS)
 
 
 def wrap(client: ClientT, meter: Meter, *, user: str | None = None) -> ClientT:
     """Return a client like the given one, sharing its connections, whose calls are metered.
 
-    client: an OpenAI, AsyncOpenAI, AzureOpenAI or AsyncAzureOpenAI; it stays as it is. One that this meter meters for
-    this user already is returned itself; one that is metered otherwise is metered anew, and not twice.
+    client: an OpenAI, AsyncOpenAI, AzureOpenAI or AsyncAzureOpenAI; it stays as it is.
     user: whose calls they are; None for the user of the context in which each call is made.
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    if isinstance(client, type) or not all(hasattr(client, name) for name in (*_OURS[:-1], "base_url")):
-        kind = getattr(client, "__name__", type(client).__name__)
-        raise InvalidInput(f"{kind} is no client of the openai package; give one such as OpenAI()", param="client")
-    calls = vars(client).get(_CALLS)
-    if isinstance(calls, Calls) and calls.meter is meter and calls.user == user:
-        return client
-    twin: ClientT = _metered(client, meter, user)
-    return twin
-
-
-def _metered(client: Any, meter: Meter, user: str | None) -> Any:  # noqa: ANN401 - a client of any major of the SDK
-    """Return a copy of a client on which `post` and `get` are ours, and whose own copies are metered too."""
-    twin = copy.copy(client)
-    state = vars(twin)
-    # Resources made so far, such as client.chat, hold the functions of the client they were made by.
-    for name in [name for name in state if isinstance(getattr(type(twin), name, None), cached_property)]:
-        del state[name]
-    former = state.get(_CALLS)
-    below = former.below if isinstance(former, Calls) else {name: state[name] for name in _OURS if name in state}
-    for name in _OURS:
-        state.pop(name, None)
-    state.update(below)
-    is_async = any(kind.__name__.startswith("Async") for kind in type(twin).__mro__)
-    calls = (AsyncCalls if is_async else SyncCalls)(
-        client=twin, their_post=twin.post, their_get=twin.get, meter=meter, user=user, below=below
-    )
-    remake = twin.copy
-
-    def metered_copy(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own signature
-        """Return a client with other options, metered as this one is."""
-        return _metered(remake(*arguments, **options), meter, user)
-
-    ours = {"post": calls.post, "get": calls.get, "copy": metered_copy, "with_options": metered_copy, _CALLS: calls}
-    state.update(ours)
-    return twin
+    return metered(client, OPENAI, meter, user=user, like="OpenAI()")

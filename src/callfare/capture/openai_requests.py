@@ -10,8 +10,7 @@ import os
 import re
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -19,12 +18,19 @@ from typing import IO, Any, cast
 from urllib.parse import unquote
 
 from callfare.capture.base import Intent
-from callfare.errors import InvalidInput
-from callfare.usage.quantities import Quantity, check_attributes, check_usage
-
-PROVIDER = "openai"
-BYTES_PER_TOKEN = 4
-"""How much text is taken for a token where the provider has not counted: a bound on input, an estimate of output."""
+from callfare.capture.dialect import (
+    Dialect,
+    JobAsked,
+    Request,
+    bare_path,
+    fields_of,
+    sound_attributes,
+    sound_usage,
+    text_bytes,
+    texts_for_model,
+    tokens_of_bytes,
+    whole,
+)
 
 _OPERATIONS = {
     "/chat/completions": "chat",
@@ -45,52 +51,13 @@ _OPERATIONS = {
 _REMIX = re.compile(r"/videos/[^/]+/remix")
 _JOB = re.compile(r"/(videos|responses)/([^/]+)(/cancel)?")
 _NOT_IDS = {"characters", "edits", "extensions", "input_tokens", "compact"}
-# Fields that hold no text for the model: labels, ids, and files in base64.
-_SILENT = {"type", "role", "id", "call_id", "status", "data", "file_data", "file_id", "file_url", "image_url", "url"}
-_TEXT_DEPTH_MAX = 20
 _DEFAULT_VIDEO: Mapping[str, object] = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
 _RIFF_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One request that is to be metered.
-
-    intent: what it fixes.
-    body, options: what to hand to the SDK: what came, or what asks for the usage of a stream besides.
-    plain: the request as the caller made it, where it was changed to ask for usage; None where it was not.
-    choices: how many replies a chat asks for.
-    is_stream: the SDK gives the reply as a stream object.
-    is_evented: the reply comes in server-sent events, whatever the SDK makes of them.
-    keeps_quantity: the reply counts more than this request made, as an extended video does.
-    """
-
-    intent: Intent
-    body: object
-    options: Mapping[str, Any]
-    plain: Request | None = None
-    choices: int = 1
-    is_stream: bool = False
-    is_evented: bool = False
-    keeps_quantity: bool = False
-
-    @property
-    def hides_usage(self) -> bool:
-        """Whether the caller did not ask for the chunk with the usage, and must not see it."""
-        return self.plain is not None
-
-
-@dataclass(frozen=True, slots=True)
-class JobAsked:
-    """A request that asks again about a video or a response."""
-
-    operation: str
-    job_id: str
-
-
 def operation_of(path: str) -> str | None:
     """Return which kind of call a POST to this path is, or None when it is not metered."""
-    bare = _bare(path)
+    bare = bare_path(path)
     return _OPERATIONS.get(bare) or ("video" if _REMIX.fullmatch(bare) else None)
 
 
@@ -99,7 +66,7 @@ def job_of(path: str) -> JobAsked | None:
 
     The SDK quotes an id to put it into a path; what is returned is the id as the provider gave it.
     """
-    found = _JOB.fullmatch(_bare(path))
+    found = _JOB.fullmatch(bare_path(path))
     if found is None or found[2] in _NOT_IDS:
         return None
     return JobAsked("video" if found[1] == "videos" else "responses", unquote(found[2]))
@@ -108,6 +75,8 @@ def job_of(path: str) -> JobAsked | None:
 def request_of(
     path: str,
     *,
+    dialect: Dialect,
+    provider: str,
     operation: str,
     base_url: str,
     body: object,
@@ -120,71 +89,27 @@ def request_of(
     body, options, files: as the SDK gives them to its HTTP client. What cannot be read is left out, never refused: the
     provider will say what is wrong with it.
     """
-    fields = _fields_of(body, options)
-    kept = {**_DEFAULT_VIDEO, **fields} if _bare(path) == "/videos" else fields
+    fields = fields_of(body, options)
+    kept = {**_DEFAULT_VIDEO, **fields} if bare_path(path) == "/videos" else fields
     intent = Intent(
-        provider=PROVIDER,
+        provider=provider,
         base_url=base_url.rstrip("/"),
         operation=operation,
         model=str(kept.get("model") or ""),
-        usage=_sound_usage(_fixed_by(operation, kept, files)),
+        usage=sound_usage(_fixed_by(operation, kept, files)),
         attributes=_attributes_of(operation, kept),
     )
     request = Request(
         intent=intent,
+        dialect=dialect,
         body=body,
         options=options,
-        choices=_whole(fields.get("n")) or 1,
+        choices=whole(fields.get("n")) or 1,
         is_stream=is_stream,
         is_evented=is_stream or (operation == "speech" and fields.get("stream_format") == "sse"),
-        keeps_quantity=_bare(path) == "/videos/extensions",
+        keeps_quantity=bare_path(path) == "/videos/extensions",
     )
     return _asking_for_usage(request, fields) if operation == "chat" and is_stream else request
-
-
-def request_for_job(asked: JobAsked, *, base_url: str, is_stream: bool) -> Request:
-    """Return the request that asks again about a call that was made earlier."""
-    intent = _bare_intent(asked.operation, base_url)
-    return Request(intent=intent, body=None, options={}, is_stream=is_stream, is_evented=is_stream)
-
-
-def unread_request(
-    operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
-) -> Request:
-    """Return a request of which nothing could be read but its kind."""
-    intent = _bare_intent(operation, base_url)
-    return Request(intent=intent, body=body, options=options, is_stream=is_stream, is_evented=is_stream)
-
-
-def _bare_intent(operation: str, base_url: str) -> Intent:
-    return Intent(
-        provider=PROVIDER, base_url=base_url.rstrip("/"), operation=operation, model="", usage={}, attributes={}
-    )
-
-
-def text_bytes(text: object) -> int:
-    """Return the UTF-8 length of a text, and 0 for anything else."""
-    if not isinstance(text, str):
-        return 0
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def tokens_of_bytes(count: int) -> int:
-    """Return how many tokens so much text is taken for."""
-    return -(-count // BYTES_PER_TOKEN)
-
-
-def _bare(path: str) -> str:
-    return "/" + path.partition("?")[0].strip("/")
-
-
-def _fields_of(body: object, options: Mapping[str, Any]) -> dict[str, object]:
-    """Return the fields as they will be sent: those of extra_body win."""
-    extra = options.get("extra_json")
-    return {
-        **(body if isinstance(body, Mapping) else {}),
-        **(extra if isinstance(extra, Mapping) else {}),
-    }
 
 
 def _fixed_by(operation: str, fields: Mapping[str, object], files: object) -> dict[str, object]:
@@ -208,29 +133,16 @@ def _token_bounds(fields: Mapping[str, object]) -> dict[str, object]:
     count = sum(
         text_bytes(text)
         for name in ("messages", "input", "instructions", "prompt", "tools", "functions")
-        for text in _texts_in(fields.get(name))
+        for text in texts_for_model(fields.get(name))
     )
     ids = sum(_token_ids_in(fields.get(name)) for name in ("input", "prompt"))
     bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count) + ids}
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        most = _whole(fields.get(name))
+        most = whole(fields.get(name))
         if most is not None:
-            bounds["output_tokens"] = most * (_whole(fields.get("n")) or 1)
+            bounds["output_tokens"] = most * (whole(fields.get("n")) or 1)
             break
     return bounds
-
-
-def _texts_in(value: object, depth: int = 0) -> Iterator[str]:
-    """Yield every text for the model within a message, an input or a tool."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping) and depth < _TEXT_DEPTH_MAX:
-        for name, part in value.items():
-            if name not in _SILENT:
-                yield from _texts_in(part, depth + 1)
-    elif isinstance(value, list | tuple) and depth < _TEXT_DEPTH_MAX:
-        for part in value:
-            yield from _texts_in(part, depth + 1)
 
 
 def _token_ids_in(value: object) -> int:
@@ -241,28 +153,9 @@ def _token_ids_in(value: object) -> int:
     return sum(type(token) is int for ids in inputs for token in ids)
 
 
-def _sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
-    """Return the quantities that can be true; the provider will refuse the others."""
-    if not fixed:
-        return {}
-    with suppress(InvalidInput):
-        return check_usage(fixed)
-    usage: dict[str, Quantity] = {}
-    for name, quantity in fixed.items():
-        with suppress(InvalidInput):
-            usage |= check_usage({name: quantity})
-    return usage
-
-
 def _attributes_of(operation: str, fields: Mapping[str, object]) -> dict[str, str]:
     names = {"image": ("size", "quality"), "video": ("size",)}.get(operation, ("service_tier",))
-    attributes: dict[str, str] = {}
-    for name in names:
-        value = fields.get(name)
-        if isinstance(value, str) and value not in ("", "auto"):
-            with suppress(InvalidInput):
-                attributes |= check_attributes({name: value})
-    return attributes
+    return sound_attributes({name: fields.get(name) for name in names})
 
 
 def _asking_for_usage(request: Request, fields: Mapping[str, object]) -> Request:
@@ -279,10 +172,6 @@ def _asking_for_usage(request: Request, fields: Mapping[str, object]) -> Request
     if not isinstance(request.body, Mapping):
         return request
     return replace(request, body={**request.body, "stream_options": wanted}, plain=request)
-
-
-def _whole(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None
 
 
 # Uploads

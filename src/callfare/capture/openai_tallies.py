@@ -5,56 +5,17 @@ One tally for each kind of stream; events are objects or dictionaries. Pure. Ref
 
 from __future__ import annotations
 
-import json
-from typing import Protocol
-
+from callfare.capture.dialect import Request, text_bytes
 from callfare.capture.openai_replies import texts_in, texts_of_choice
-from callfare.capture.openai_requests import Request, text_bytes
+from callfare.capture.tallies import Counting, Tally
 from callfare.usage.extract import field_of, members_of
 
 _ENDS_OF_RESPONSES = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
-_DATA = b"data:"
 _TOLD = ("id", "model", "service_tier", "usage")
 _BEGINNINGS_OF_RESPONSES = {"response.created", "response.queued", "response.in_progress"}
 
 
-class Tally(Protocol):
-    """What is known of a stream so far.
-
-    reply: the part of the reply that can be read for ids and counts, as an object or a dictionary; None before any.
-    written_bytes: the UTF-8 length of the text received.
-    is_final: the provider's count is in, and nothing that follows will change it.
-    is_counted: some count came that is the whole one if the stream ends well here.
-    awaits_count: the text is complete, and the count is the next thing to come.
-    """
-
-    reply: object
-    written_bytes: int
-    is_final: bool
-    is_counted: bool
-    awaits_count: bool
-
-    def take(self, event: object) -> bool:
-        """Take in an event; return whether it exists only because we asked for it, and must be hidden."""
-        ...
-
-
-class _Counting:
-    """What every tally begins with."""
-
-    __slots__ = ("awaits_count", "is_counted", "is_final", "reply", "written_bytes")
-
-    def __init__(self) -> None:
-        self.reply: object = None
-        self.written_bytes = 0
-        self.is_final = self.is_counted = self.awaits_count = False
-
-    def _end(self, reply: object) -> None:
-        self.reply = reply
-        self.is_final = self.is_counted = True
-
-
-class ChatTally(_Counting):
+class ChatTally(Counting):
     """Chunks of chat completions. The count comes last, without choices, and only where it was asked for."""
 
     __slots__ = ("_choices", "_ended", "_hides", "_told")
@@ -93,7 +54,7 @@ class ChatTally(_Counting):
                 self.written_bytes += text_bytes(text)
 
 
-class ResponseTally(_Counting):
+class ResponseTally(Counting):
     """Events of a response. The last one carries all of it."""
 
     __slots__ = ()
@@ -102,7 +63,7 @@ class ResponseTally(_Counting):
         """Take in an event."""
         kind = str(field_of(event, "type") or "")
         if kind in _ENDS_OF_RESPONSES:
-            self._end(field_of(event, "response"))
+            self.end(field_of(event, "response"))
         elif kind in _BEGINNINGS_OF_RESPONSES:
             self.reply = field_of(event, "response")
         elif kind.endswith(".delta") and not kind.endswith("audio.delta"):
@@ -110,7 +71,7 @@ class ResponseTally(_Counting):
         return False
 
 
-class SoundTally(_Counting):
+class SoundTally(Counting):
     """Events of a transcript or of speech. The last one carries the tokens."""
 
     __slots__ = ()
@@ -118,11 +79,11 @@ class SoundTally(_Counting):
     def take(self, event: object) -> bool:
         """Take in an event."""
         if field_of(event, "type") in ("transcript.text.done", "speech.audio.done"):
-            self._end({"usage": field_of(event, "usage")})
+            self.end({"usage": field_of(event, "usage")})
         return False
 
 
-class ImageTally(_Counting):
+class ImageTally(Counting):
     """Events of images. Each finished one counts; the usage comes with the last."""
 
     __slots__ = ("_images", "_told")
@@ -146,26 +107,16 @@ class ImageTally(_Counting):
         return False
 
 
-class ReplyTally(_Counting):
+class ReplyTally(Counting):
     """A reply that comes whole, and is read or parsed later than it arrives."""
 
     __slots__ = ()
 
     def take(self, event: object) -> bool:
         """Take in the reply."""
-        self._end(event)
+        self.end(event)
         self.written_bytes = sum(text_bytes(text) for text in texts_in(event))
         return False
-
-
-def event_in(line: bytes) -> object:
-    """Return the event in a line of server-sent events, or None for a line without one, such as its name or [DONE]."""
-    if not line.startswith(_DATA) or line[len(_DATA) :].lstrip()[:1] != b"{":
-        return None
-    try:
-        return json.loads(line[len(_DATA) :])
-    except ValueError:
-        return None
 
 
 def tally_of(request: Request) -> Tally:

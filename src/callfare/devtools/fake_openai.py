@@ -462,7 +462,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve on a port of the loopback address until interrupted or told to end, also as a background job of a script."""
+    """Serve on a port of the loopback address until interrupted or told to end, as a background job of a script too."""
     parser = argparse.ArgumentParser(prog="fake_openai", description="A stand-in for the OpenAI API on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=8081)
     with FakeOpenAI(port=parser.parse_args(arguments).port) as fake:

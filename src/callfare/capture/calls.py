@@ -1,4 +1,4 @@
-"""One metered client of OpenAI's: admit, send, settle, for each request that passes its `post` and `get`.
+"""One metered client: admit, send, settle, for each request that passes its `post` and `get`.
 
 The sync and the async half do the same in the same order. Before the request, a refusal is raised. From then on the
 caller gets what the SDK gave, answer or exception, unchanged; what goes wrong with the metering is logged.
@@ -7,28 +7,20 @@ caller gets what the SDK gave, answer or exception, unchanged; what goes wrong w
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
 
 from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
-from callfare.capture.openai_raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
-from callfare.capture.openai_replies import Ending, Retold, Settlement, Ticketed, released, settlement_of
-from callfare.capture.openai_requests import (
-    PROVIDER,
-    JobAsked,
-    Request,
-    job_of,
-    operation_of,
-    request_for_job,
-    request_of,
-    unread_request,
-)
-from callfare.capture.openai_streams import AsyncMeteredStream, MeteredStream, Watch
-from callfare.capture.openai_tallies import event_in, tally_of
-from callfare.usage.extract import field_of
+from callfare.capture.dialect import Dialect, JobAsked, Request
+from callfare.capture.raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
+from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
+from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
+from callfare.capture.tallies import event_in
+from callfare.usage.extract import field_of, read
 
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _ANSWERED = range(200, 300)
@@ -59,11 +51,13 @@ class _Parsed:
 class Calls:
     """What both kinds of client share: the SDK's functions below ours, and for whom calls are metered.
 
+    dialect: what the SDK's provider says.
     below: what others had put on the client before us.
     refuses_usage: the provider knows no count for streams; it is not asked for one again.
     """
 
     client: Any
+    dialect: Dialect
     their_post: Callable[..., Any]
     their_get: Callable[..., Any]
     meter: Meter
@@ -76,7 +70,7 @@ class Calls:
     ) -> Request:
         base_url, is_stream = str(self.client.base_url), bool(rest.get("stream"))
         try:
-            request = request_of(
+            request = self.dialect.request_of(
                 path,
                 operation=operation,
                 base_url=base_url,
@@ -87,13 +81,18 @@ class Calls:
             )
         except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
             LOGGER.exception("callfare could not read a request; it is sent as it is")
-            return unread_request(operation, base_url=base_url, body=body, options=options, is_stream=is_stream)
+            return self.dialect.bare_request(
+                operation, base_url=base_url, body=body, options=options, is_stream=is_stream
+            )
         return request.plain if request.plain and self.refuses_usage else request
 
     def _retold(self, asked: JobAsked, rest: Mapping[str, Any]) -> tuple[Request, Ending]:
         base_url = str(self.client.base_url).rstrip("/")
-        request = request_for_job(asked, base_url=base_url, is_stream=bool(rest.get("stream")))
-        return request, Retold(self.meter, PROVIDER, base_url, asked.job_id, self.user)
+        is_stream = bool(rest.get("stream"))
+        request = self.dialect.bare_request(
+            asked.operation, base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=is_stream
+        )
+        return request, Retold(self.meter, request.intent.provider, base_url, asked.job_id, self.user)
 
     def _to_send_again(self, request: Request, error: BaseException) -> Request | None:
         """Return the request to send instead, where the provider refused only that we asked for a count."""
@@ -110,8 +109,8 @@ class SyncCalls(Calls):
 
     def post(self, path: str, *, body: object = None, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
         """Make a call as the SDK's client does, metered if it is one that costs."""
-        operation = operation_of(path)
-        asked = job_of(path) if operation is None else None
+        operation = self.dialect.operation_of(path)
+        asked = self.dialect.job_of(path) if operation is None else None
         if is_metered() or (operation is None and asked is None):
             return self.their_post(path, body=body, options=options, **rest)
         if asked is not None:
@@ -125,7 +124,7 @@ class SyncCalls(Calls):
     def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
         """Ask as the SDK's client does; the end of a job, and a reply told again, are noticed."""
         reply = self.their_get(path, options=options, **rest)
-        asked = job_of(path)
+        asked = self.dialect.job_of(path)
         return reply if asked is None else received(*self._retold(asked, rest), reply, _Parsed())
 
     def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
@@ -157,8 +156,8 @@ class AsyncCalls(Calls):
         **rest: Any,
     ) -> Any:  # noqa: ANN401
         """Make a call as the SDK's client does, metered if it is one that costs."""
-        operation = operation_of(path)
-        asked = job_of(path) if operation is None else None
+        operation = self.dialect.operation_of(path)
+        asked = self.dialect.job_of(path) if operation is None else None
         if is_metered() or (operation is None and asked is None):
             return await self.their_post(path, body=body, options=options, **rest)
         if asked is not None:
@@ -172,7 +171,7 @@ class AsyncCalls(Calls):
     async def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
         """Ask as the SDK's client does; the end of a job, and a reply told again, are noticed."""
         reply = await self.their_get(path, options=options, **rest)
-        asked = job_of(path)
+        asked = self.dialect.job_of(path)
         return reply if asked is None else await received_async(*self._retold(asked, rest), reply, _Parsed())
 
     async def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
@@ -193,7 +192,7 @@ class AsyncCalls(Calls):
 
 
 def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
-    """Return an answer of the SDK's sync client as the caller is to have it, settled now or as it is read."""
+    """Return an answer of an SDK's sync client as the caller is to have it, settled now or as it is read."""
     if _is_unread(request, reply):
         watch = Watch(request, ending)
         has_body = hasattr(reply, "read")
@@ -206,7 +205,7 @@ def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> A
 
 
 async def received_async(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
-    """Return an answer of the SDK's async client as the caller is to have it, settled now or as it is read."""
+    """Return an answer of an SDK's async client as the caller is to have it, settled now or as it is read."""
     if _is_unread(request, reply):
         watch = Watch(request, ending)
         if hasattr(reply, "read"):
@@ -215,7 +214,10 @@ async def received_async(request: Request, ending: Ending, reply: Any, parsed: _
     if request.is_stream and hasattr(reply, "__anext__"):
         return AsyncMeteredStream(reply, Watch(request, ending))
     with _SETTLING:
-        await ending.apply_async(_earned(request, _content_of(reply, parsed)))
+        content = _content_of(reply, parsed)
+        if isawaitable(content):
+            content = await _content_awaited(content, parsed)
+        await ending.apply_async(_earned(request, content))
     return reply
 
 
@@ -235,21 +237,34 @@ def _content_of(reply: Any, parsed: _Parsed) -> object:  # noqa: ANN401
         return parsed.reply
 
 
+async def _content_awaited(parsing: Awaitable[object], parsed: _Parsed) -> object:
+    """Return what a raw reply says whose parsing must be awaited, although it was read before."""
+    try:
+        return await parsing
+    except Exception:  # noqa: BLE001 - the caller will meet it too, by parsing; the call is charged all the same
+        return parsed.reply
+
+
 def _earned(request: Request, content: object) -> Settlement:
     """Return what an answer that is here as a whole has earned."""
     if not request.is_evented:
-        return settlement_of(request, content)
-    tally = tally_of(request)
+        return request.dialect.settlement_of(request, content)
+    tally = request.dialect.tally_of(request)
     body = field_of(content, "content")
     for line in body.splitlines() if isinstance(body, bytes) else ():
         tally.take(event_in(line))
-    return settlement_of(request, tally.reply)
+    return request.dialect.settlement_of(request, tally.reply)
 
 
 def _after_failure(request: Request, parsed: _Parsed, error: BaseException) -> Settlement:
     """Return what a call has earned that raised: nothing, unless the provider had answered."""
     if parsed.reply is not None:
-        return settlement_of(request, parsed.reply)
+        return request.dialect.settlement_of(request, parsed.reply)
     status = getattr(error, "status_code", 0)
     was_answered = isinstance(error, json.JSONDecodeError) or status in _ANSWERED
-    return settlement_of(request, None) if was_answered else released(request)
+    return request.dialect.settlement_of(request, None) if was_answered else _released(request)
+
+
+def _released(request: Request) -> Settlement:
+    """Return the settlement of a call that failed before it used anything."""
+    return Settlement("release", read(request.intent.operation, None, model=request.intent.model))

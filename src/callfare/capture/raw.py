@@ -1,4 +1,4 @@
-"""Raw replies of OpenAI's SDK, metered: `with_raw_response` and `with_streaming_response`, however they are read.
+"""Raw replies of SDKs, metered: `with_raw_response` and `with_streaming_response`, however they are read.
 
 A raw reply that was read before it was handed out is settled at once and handed out as it is. One still to be read is
 handed out behind a proxy that counts what passes: parsed, whole, in bytes, text or lines. Refuses to touch the HTTP
@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from callfare.capture.base import Unharmed
+from callfare.capture.dialect import Request
 from callfare.capture.leftovers import LEFTOVERS
-from callfare.capture.openai_requests import Request
-from callfare.capture.openai_streams import AsyncMeteredStream, MeteredStream, Moment, Proxy, Watch
-from callfare.capture.openai_tallies import event_in
+from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Moment, Proxy, Watch
+from callfare.capture.tallies import event_in
 
 _BODY_BYTES_MAX = 64 * 1024 * 1024
 

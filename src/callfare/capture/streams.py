@@ -1,4 +1,4 @@
-"""Streams of OpenAI's, metered: the same events in the same order, and one settlement whatever becomes of the stream.
+"""Streams of SDKs, metered: the same events in the same order, and one settlement whatever becomes of the stream.
 
 A proxy stands before the SDK's own stream and hands everything else through. However a stream ends (read to its end,
 broken by the network, closed, left by a `break`, cancelled, or merely forgotten) it is settled with what was received.
@@ -19,10 +19,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from callfare.capture.base import LOGGER, Unharmed
+from callfare.capture.dialect import Request
 from callfare.capture.leftovers import LEFTOVERS
-from callfare.capture.openai_replies import Ending, Settlement, settlement_of
-from callfare.capture.openai_requests import Request
-from callfare.capture.openai_tallies import tally_of
+from callfare.capture.settlements import Ending, Settlement
 
 
 class Moment(Enum):
@@ -50,7 +49,7 @@ class Watch:
     def __init__(self, request: Request, ending: Ending) -> None:
         self._request = request
         self._ending = ending
-        self._tally = tally_of(request)
+        self._tally = request.dialect.tally_of(request)
         self._stage = _OPEN
         self._settled_bytes = 0
         self._mutex = threading.Lock()
@@ -108,13 +107,13 @@ class Watch:
             return None
         if tally.is_final or (moment is Moment.ENDED and tally.is_counted):
             self._stage = _DONE
-            return settlement_of(self._request, tally.reply, written_bytes=tally.written_bytes)
+            return self._request.dialect.settlement_of(self._request, tally.reply, written_bytes=tally.written_bytes)
         if moment is Moment.GOING_ON or (moment is Moment.LEFT and self._stage == _ESTIMATED):
             return None
         is_news = self._stage == _OPEN or tally.written_bytes > self._settled_bytes
         self._stage = _ESTIMATED if moment is Moment.LEFT else _DONE
         self._settled_bytes = tally.written_bytes
-        settlement = settlement_of(self._request, tally.reply, written_bytes=tally.written_bytes)
+        settlement = self._request.dialect.settlement_of(self._request, tally.reply, written_bytes=tally.written_bytes)
         if not is_news:
             return None
         # Speech is billed by the characters that were sent, all of them.

@@ -1,0 +1,183 @@
+"""What a provider's SDK says, as the calls through it need it: which requests cost, what they fix, what replies tell.
+
+A `Dialect` is one provider's; everything that admits, sends, watches and settles knows no other difference between
+providers. Pure. Refuses to guess: what the provider will decide is left out of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from callfare.capture.base import Intent
+from callfare.capture.settlements import Settlement
+from callfare.capture.tallies import Tally
+from callfare.errors import InvalidInput
+from callfare.usage.quantities import Quantity, check_attributes, check_usage
+
+BYTES_PER_TOKEN = 4
+"""How much text is taken for a token where the provider has not counted: a bound on input, an estimate of output."""
+
+# Fields that hold no text for the model: labels, ids, and files in base64.
+_SILENT = {
+    *("type", "role", "id", "call_id", "tool_use_id", "status", "data", "inline_data", "signature"),
+    *("file_data", "file_id", "file_uri", "file_url", "image_url", "url", "media_type", "mime_type"),
+}
+_TEXT_DEPTH_MAX = 20
+
+
+class Dialect(Protocol):
+    """One provider's API as its SDK speaks it. Paths are those that the SDK hands to its HTTP client."""
+
+    def operation_of(self, path: str) -> str | None:
+        """Return which kind of call a POST to this path is, or None when it is not metered."""
+        ...
+
+    def job_of(self, path: str) -> JobAsked | None:
+        """Return which earlier call is asked about, or None when it is another request."""
+        ...
+
+    def request_of(
+        self,
+        path: str,
+        *,
+        operation: str,
+        base_url: str,
+        body: object,
+        options: Mapping[str, Any],
+        files: object = None,
+        is_stream: bool = False,
+    ) -> Request:
+        """Return a request with what it fixes. What cannot be read is left out, never refused."""
+        ...
+
+    def bare_request(
+        self, operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
+    ) -> Request:
+        """Return a request of which nothing is known but its kind."""
+        ...
+
+    def tally_of(self, request: Request) -> Tally:
+        """Return an empty tally for the kind of reply a request will get."""
+        ...
+
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
+        """Return what a whole reply, or all that came of one, has earned.
+
+        written_bytes: the text received in a stream; None to count the text in the reply.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request that is to be metered.
+
+    intent: what it fixes.
+    dialect: whose it is.
+    body, options: what to hand to the SDK: what came, or what asks for the usage of a stream besides.
+    plain: the request as the caller made it, where it was changed to ask for usage; None where it was not.
+    choices: how many replies a chat asks for.
+    is_stream: the SDK gives the reply as a stream object.
+    is_evented: the reply comes in server-sent events, whatever the SDK makes of them.
+    keeps_quantity: the reply counts more than this request made, as an extended video does.
+    """
+
+    intent: Intent
+    dialect: Dialect
+    body: object = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    plain: Request | None = None
+    choices: int = 1
+    is_stream: bool = False
+    is_evented: bool = False
+    keeps_quantity: bool = False
+
+    @property
+    def hides_usage(self) -> bool:
+        """Whether the caller did not ask for the chunk with the usage, and must not see it."""
+        return self.plain is not None
+
+
+@dataclass(frozen=True, slots=True)
+class JobAsked:
+    """A request that asks again about a call made earlier, such as a video or a response."""
+
+    operation: str
+    job_id: str
+
+
+def bare_intent(provider: str, operation: str, base_url: str) -> Intent:
+    """Return an intent that fixes nothing."""
+    return Intent(
+        provider=provider, base_url=base_url.rstrip("/"), operation=operation, model="", usage={}, attributes={}
+    )
+
+
+def bare_path(path: str) -> str:
+    """Return a path without its query, with one slash in front."""
+    return "/" + path.partition("?")[0].strip("/")
+
+
+def fields_of(body: object, options: Mapping[str, Any]) -> dict[str, object]:
+    """Return the fields of a body as they will be sent: those of extra_body win."""
+    extra = options.get("extra_json")
+    return {
+        **(body if isinstance(body, Mapping) else {}),
+        **(extra if isinstance(extra, Mapping) else {}),
+    }
+
+
+def text_bytes(text: object) -> int:
+    """Return the UTF-8 length of a text, and 0 for anything else."""
+    if not isinstance(text, str):
+        return 0
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def tokens_of_bytes(count: int) -> int:
+    """Return how many tokens so much text is taken for."""
+    return -(-count // BYTES_PER_TOKEN)
+
+
+def texts_for_model(value: object, depth: int = 0) -> Iterator[str]:
+    """Yield every text for the model within a message, an input or a tool."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping) and depth < _TEXT_DEPTH_MAX:
+        for name, part in value.items():
+            if name not in _SILENT:
+                yield from texts_for_model(part, depth + 1)
+    elif isinstance(value, list | tuple) and depth < _TEXT_DEPTH_MAX:
+        for part in value:
+            yield from texts_for_model(part, depth + 1)
+
+
+def sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
+    """Return the quantities that can be true; the provider will refuse the others."""
+    if not fixed:
+        return {}
+    with suppress(InvalidInput):
+        return check_usage(fixed)
+    usage: dict[str, Quantity] = {}
+    for name, quantity in fixed.items():
+        with suppress(InvalidInput):
+            usage |= check_usage({name: quantity})
+    return usage
+
+
+def sound_attributes(asked: Mapping[str, object]) -> dict[str, str]:
+    """Return the attributes a request fixes; what is left to the provider, as "auto", is left out."""
+    attributes: dict[str, str] = {}
+    for name, value in asked.items():
+        if isinstance(value, str) and value not in ("", "auto"):
+            with suppress(InvalidInput):
+                attributes |= check_attributes({name: value})
+    return attributes
+
+
+def whole(value: object) -> int | None:
+    """Return a number of things, or None for anything else."""
+    return value if type(value) is int and value >= 0 else None

@@ -1,0 +1,77 @@
+"""The dialect of OpenAI's API, which many providers speak: paths, requests, replies and streams in one hand.
+
+Which provider it is follows from the base address. Refuses to import the SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from callfare.capture import openai_replies, openai_requests, openai_tallies
+from callfare.capture.dialect import JobAsked, Request, bare_intent
+from callfare.capture.providers import provider_at
+from callfare.capture.settlements import Settlement
+from callfare.capture.tallies import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIDialect:
+    """OpenAI's API, at its own address or at another."""
+
+    def operation_of(self, path: str) -> str | None:
+        """Return which kind of call a POST to this path is, or None when it is not metered."""
+        return openai_requests.operation_of(path)
+
+    def job_of(self, path: str) -> JobAsked | None:
+        """Return which video or response is asked about, or None when it is another request."""
+        return openai_requests.job_of(path)
+
+    def request_of(
+        self,
+        path: str,
+        *,
+        operation: str,
+        base_url: str,
+        body: object,
+        options: Mapping[str, Any],
+        files: object = None,
+        is_stream: bool = False,
+    ) -> Request:
+        """Return a request with what it fixes, changed to ask for its usage where that must be asked for."""
+        return openai_requests.request_of(
+            path,
+            dialect=self,
+            provider=provider_at(base_url),
+            operation=operation,
+            base_url=base_url,
+            body=body,
+            options=options,
+            files=files,
+            is_stream=is_stream,
+        )
+
+    def bare_request(
+        self, operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
+    ) -> Request:
+        """Return a request of which nothing is known but its kind."""
+        return Request(
+            intent=bare_intent(provider_at(base_url), operation, base_url),
+            dialect=self,
+            body=body,
+            options=options,
+            is_stream=is_stream,
+            is_evented=is_stream,
+        )
+
+    def tally_of(self, request: Request) -> Tally:
+        """Return an empty tally for the kind of reply a request will get."""
+        return openai_tallies.tally_of(request)
+
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
+        """Return what a whole reply, or all that came of one, has earned."""
+        return openai_replies.settlement_of(request, reply, written_bytes=written_bytes)
+
+
+OPENAI = OpenAIDialect()

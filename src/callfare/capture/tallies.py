@@ -1,0 +1,59 @@
+"""Counting while a reply comes in: what was received so far, and whether the provider's own count is in.
+
+A dialect has a tally for each kind of stream; events are objects or dictionaries. Pure. Refuses to keep any text: only
+its length.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Protocol
+
+_DATA = b"data:"
+
+
+class Tally(Protocol):
+    """What is known of a stream so far.
+
+    reply: the part of the reply that can be read for ids and counts, as an object or a dictionary; None before any.
+    written_bytes: the UTF-8 length of the text received.
+    is_final: the provider's count is in, and nothing that follows will change it.
+    is_counted: some count came that is the whole one if the stream ends well here.
+    awaits_count: the text is complete, and the count is the next thing to come.
+    """
+
+    reply: object
+    written_bytes: int
+    is_final: bool
+    is_counted: bool
+    awaits_count: bool
+
+    def take(self, event: object) -> bool:
+        """Take in an event; return whether it exists only because we asked for it, and must be hidden."""
+        ...
+
+
+class Counting:
+    """What every tally begins with."""
+
+    __slots__ = ("awaits_count", "is_counted", "is_final", "reply", "written_bytes")
+
+    def __init__(self) -> None:
+        self.reply: object = None
+        self.written_bytes = 0
+        self.is_final = self.is_counted = self.awaits_count = False
+
+    def end(self, reply: object) -> None:
+        """Take this for the whole reply."""
+        self.reply = reply
+        self.is_final = self.is_counted = True
+
+
+def event_in(line: bytes) -> object:
+    """Return the event in a line of server-sent events, or None for a line without one, such as its name or [DONE]."""
+    if not line.startswith(_DATA) or line[len(_DATA) :].lstrip()[:1] != b"{":
+        return None
+    try:
+        return json.loads(line[len(_DATA) :])
+    except ValueError:
+        return None
