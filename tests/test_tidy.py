@@ -51,7 +51,13 @@ LAZY_UPWARD = {
     ("cli", "devtools"): "`callfare demo` shows the product with its stand-ins",
 }
 # What something other than an import starts: Python, the console script, ./run.
-ENTRY_POINTS = ("callfare", "callfare.__main__", "callfare.cli", "callfare.devtools.demo")
+ENTRY_POINTS = (
+    "callfare",
+    "callfare.__main__",
+    "callfare.cli",
+    "callfare.devtools.demo",
+    "callfare.devtools.fake_stripe.__main__",
+)
 
 NEAR_MONEY = {"money", "usage", "pricing", "ledger", "estimate"}
 FLOAT_NAMED = {

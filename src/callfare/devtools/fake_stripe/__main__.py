@@ -1,0 +1,32 @@
+"""Start the stand-in on the loopback address: `python -m callfare.devtools.fake_stripe --port 8082`."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+
+import uvicorn
+
+from callfare.devtools.fake_stripe.app import application
+from callfare.devtools.fake_stripe.standin import Standin
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve on a port of the loopback address until interrupted."""
+    parser = argparse.ArgumentParser(prog="fake_stripe", description="A stand-in for Stripe on 127.0.0.1.")
+    parser.add_argument("--port", type=int, default=8082, help="0 takes a free one")
+    parser.add_argument("--seed", help="the same seed makes the same ids in the same order")
+    told = parser.parse_args(arguments)
+    listening = socket.create_server(("127.0.0.1", told.port))
+    base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    standin = Standin(base_url, seed=told.seed)
+    server = uvicorn.Server(uvicorn.Config(application(standin), log_level="warning", timeout_graceful_shutdown=1))
+    print(f"The stand-in for Stripe listens at {base_url}; stop it with Ctrl-C.", flush=True)
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        print(f"It answered {len(standin.api.requests)} requests.")
+
+
+if __name__ == "__main__":
+    main()
