@@ -8,11 +8,13 @@ from typing import Protocol
 from callfare.answers import Balance, Call, Estimate, Package, Page, RunSummary, UsageReport
 from callfare.engine.engine import Engine
 from callfare.facade import Period
+from callfare.mcp.prices import price_list
+from callfare.mcp.wire import PriceBook
 from callfare.payments.packages import seed_packages
 
 
 class Reader(Protocol):
-    """What the tools ask. AsyncCallfare is one, of whichever address."""
+    """What the tools ask."""
 
     async def balance(self, user: str) -> Balance:
         """Return what a user has."""
@@ -46,6 +48,10 @@ class Reader(Protocol):
 
     async def packages(self) -> tuple[Package, ...]:
         """Return the credit packages for sale."""
+        ...
+
+    async def prices(self) -> PriceBook:
+        """Return the rates that are in force."""
         ...
 
 
@@ -95,3 +101,7 @@ class EngineReader:
     async def packages(self) -> tuple[Package, ...]:
         """Return the credit packages for sale."""
         return seed_packages()
+
+    async def prices(self) -> PriceBook:
+        """Return the rates that are in force."""
+        return price_list(self._engine)

@@ -6,6 +6,7 @@ Who asks is said when it is started. Whoever can start it can open the ledger's 
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from mcp.server.stdio import stdio_server
 
@@ -27,6 +28,8 @@ def principal_of(user: str | None) -> Principal:
 
 def serve(reader: Reader, principal: Principal) -> None:
     """Answer what comes on standard input until it ends."""
+    # A thread waits for input and hears of no exception. There is nothing to put in order: nothing here writes.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     asyncio.run(_serve(reader, principal))
 
 

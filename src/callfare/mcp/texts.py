@@ -1,7 +1,6 @@
 """How answers read to people. Amounts are cut down or short; the exact ones stand in the structured part.
 
-Names of users, workflows, models and runs were written by others. What is more than a plain name stands as code, on one
-line and cut, so that it neither breaks a line nor draws a link or a picture.
+What others named stands in them as `names.named` has it.
 """
 
 from __future__ import annotations
@@ -11,29 +10,16 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from callfare.answers import Balance, Estimate, EstimatePart, Package, Page, RunSummary, Share, UsageReport
+from callfare.mcp.names import named
 from callfare.mcp.wire import LOW, costliest
 from callfare.money import Credits, Usd, divide_half_even
 from callfare.usage.quantities import Quantity, quantity_text
 
-_PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:@+-]|/(?!/)){0,79}")
-_NAME_SHOWN_MAX = 80
 _ROWS_SHOWN_MAX = 20
 _CENTS = 2
 _DIGITS = 2
 _PERIODS = {"day": "the last 24 hours", "week": "the last 7 days", "month": "the last 30 days", "all": "all time"}
 _RESTS_ON = {"declared": "the range declared for it", "parts": "its calls at today's prices"}
-
-
-# Names
-
-
-def named(name: str) -> str:
-    """Return a name that others gave: as it is when it is plain, else as code on one line, cut to 80 characters."""
-    if _PLAIN.fullmatch(name):
-        return name
-    shown = name if len(name) <= _NAME_SHOWN_MAX else f"{name[:_NAME_SHOWN_MAX]}…"
-    clean = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
-    return f"`{clean.replace('`', chr(39))}`"
 
 
 # Amounts

@@ -7,50 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from callfare.auth.principal import Principal
-from callfare.errors import InvalidInput, UnknownWorkflow
+from callfare.errors import UnknownWorkflow
 from callfare.mcp import texts, wire
+from callfare.mcp.asker import Asker
+from callfare.mcp.names import named
 from callfare.mcp.reader import Reader
-from callfare.server.rules import API, RULES, Door, Rule, allow, check_scope
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asker:
-    """Who asks, under the rule of what they ask for."""
-
-    principal: Principal
-    rule: Rule
-
-    def check(self) -> None:
-        """Return when they may ask at all.
-
-        Raises Forbidden.
-        """
-        if self.rule.door is not Door.OPEN:
-            check_scope(self.principal, self.rule)
-
-    def user(self, named: str | None) -> str | None:
-        """Return whom the answer is about: the one named, else the one they are bound to, None for nobody.
-
-        Raises Forbidden, and NotFound for a user who is not theirs, whether or not there is one.
-        """
-        return allow(self.principal, self.rule, named)
-
-    def one_user(self, named: str | None) -> str:
-        """Return whom the answer is about, who has to be named where they are bound to nobody.
-
-        Raises Forbidden, NotFound, InvalidInput.
-        """
-        user = self.user(named)
-        if user is None:
-            raise InvalidInput("name the user as user_id", param="user_id")
-        return user
-
+from callfare.server.rules import API, RULES, Rule
 
 Answer = tuple[str, wire.Answered]
-A = TypeVar("A", bound=wire.Asked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +69,7 @@ async def _estimate(reader: Reader, asker: Asker, asked: wire.EstimateAsked) -> 
         found = await reader.estimate(asked.workflow_type, user=user)
     except UnknownWorkflow:
         raise UnknownWorkflow(
-            f"no estimate is known for the workflow {texts.named(asked.workflow_type)}; "
+            f"no estimate is known for the workflow {named(asked.workflow_type)}; "
             "tweet, thread, carousel, story and video have one, and those that the application declares",
             param="workflow_type",
         ) from None

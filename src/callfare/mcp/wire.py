@@ -7,13 +7,14 @@ account would be a wrong answer.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from callfare import answers
 from callfare.errors import InvalidInput
+from callfare.mcp.names import named
 from callfare.money import Credits
 from callfare.server.wire.base import CreditsText, QuantityText, UsdText, quantities, text_of
 
@@ -112,7 +113,7 @@ def read(kind: type[A], arguments: Mapping[str, Any] | None) -> A:
         name = ".".join(str(part) for part in first["loc"]).encode("ascii", "replace").decode()[:100]
         known = ", ".join(kind.model_fields) or "none"
         if first["type"] == "extra_forbidden":
-            raise InvalidInput(f"there is no argument {name!r}; known are: {known}", param=name) from None
+            raise InvalidInput(f"there is no argument {named(name)}; known are: {known}", param=name) from None
         raise InvalidInput(f"{name}: {first['msg'][:_MESSAGE_MAX]}", param=name) from None
 
 
@@ -340,10 +341,48 @@ class Packages(Answered):
         )
 
 
+class Rate(Answered):
+    """Dollars for so many of a meter, where all the attributes are reported."""
+
+    meter: str
+    usd: str
+    per: int
+    attributes: dict[str, str]
+
+
+class ModelPrices(Answered):
+    """The rates of a model, and the page they were read from."""
+
+    provider: str
+    model: str
+    rates: list[Rate]
+    edition: str
+    source: str
+    checked: date
+
+
+class PriceBook(Answered):
+    """The rates in force at an instant. What is charged is cost times the markup."""
+
+    edition: str
+    at: datetime
+    markup: str
+    models: list[ModelPrices]
+
+
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a model in one piece: some hosts do not follow references."""
-    schema = kind.model_json_schema(mode="serialization" if issubclass(kind, Answered) else "validation")
+    """Return the JSON schema of a model in one piece: some hosts do not follow references.
+
+    That an argument may be null as well as left out is not in it: it only makes the schema harder to follow.
+    """
+    is_answer = issubclass(kind, Answered)
+    schema = kind.model_json_schema(mode="serialization" if is_answer else "validation")
     whole: dict[str, Any] = _inlined(schema, schema.pop("$defs", {}))
+    for name, part in whole["properties"].items():
+        match part:
+            case {"anyOf": [dict(given), {"type": "null"}], "default": None} if not is_answer:
+                rest = {key: value for key, value in part.items() if key not in {"anyOf", "default"}}
+                whole["properties"][name] = given | rest
     return whole
 
 

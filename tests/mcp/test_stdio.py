@@ -1,0 +1,151 @@
+"""`callfare mcp` as a process: how it is started, what it writes where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.mcp.conftest import SCRIPT
+
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "by hand", "version": "1"}},
+}
+CALL = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "billing_balance", "arguments": {}}}
+
+
+class Host:
+    """A host that speaks to the process by hand, a line at a time."""
+
+    def __init__(self, *words):
+        names = {name: value for name, value in os.environ.items() if not name.startswith("CALLFARE_")}
+        self.process = subprocess.Popen(
+            [SCRIPT, "mcp", *words],
+            env=names,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line):
+        self.process.stdin.write((line if isinstance(line, str) else json.dumps(line)) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, message):
+        self.tell(message)
+        return json.loads(self.process.stdout.readline())
+
+    def end(self):
+        """Close its input, as hosts do, and return its code and what else it wrote."""
+        rest, said = self.process.communicate(timeout=30)
+        return self.process.returncode, rest, said
+
+
+@pytest.fixture
+def start():
+    started = []
+
+    def start(*words):
+        started.append(Host(*words))
+        return started[-1]
+
+    yield start
+    for host in started:
+        if host.process.poll() is None:
+            host.process.kill()
+        host.process.communicate()
+
+
+def test_it_ends_with_its_input_and_writes_nothing_but_the_protocol(start, url):
+    host = start("--db", url, "--user", "alice")
+    begun = host.ask(HELLO)
+    host.tell({"jsonrpc": "2.0", "method": "notifications/initialized"})
+    called = host.ask(CALL)
+
+    code, rest, said = host.end()
+
+    assert begun["result"]["serverInfo"]["name"] == "callfare"
+    assert called["result"]["structuredContent"]["user_id"] == "alice"
+    assert (code, rest, said) == (0, "", "")
+
+
+def test_a_line_that_is_no_message_does_not_end_it(start, url):
+    host = start("--db", url, "--user", "alice")
+    host.ask(HELLO)
+    for line in ("{", "null", "[]", '{"jsonrpc": "2.0"}', "\u0000", "x" * 100_000):
+        host.tell(line)
+
+    called = host.ask(CALL)
+
+    while called.get("id") != 2:
+        called = json.loads(host.process.stdout.readline())
+    assert called["result"]["structuredContent"]["user_id"] == "alice"
+    assert host.end()[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_at_once(start, url, number):
+    host = start("--db", url, "--user", "alice")
+    host.ask(HELLO)
+
+    host.process.send_signal(number)
+    code = host.process.wait(timeout=30)
+
+    assert code == -number
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        ([], 2, "--user USER, or --admin for everybody"),
+        (["--user", "alice", "--admin"], 2, "--user USER, or --admin for everybody"),
+        (["--user", ""], 2, "user has 0 characters"),
+        (["--admin", "--db", "nonsense://x"], 7, "nonsense"),
+    ],
+)
+def test_it_refuses_to_start_in_a_line(start, words, code, hint):
+    host = start(*words)
+
+    ended, rest, said = host.end()
+
+    assert (ended, rest) == (code, "")
+    assert hint in said
+    assert said.count("\n") == 1
+
+
+def test_it_does_without_the_http_server(url):
+    program = (
+        "import sys\n"
+        "from callfare.cli import main\n"
+        f"sys.argv = ['callfare', 'mcp', '--db', {url!r}, '--admin']\n"
+        "try:\n    main()\nfinally:\n    print('\\n'.join(sys.modules), file=sys.stderr)\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, input="")
+
+    loaded = set(done.stderr.splitlines())
+    assert "mcp" in loaded
+    assert not {"fastapi", "callfare.server.app", "callfare.server.caller", "prometheus_client", "openai"} & loaded
+
+
+def test_without_the_extra_it_says_what_to_install(url):
+    program = (
+        "import sys\n"
+        "sys.modules['mcp'] = None\n"
+        "from callfare.cli import main\n"
+        f"sys.argv = ['callfare', 'mcp', '--db', {url!r}, '--admin']\n"
+        "main()\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, input="")
+
+    assert done.returncode == 7
+    assert "pip install 'callfare[server]'" in done.stderr
