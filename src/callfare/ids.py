@@ -69,6 +69,28 @@ def parse_charge_id(text: str) -> tuple[int, str] | None:
     return (account_id, key) if account_id < 2**63 else None
 
 
+def new_suffix() -> str:
+    """Return what makes an order's id its own: 80 random bits."""
+    return base32(secrets.randbits(80), _RANDOM_CHARACTERS)
+
+
+def order_id(account_id: int, suffix: str) -> str:
+    """Return the id of an order, which tells whose it is."""
+    return f"ord_{_account_text(account_id)}_{suffix}"
+
+
+def order_owner(text: str) -> int | None:
+    """Return the account of an order's id, None when the text is none."""
+    prefix, _, rest = text.partition("_")
+    account, _, suffix = rest.partition("_")
+    if prefix != "ord" or (len(account), len(suffix)) != (_ACCOUNT_CHARACTERS, _RANDOM_CHARACTERS):
+        return None
+    if set(account + suffix) - set(_ALPHABET):
+        return None
+    account_id = from_base32(account)
+    return account_id if account_id < 2**63 else None
+
+
 def transfer_id(account_id: int, seq: int) -> str:
     """Return the id of an account's transfer by its number."""
     return f"txn_{_account_text(account_id)}_{seq}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from callfare.ledger.rows import TABLES, Entry, Event, Key, Retention, Run, Transfer, User
 from callfare.store.protocol import (
@@ -10,23 +11,37 @@ from callfare.store.protocol import (
     ApiKeysAfter,
     AuditBefore,
     AuditOf,
+    CustomerOf,
+    DeliveryNamed,
     EntriesOf,
     EventNamed,
     EventsBetween,
     EventsOfRun,
+    FactNamed,
     GrantNumbered,
+    InboxDue,
     JobsNamed,
     KeyDayOf,
     KeyNamed,
+    LiveSubscriptions,
+    OrderNamed,
+    OrdersOf,
+    QuarantineAfter,
     RawOf,
     RollupsOf,
     RunsNamed,
     RunsOf,
+    SaleNamed,
+    SalesPaidBy,
+    SubscriptionNamed,
+    SubscriptionsOf,
     TransfersOf,
     UnpricedEvents,
+    UnsettledOrders,
     UserNamed,
     UserOf,
 )
+from tests.support import sale_commands as sales
 from tests.support.books import Books
 from tests.support.commands import (
     START_US,
@@ -64,6 +79,19 @@ NO_QUERY_FINDS_ANYTHING = [
     GrantNumbered(account_id=7, grant_id=1),
     KeyNamed(account_id=7, key="ghost"),
     JobsNamed(job_id="ghost"),
+    OrderNamed(account_id=7, order_id="ghost"),
+    OrdersOf(account_id=7, limit=10),
+    UnsettledOrders(before_us=LATEST_US, after_account_id=-1, after_order_id="", limit=10),
+    SaleNamed(account_id=7, sale_id="ghost"),
+    SalesPaidBy(payment="pi_ghost"),
+    CustomerOf(account_id=7, mode="test"),
+    SubscriptionNamed(account_id=7, subscription="ghost"),
+    SubscriptionsOf(account_id=7),
+    LiveSubscriptions(after_account_id=-1, after_subscription="", limit=10),
+    DeliveryNamed(account_id=0, message_id="ghost"),
+    InboxDue(now_us=LATEST_US, limit=10),
+    QuarantineAfter(after_item_id="", limit=10),
+    FactNamed(account_id=0, name="ghost"),
     RollupsOf(account_id=7, grain="day", since_us=0, until_us=LATEST_US),
 ]
 
@@ -279,6 +307,15 @@ def test_a_scan_goes_on_after_a_key(books: Books, table):
         number = account_number(user)
         books.do(record(1, run_id="r1", account_id=number, raw="{}"))
         books.do_all(pend(5, run_id="r1", account_id=number), record(1, user=user, key="other", raw="{}"))
+        books.do_all(
+            sales.open_order(user, kind="plan"),
+            sales.settle_sale(user=user),
+            sales.claim_customer(user),
+            replace(sales.mirror(), user=user, order_id=sales.order_name(user)),
+            sales.take(f"evt_{user}"),
+            sales.put_aside(f"order:{user}"),
+            sales.note_fact(name=user),
+        )
     whole = list(books.store.scan(table))
 
     for count, (row, _) in enumerate(whole, start=1):

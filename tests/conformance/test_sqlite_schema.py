@@ -43,7 +43,16 @@ def test_users_show_what_is_available_and_what_they_are_called(books, file):
     books.do_all(grant("user_123", 2000), open_run("r1", "user_123", hold="500.000000001"))
 
     assert asked(file, "SELECT * FROM users") == [
-        {"externalId": "user_123", "email": None, "stripeCustomerId": None, "creditsBalance": "1499.999999999"}
+        {
+            "externalId": "user_123",
+            "email": None,
+            "stripeCustomerId": None,
+            "creditsBalance": "1499.999999999",
+            "subscriptionId": None,
+            "subscriptionPlan": None,
+            "subscriptionStatus": None,
+            "subscriptionPeriodEnd": None,
+        }
     ]
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from callfare.errors import CallfareError
 from callfare.ledger.commands import Command
 from callfare.ledger.rows import Event, Grant, Hold, Job, Run
+from callfare.ledger.sale_rows import Order, Sale
 from callfare.ledger.verify import verify
 from tests.support import commands as make
+from tests.support import sale_commands as sales
 from tests.support.audit import faults
 from tests.support.books import Books, shown
 
@@ -69,6 +71,7 @@ class Story:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._runs: dict[str, str] = {}
+        self._orders: dict[str, tuple[str, int]] = {}
         self._count = 0
         self._last: Command | None = None
 
@@ -182,6 +185,37 @@ class Story:
     def _tell_refund(self, line: Line) -> Command:
         user, grant_key, amount = line.words[:3]
         return make.refund(amount, user=user, grant_key=grant_key, key=self._name(line.named(3), "refund"))
+
+    def _tell_order(self, line: Line) -> Command:
+        name, user, amount, cents, *kind = line.words
+        self._orders[name] = (user, len(self._orders) + 1)
+        return sales.open_order(
+            user, self._orders[name][1], credits=amount, subtotal=int(cents), kind=kind[0] if kind else "package"
+        )
+
+    def _tell_paid(self, line: Line) -> Command:
+        """An order, or a line of a plan's invoice, is settled as Stripe tells of it now."""
+        name = line.words[0]
+        user, number = self._orders[name]
+        said = line.named(1)
+        order = next(row for row in self._books.rows(Order) if row.order_id == sales.order_name(user, number))
+        sale_id = said.get("line", order.order_id)
+        known = next((row for row in self._books.rows(Sale) if row.sale_id == sale_id), None)
+        is_plan = order.kind == "plan"
+        return sales.settle_sale(
+            known.version if known else 0,
+            order_version=order.version,
+            user=user,
+            number=number,
+            sale=sale_id,
+            source="plan" if is_plan else "purchase",
+            credits=said.get("credits", shown(order.nanocredits)),
+            captured=order.subtotal,
+            paid_back=int(said.get("back", "0")),
+            dispute=said.get("dispute"),
+            state=None if is_plan or said.get("credits") == "0" else "paid",
+            expires_at_us=make.START_US + duration_s(said["until"]) * 1_000_000 if "until" in said else None,
+        )
 
     def _tell_expire(self, line: Line) -> Command:
         return make.expire(line.words[0])

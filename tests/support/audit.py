@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from callfare.ledger.rows import TABLES, Account, Entry, Event, Grant, Hold, Job, Rollup, Row, Run, Transfer, seal_of
+from callfare.ledger.sale_rows import Sale
 from callfare.store.protocol import Store
 
 R = TypeVar("R", bound=Row)
@@ -28,7 +29,7 @@ def faults(store: Store) -> list[str]:
     found += _transfers(transfers, entries)
     found += _accounts(rows[Account], transfers, entries, rows[Hold])
     found += _lots(rows[Grant], entries, rows[Hold])
-    found += _holders(runs, rows[Job], rows[Hold])
+    found += _holders(runs, rows[Job], rows[Sale], rows[Hold])
     found += _spending(events, runs, transfers, entries)
     found += _runs(runs, events)
     found += _rollups(rows[Rollup], events)
@@ -99,7 +100,7 @@ def _lots(lots: list[Grant], entries: list[Entry], holds: list[Hold]) -> Iterato
         yield f"lot {pk} is named and not there"
 
 
-def _holders(runs: list[Run], jobs: list[Job], holds: list[Hold]) -> Iterator[str]:
+def _holders(runs: list[Run], jobs: list[Job], sales: list[Sale], holds: list[Hold]) -> Iterator[str]:
     held = _sum(((row.account_id, row.hold_id), row.amount_nanocredits) for row in holds)
     for run in runs:
         if run.held_nanocredits != held.pop((run.account_id, run.run_id), 0):
@@ -113,6 +114,9 @@ def _holders(runs: list[Run], jobs: list[Job], holds: list[Hold]) -> Iterator[st
             yield f"{job} holds something else"
         if job.status != "pending" and job.held_nanocredits:
             yield f"{job} has ended and still holds"
+    for sale in sales:
+        if sale.withheld_nanocredits != held.pop((sale.account_id, f"dispute\x1f{sale.sale_id}"), 0):
+            yield f"{sale} withholds something else"
     for pk in held:
         yield f"{pk} holds and is neither run nor job"
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from msgspec.structs import replace
+
+from tests.support import sale_commands as sales
 from tests.support.books import Books
 from tests.support.commands import (
     HOUR_S,
@@ -37,7 +40,7 @@ RAW = '{"prompt_tokens":1000,"completion_tokens":200}'
 def write_rich_ledger(books: Books, *, has_keys: bool = True) -> None:
     """Fill an empty ledger by commands alone. Three users; the clock ends a day later.
 
-    has_keys: with API keys and audit rows, which the first schema did not have.
+    has_keys: with API keys, audit rows and what was bought, which the first schema did not have.
     """
     _lots(books)
     _runs(books)
@@ -48,6 +51,7 @@ def write_rich_ledger(books: Books, *, has_keys: bool = True) -> None:
     _still_open(books)
     if has_keys:
         _asked_by_keys(books)
+        _bought(books)
     # Retention has been set, to a time before everything.
     books.store.upkeep().drop_raw([], before_us=START_US - 30 * 86_400_000_000, now_us=books.clock.now_us())
 
@@ -174,4 +178,29 @@ def _asked_by_keys(books: Books) -> None:
         asked_by(record("0.25", user="alice", key="by-key-3"), "key00002", number=5, operation="usage.record"),
         note_use("key00002", START_US),
         revoke_key("key00009", audit=note("keys.revoke", number=6)),
+    )
+
+
+def _bought(books: Books) -> None:
+    plan_line = {"sale": "il_1", "source": "plan", "credits": 300, "captured": 900, "state": None, "number": 3}
+    books.do_all(
+        sales.note_fact(),
+        sales.claim_customer(),
+        sales.link_customer(),
+        sales.open_order(),
+        sales.move_order("open", 1, session="cs_1", customer="cus_1"),
+        sales.take("evt_1"),
+        sales.settle_sale(order_version=2, message="evt_1"),
+        sales.settle_sale(1, order_version=3, paid_back=900),
+        sales.settle_sale(2, order_version=3, paid_back=450),
+        sales.open_order(number=2),
+        sales.settle_sale(number=2, dispute="open"),
+        sales.open_order(number=3, kind="plan", credits=300),
+        replace(sales.mirror(), order_id=sales.order_name(number=3)),
+        sales.settle_sale(**plan_line, expires_at_us=START_US + 800 * 3600 * 1_000_000),
+        sales.open_order(number=4),
+        sales.take("evt_2", reason="of another installation"),
+        sales.put_aside(),
+        sales.put_aside("order:2"),
+        sales.take_out("order:2"),
     )

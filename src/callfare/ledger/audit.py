@@ -56,6 +56,14 @@ def _object_of(command: Command, receipt: Receipt) -> str:
             return f"job:{receipt.job_id}"
         case receipts.KeyReceipt():
             return f"key:{receipt.key_id}"
+        case receipts.OrderReceipt() | receipts.SaleReceipt():
+            return f"order:{receipt.order_id}"
+        case receipts.CustomerReceipt():
+            return f"customer:{receipt.mode}"
+        case receipts.SubscriptionReceipt():
+            return f"subscription:{receipt.subscription}"
+        case receipts.QuarantineReceipt():
+            return f"quarantine:{receipt.item_id}"
         case _:
             return "account"
 
@@ -84,6 +92,14 @@ def _after(command: Command, receipt: Receipt) -> dict[str, object] | None:
             return {"status": receipt.outcome, "charged_nanocredits": receipt.charged_nanocredits}
         case receipts.JobReceipt():
             return {"status": receipt.status}
+        case receipts.OrderReceipt():
+            return {"state": receipt.state}
+        case receipts.SaleReceipt():
+            return {
+                "granted_nanocredits": receipt.nanocredits,
+                "taken_back_nanocredits": receipt.taken_back_nanocredits,
+                "withheld_nanocredits": receipt.withheld_nanocredits,
+            }
         case receipts.KeyReceipt() if isinstance(command, RevokeKey):
             return {"revoked_at_us": receipt.revoked_at_us}
         case receipts.KeyReceipt():

@@ -5,12 +5,12 @@ Reads no clock, no random, no I/O, and never changes the state it is given.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from callfare.errors import NotFound, RunNotFound
-from callfare.ledger import access, audit, charges, grants, jobs, runs
+from callfare.ledger import access, audit, charges, grants, inbox, jobs, orders, runs, sales
 from callfare.ledger.accounts import ensure_account
 from callfare.ledger.commands import (
     AdjustUsage,
@@ -41,9 +41,26 @@ from callfare.ledger.receipts import (
     Receipt,
     RefundReceipt,
 )
+from callfare.ledger.sale_commands import (
+    ClaimCustomer,
+    ClaimDelivery,
+    ClaimQuarantined,
+    DropCustomer,
+    LinkCustomer,
+    MirrorSubscription,
+    MoveOrder,
+    NoteFact,
+    OpenOrder,
+    Quarantine,
+    SettleDelivery,
+    SettleSale,
+    TakeDelivery,
+)
 from callfare.ledger.state import Draft
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from callfare.ledger.rows import Pk, Row, Run
     from callfare.ledger.state import State
 
@@ -92,7 +109,25 @@ def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
         case MakeKey() | RollKey() | RevokeKey() | NoteKeyUse():
             return access.steer_key(draft, command, now_us)
         case _:
-            raise AssertionError(command)
+            return _SALES[type(command)](draft, command, now_us)
+
+
+# What buying credits asks for.
+_SALES: dict[type[Command], Callable[[Draft, Any, int], Receipt]] = {
+    OpenOrder: orders.open_order,
+    MoveOrder: orders.move_order,
+    SettleSale: sales.settle_sale,
+    ClaimCustomer: orders.claim_customer,
+    LinkCustomer: orders.link_customer,
+    DropCustomer: orders.drop_customer,
+    MirrorSubscription: orders.mirror_subscription,
+    TakeDelivery: inbox.take_delivery,
+    ClaimDelivery: inbox.claim_delivery,
+    SettleDelivery: inbox.settle_delivery,
+    Quarantine: inbox.quarantine,
+    ClaimQuarantined: inbox.claim_quarantined,
+    NoteFact: inbox.note_fact,
+}
 
 
 def _expire_known(draft: Draft, account_id: int, now_us: int) -> None:

@@ -11,7 +11,7 @@ from callfare.errors import InvalidAmount, InvalidTime, NotFound
 from callfare.ledger import holds
 from callfare.ledger.accounts import BREAKAGE, CUSTOMER, PROMO, RECEIVABLE, SALES, ensure_account
 from callfare.ledger.keys import remember
-from callfare.ledger.receipts import GrantReceipt, RefundReceipt
+from callfare.ledger.receipts import GrantReceipt, RefundReceipt, ReinstateReceipt
 from callfare.ledger.rows import Grant
 from callfare.ledger.transfers import post
 from callfare.money import Credits
@@ -134,20 +134,50 @@ def refund_grant(draft: Draft, command: RefundGrant, now_us: int) -> RefundRecei
     lot = draft.grant(account_id, msgspec.json.decode(granted.receipt, type=GrantReceipt).grant_id)
     if _HOUSE_OF[lot.source] != SALES:
         raise NotFound(f"nothing was paid for the grant {command.grant_key!r}, so nothing of it can be refunded")
-    refunded = lot.refunded_nanocredits + command.nanocredits
-    if refunded > lot.amount_nanocredits:
+    if lot.refunded_nanocredits + command.nanocredits > lot.amount_nanocredits:
         left = Credits.of_units(lot.amount_nanocredits - lot.refunded_nanocredits)
         raise InvalidAmount(f"{left} credits of the grant {command.grant_key!r} are left to refund", param="credits")
-    taken = min(command.nanocredits, lot.unheld_nanocredits)
-    debt = command.nanocredits - taken
+    receipt = take_back(draft, lot, command.nanocredits, key=command.key, grant_key=command.grant_key, now_us=now_us)
+    remember(draft, account_id, command.key, receipt, kind="refund", fingerprint=command.fingerprint, now_us=now_us)
+    return receipt
+
+
+def take_back(draft: Draft, lot: Grant, nanocredits: int, *, key: str, grant_key: str, now_us: int) -> RefundReceipt:
+    """Take an amount out of a lot's unheld part; the rest becomes debt. The caller has made sure that it fits."""
+    assert 0 < nanocredits <= lot.amount_nanocredits - lot.refunded_nanocredits, (nanocredits, lot)
+    account_id = lot.account_id
+    taken = min(nanocredits, lot.unheld_nanocredits)
+    debt = nanocredits - taken
     legs: list[Leg] = [
         (CUSTOMER, lot.grant_id, -taken),
         (RECEIVABLE, None, -debt),
-        (SALES, None, command.nanocredits),
+        (SALES, None, nanocredits),
     ]
-    draft.put(replace(lot, refunded_nanocredits=refunded))
-    post(draft, account_id, "refund", legs, now_us=now_us, reference=command.grant_key)
+    draft.put(replace(lot, refunded_nanocredits=lot.refunded_nanocredits + nanocredits))
+    post(draft, account_id, "refund", legs, now_us=now_us, reference=grant_key)
     repay(draft, account_id, now_us)
-    receipt = RefundReceipt(account_id=account_id, key=command.key, taken_nanocredits=taken, debt_nanocredits=debt)
-    remember(draft, account_id, command.key, receipt, kind="refund", fingerprint=command.fingerprint, now_us=now_us)
-    return receipt
+    return RefundReceipt(account_id=account_id, key=key, taken_nanocredits=taken, debt_nanocredits=debt)
+
+
+def give_back(draft: Draft, lot: Grant, nanocredits: int, *, key: str, grant_key: str, now_us: int) -> ReinstateReceipt:
+    """Give what was taken back of a lot again, in a lot like it, which pays older debt first.
+
+    One that would have expired meanwhile expires at once: nobody gets more than they had.
+    """
+    assert 0 < nanocredits <= lot.refunded_nanocredits, (nanocredits, lot)
+    account_id = lot.account_id
+    draft.put(replace(lot, refunded_nanocredits=lot.refunded_nanocredits - nanocredits))
+    grant_id = add_lot(
+        draft,
+        account_id,
+        nanocredits,
+        kind="reinstate",
+        source=lot.source,
+        house=SALES,
+        now_us=now_us,
+        reference=grant_key,
+        expires_at_us=lot.expires_at_us,
+    )
+    repay(draft, account_id, now_us)
+    expire_lots(draft, account_id, now_us)
+    return ReinstateReceipt(account_id=account_id, key=key, grant_id=grant_id, nanocredits=nanocredits)

@@ -45,6 +45,17 @@ def authorize(draft: Draft, account_id: int, hold_id: str, nanocredits: int) -> 
     draft.put(replace(account, held_nanocredits=account.held_nanocredits + nanocredits))
 
 
+def withhold(draft: Draft, grant: Grant, hold_id: str) -> int:
+    """Reserve what no hold has reserved of one lot, and return how much that is."""
+    part = grant.unheld_nanocredits
+    if part:
+        account = draft.account(grant.account_id)
+        draft.put(replace(grant, held_nanocredits=grant.held_nanocredits + part))
+        draft.put(Hold(grant.account_id, hold_id, grant.grant_id, part))
+        draft.put(replace(account, held_nanocredits=account.held_nanocredits + part))
+    return part
+
+
 def void(draft: Draft, account_id: int, hold_id: str) -> int:
     """End a hold without moving credit, and return how much it had reserved. The lots keep what they have."""
     released = 0

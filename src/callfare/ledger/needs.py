@@ -27,10 +27,27 @@ from callfare.ledger.commands import (
     TouchRun,
 )
 from callfare.ledger.receipts import GrantReceipt
-from callfare.ledger.rows import HOUSE, Key
+from callfare.ledger.rows import HOUSE, Key, Row
+from callfare.ledger.sale_commands import (
+    ClaimCustomer,
+    ClaimDelivery,
+    ClaimQuarantined,
+    DropCustomer,
+    LinkCustomer,
+    MirrorSubscription,
+    MoveOrder,
+    NoteFact,
+    OpenOrder,
+    Quarantine,
+    SettleDelivery,
+    SettleSale,
+    TakeDelivery,
+)
+from callfare.ledger.sale_rows import Customer, Delivery, Installation, Order, Quarantined, Sale, Subscription
+from callfare.ledger.sales import grant_key_of, reversal_key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from callfare.ledger.state import State
 
@@ -68,6 +85,19 @@ _SUBJECTS: dict[type[Command], Callable[[Any], Subject]] = {
     RollKey: lambda _: Subject(account_id=HOUSE),
     RevokeKey: lambda _: Subject(account_id=HOUSE),
     NoteKeyUse: lambda _: Subject(account_id=HOUSE),
+    OpenOrder: lambda it: Subject(user=it.user),
+    MoveOrder: lambda it: Subject(user=it.user),
+    SettleSale: lambda it: Subject(user=it.user),
+    ClaimCustomer: lambda it: Subject(user=it.user),
+    LinkCustomer: lambda it: Subject(user=it.user),
+    DropCustomer: lambda it: Subject(user=it.user),
+    MirrorSubscription: lambda it: Subject(user=it.user),
+    TakeDelivery: lambda _: Subject(account_id=HOUSE),
+    ClaimDelivery: lambda _: Subject(account_id=HOUSE),
+    SettleDelivery: lambda _: Subject(account_id=HOUSE),
+    Quarantine: lambda _: Subject(account_id=HOUSE),
+    ClaimQuarantined: lambda _: Subject(account_id=HOUSE),
+    NoteFact: lambda _: Subject(account_id=HOUSE),
 }
 
 
@@ -112,6 +142,10 @@ def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]
             return (command.key,), (command.key, command.grant_key)
         case MakeKey() | RollKey():
             return (), (command.key,)
+        case OpenOrder():
+            return (command.key,), (command.key,)
+        case SettleSale():
+            return (), (grant_key_of(command.sale_id), reversal_key_of(command.sale_id, command.seen_version))
         case _:
             return (), ()
 
@@ -129,12 +163,55 @@ def api_keys_named(command: Command) -> tuple[str, ...]:
             return ()
 
 
-def refunded_lot(command: RefundGrant, account_id: int, state: State) -> int | None:
-    """Return the number of the lot that a refund is about, used up or not, once the grant's key is loaded."""
+def sale_rows_named(command: Command, account_ids: Iterable[int]) -> Iterator[tuple[type[Row], int, str]]:
+    """Yield the rows about buying credits that a command reads or changes: their table, account and name."""
+    match command:
+        case TakeDelivery() | ClaimDelivery() | SettleDelivery():
+            yield Delivery, HOUSE, command.message_id
+        case Quarantine() | ClaimQuarantined():
+            yield Quarantined, HOUSE, command.item_id
+        case NoteFact():
+            yield Installation, HOUSE, command.name
+        case SettleSale(claims=str(item_id)):
+            yield Quarantined, HOUSE, item_id
+        case _:
+            pass
+    message_id: str | None = getattr(command, "message_id", None)
+    if message_id is not None:
+        yield Delivery, HOUSE, message_id
+    for account_id in account_ids:
+        yield from ((table, account_id, name) for table, name in _named_by(command))
+
+
+def _named_by(command: Command) -> Iterator[tuple[type[Row], str]]:
+    """Yield the rows of its own account that a command about buying credits names."""
+    if isinstance(command, MoveOrder | SettleSale | MirrorSubscription):
+        yield Order, command.order_id
+    if isinstance(command, SettleSale):
+        yield Sale, command.sale_id
+    elif isinstance(command, MirrorSubscription):
+        yield Subscription, command.subscription
+    elif isinstance(command, ClaimCustomer | LinkCustomer | DropCustomer):
+        yield Customer, command.mode
+
+
+def lot_named(command: Command, account_id: int, state: State) -> int | None:
+    """Return the number of the lot that a command is about, used up or not, once what names it is loaded."""
+    if isinstance(command, SettleSale):
+        sale = state.rows.get(("sales", account_id, command.sale_id))
+        return sale.grant_id if isinstance(sale, Sale) else None
+    if not isinstance(command, RefundGrant):
+        return None
     row = state.rows.get(("keys", account_id, command.grant_key))
     if not isinstance(row, Key) or row.kind != "grant":
         return None
     return msgspec.json.decode(row.receipt, type=GrantReceipt).grant_id
+
+
+def withholding(state: State, account_id: int) -> list[Sale]:
+    """Return the loaded sales of an account whose lots are withheld, for their holds are wanted too."""
+    sales = (state.rows[pk] for pk in state.walked.get(("sales", account_id), ()))
+    return [sale for sale in sales if isinstance(sale, Sale) and sale.withheld_nanocredits]
 
 
 def accounts_touched(commands: Sequence[Command], state: State, now_us: int) -> set[int]:

@@ -132,3 +132,84 @@ class KeyReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     revoked_at_us: int | None
     replaces: str | None = None
     replaced_ends_at_us: int | None = None
+
+
+class ReinstateReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """Credit that was taken back and is given again, in the lot `grant_id`."""
+
+    account_id: int
+    key: str
+    grant_id: int
+    nanocredits: int
+
+
+class OrderReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """An order as it stands. is_stale: it has moved since it was looked at, and nothing was written."""
+
+    account_id: int
+    order_id: str
+    product: str
+    nanocredits: int
+    currency: str
+    subtotal: int
+    edition: str
+    mode: str
+    state: str
+    version: int
+    is_stale: bool = False
+
+
+class SaleReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A payment and its credits. is_stale: it has moved since it was looked at, and nothing was written."""
+
+    account_id: int
+    order_id: str
+    sale_id: str
+    nanocredits: int
+    taken_back_nanocredits: int
+    withheld_nanocredits: int
+    version: int
+    grant_id: int | None
+    is_stale: bool = False
+
+
+class CustomerReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """Whom the processor knows a user as, None until it has answered this attempt."""
+
+    account_id: int
+    mode: str
+    customer: str | None
+    attempt: int
+
+
+class SubscriptionReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A plan as it was mirrored. is_stale: it has moved since it was looked at, and nothing was written."""
+
+    account_id: int
+    subscription: str
+    status: str
+    version: int
+    is_stale: bool = False
+
+
+class DeliveryReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A message as it stands. is_claimed: whoever asked may work on it now."""
+
+    message_id: str
+    state: str
+    attempts: int
+    is_claimed: bool
+
+
+class QuarantineReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """Something in quarantine."""
+
+    item_id: str
+    is_claimed: bool
+
+
+class FactReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """A fact about this installation as it stands."""
+
+    name: str
+    value: str

@@ -8,24 +8,13 @@ from __future__ import annotations
 
 from hashlib import blake2b
 from operator import attrgetter
-from typing import ClassVar, TypeAlias
 
 import msgspec
 
-Pk: TypeAlias = tuple[str | int, ...]
-
-
-class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """One row of one table; the first `pk_columns` fields are its primary key."""
-
-    table: ClassVar[str]
-    pk_columns: ClassVar[int] = 2
-    is_history: ClassVar[bool] = False
-
-    @property
-    def pk(self) -> Pk:
-        """The table's name, then the values of the primary key."""
-        return _PK_OF[type(self)](self)
+from callfare.ledger.row import PK_OF
+from callfare.ledger.row import Pk as Pk  # noqa: PLC0414 - everybody knows it from here
+from callfare.ledger.row import Row as Row  # noqa: PLC0414 - everybody knows it from here
+from callfare.ledger.sale_rows import Customer, Delivery, Installation, Order, Quarantined, Sale, Subscription
 
 
 class User(Row, frozen=True, gc=False, array_like=True):
@@ -339,9 +328,16 @@ TABLES: tuple[type[Row], ...] = (
     ApiKey,
     KeyDay,
     AuditRow,
+    Order,
+    Sale,
+    Customer,
+    Subscription,
+    Delivery,
+    Quarantined,
+    Installation,
 )
 
-_PK_OF = {table: attrgetter("table", *table.__struct_fields__[: table.pk_columns]) for table in TABLES}
+PK_OF |= {table: attrgetter("table", *table.__struct_fields__[: table.pk_columns]) for table in TABLES}
 _LOWEST: dict[str, str | int] = {"int": -(2**63), "str": ""}
 _encode = msgspec.json.Encoder().encode
 

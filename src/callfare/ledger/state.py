@@ -7,13 +7,15 @@ accepted. Rows that were not loaded do not exist for a decision, so `needs.py` m
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Pk, Row, Run, User
+from callfare.ledger.sale_rows import Sale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+R = TypeVar("R", bound=Row)
 # Tables whose rows a decision walks through for one account.
 _WALKED = frozenset({"grants", "runs", "jobs"})
 
@@ -60,6 +62,8 @@ class State:
             self.owners["runs", row.run_id].add(row.account_id)
         elif type(row) is Job:
             self.owners["jobs", row.job_id].add(row.account_id)
+        elif type(row) is Sale:
+            self.walked["sales", row.account_id][pk] = None
         elif type(row) is User:
             self.names[row.account_id] = row.user
 
@@ -151,6 +155,11 @@ class Draft:
         """Return what a family of keys has granted in a UTC day, if anything."""
         row = self._get(("key_days", family, day_us))
         return row if isinstance(row, KeyDay) else None
+
+    def row(self, table: type[R], *key: str | int) -> R | None:
+        """Return the row of a table under a primary key, if there is one."""
+        row = self._get((table.table, *key))
+        return row if isinstance(row, table) else None
 
     def has(self, pk: Pk) -> bool:
         """Return whether a row is loaded or written."""

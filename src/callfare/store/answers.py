@@ -22,6 +22,7 @@ from callfare.ledger.rows import (
     Transfer,
     User,
 )
+from callfare.ledger.sale_rows import Customer, Delivery, Installation, Order, Quarantined, Sale, Subscription
 from callfare.store import protocol as ask
 from callfare.store.protocol import Query, R
 
@@ -47,6 +48,19 @@ ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.KeyDayOf: ("key_day_of", KeyDay),
     ask.AuditBefore: ("audit_before", AuditRow),
     ask.AuditOf: ("audit_of", AuditRow),
+    ask.OrderNamed: ("load_orders", Order),
+    ask.OrdersOf: ("orders_of", Order),
+    ask.UnsettledOrders: ("unsettled_orders", Order),
+    ask.SaleNamed: ("load_sales", Sale),
+    ask.SalesPaidBy: ("sales_paid_by", Sale),
+    ask.CustomerOf: ("load_customers", Customer),
+    ask.SubscriptionNamed: ("load_subscriptions", Subscription),
+    ask.SubscriptionsOf: ("subscriptions_of", Subscription),
+    ask.LiveSubscriptions: ("live_subscriptions", Subscription),
+    ask.DeliveryNamed: ("load_inbox", Delivery),
+    ask.InboxDue: ("inbox_due", Delivery),
+    ask.QuarantineAfter: ("quarantine_after", Quarantined),
+    ask.FactNamed: ("load_installation", Installation),
 }
 
 

@@ -15,32 +15,22 @@ from callfare.ledger import rollups, rules
 from callfare.ledger.decide import decide
 from callfare.ledger.rows import (
     TABLES,
-    ApiKey,
-    AuditRow,
-    Entry,
     Event,
-    Grant,
     Hold,
-    Job,
-    Key,
-    KeyDay,
     RawUsage,
-    Retention,
-    Rollup,
     Row,
     Run,
-    Transfer,
     User,
     seal_of,
 )
 from callfare.ledger.state import State
-from callfare.store import protocol as ask
+from callfare.store.memory_plans import plan_of
 from callfare.store.memory_upkeep import MemoryUpkeep
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.upkeep import incomplete
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from callfare.clock import Clock
     from callfare.ledger.commands import Command
@@ -161,7 +151,7 @@ class MemoryStore:
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""
-        table, wanted, order, limit = _plan(query, self._state)
+        table, wanted, order, limit = plan_of(query, self._state)
         with self.gate:
             self._refuse_incomplete()
             return sorted((row for row in self._rows(table) if wanted(row)), key=order)[:limit]
@@ -268,110 +258,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
-
-
-def _plan(query: Query, state: State) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
-    """Return the table a query reads, which rows it wants, in which order, and how many."""
-    match query:
-        case ask.UserNamed(user=user):
-            return User, lambda row: row.user == user, _by_pk, None
-        case ask.UserOf(account_id=account):
-            return User, lambda row: row.account_id == account, _by_pk, None
-        case ask.RunsNamed(run_id=name):
-            return Run, lambda row: row.run_id == name, _by_pk, None
-        case ask.JobsNamed(job_id=name):
-            return Job, lambda row: row.job_id == name, _by_pk, None
-        case ask.RunsOf(account_id=account, before_us=before_us, before_run_id=name, limit=limit):
-            return (
-                Run,
-                lambda row: row.account_id == account and (row.opened_at_us, row.run_id) < (before_us, name),
-                lambda row: (-row.opened_at_us, (*(-ord(letter) for letter in row.run_id), 1)),
-                limit,
-            )
-        case ask.EventsOfRun(account_id=account, run_id=name, after_number=number, after_key=key, limit=limit):
-            return (
-                Event,
-                lambda row: (
-                    (row.account_id, row.run_id) == (account, name) and (row.call_number, row.key) > (number, key)
-                ),
-                lambda row: (row.call_number, row.key),
-                limit,
-            )
-        case ask.EventsBetween(account_id=account, since_us=since_us, until_us=until_us):
-            return (
-                Event,
-                lambda row: row.account_id == account and since_us <= row.at_us < until_us,
-                lambda row: (row.at_us, row.key),
-                None,
-            )
-        case ask.UnpricedEvents(after_account_id=account, after_key=key, limit=limit):
-            return (
-                Event,
-                lambda row: (
-                    row.status == "unpriced"
-                    and row.kind == "usage"
-                    and (row.account_id, row.key) > (account, key)
-                    and ("events", row.account_id, f"{row.key}#reprice") not in state.rows
-                ),
-                _by_pk,
-                limit,
-            )
-        case ask.TransfersOf(account_id=account, before_seq=seq, limit=limit):
-            return (
-                Transfer,
-                lambda row: row.account_id == account and row.seq < seq,
-                lambda row: -row.seq,
-                limit,
-            )
-        case ask.RollupsOf(account_id=account, grain=grain, since_us=since_us, until_us=until_us):
-            return (
-                Rollup,
-                lambda row: (row.account_id, row.grain) == (account, grain) and since_us <= row.start_us < until_us,
-                _by_pk,
-                None,
-            )
-        case _:
-            return _access_plan(query)
-
-
-def _access_plan(query: Query) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
-    """Return the plan of a query about API keys, and about who asked for what."""
-    match query:
-        case ask.ApiKeysAfter(after_key_id=key_id, limit=limit):
-            return ApiKey, lambda row: row.key_id > key_id, _by_pk, limit
-        case ask.AuditBefore(before_id=audit_id, limit=limit):
-            return AuditRow, lambda row: row.audit_id < audit_id, _by_audit_id, limit
-        case ask.AuditOf(account_id=account, before_id=audit_id, limit=limit):
-            return (
-                AuditRow,
-                lambda row: row.account_id == account and row.audit_id < audit_id,
-                _by_audit_id,
-                limit,
-            )
-        case _:
-            return _named(query)
-
-
-def _named(query: Query) -> tuple[type[Row], Callable[[Any], bool], Callable[[Any], Any], int | None]:
-    """Return the plan of a query that names its rows by the first columns of their key."""
-    tables: dict[type[Query], type[Row]] = {
-        ask.EventNamed: Event,
-        ask.RawOf: RawUsage,
-        ask.RetentionOf: Retention,
-        ask.EntriesOf: Entry,
-        ask.GrantNumbered: Grant,
-        ask.KeyNamed: Key,
-        ask.ApiKeyNamed: ApiKey,
-        ask.KeyDayOf: KeyDay,
-    }
-    names = tuple(getattr(query, field) for field in query.__struct_fields__)
-    return tables[type(query)], lambda row: row.pk[1 : 1 + len(names)] == names, _by_pk, None
-
-
-def _by_audit_id(row: AuditRow) -> tuple[int, ...]:
-    """Put the newest id first. Ids made by callfare are all of one length."""
-    return (*(-ord(letter) for letter in row.audit_id), 1)
-
-
-def _by_pk(row: Row) -> Pk:
-    return row.pk

@@ -16,11 +16,15 @@ from callfare.ledger.needs import (
     api_keys_named,
     events_and_keys,
     expect,
+    lot_named,
     parted,
-    refunded_lot,
+    sale_rows_named,
     subject_of,
+    withholding,
 )
-from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Run, User
+from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Row, Run, User
+from callfare.ledger.sale_commands import SettleSale
+from callfare.ledger.sales import dispute_hold
 from callfare.ledger.state import State
 from callfare.store.answers import rows_of
 from callfare.store.protocol import Snapshot
@@ -144,6 +148,19 @@ class Loader:
         known = self._find(found_keys, Key)
         self._find(found_events, Event)
         self._second_look(others, named, known, due)
+        self._lock_sales(others, named)
+
+    def _lock_sales(self, commands: Sequence[Command], named: list[set[int]]) -> None:
+        """Lock what is named about buying credits, table by table and each in the order of its keys."""
+        wanted: defaultdict[type[Row], Pairs] = defaultdict(set)
+        for command, here in zip(commands, named, strict=True):
+            for table, account_id, name in sale_rows_named(command, here):
+                wanted[table].add((account_id, name))
+        if wanted:
+            tables = sorted(wanted, key=lambda table: table.table)
+            answers = self._ask(*(_about(f"lock_{table.table}", pairs=wanted[table]) for table in tables))
+            for table, rows in zip(tables, answers, strict=True):
+                self._find(rows, table)
 
     def _second_look(
         self, commands: Sequence[Command], named: list[set[int]], known: list[Key], jobs: list[Job]
@@ -188,9 +205,9 @@ class Loader:
             self._second_look((), [], [], jobs)
         lots: Pairs = set()
         for command in commands:
-            if isinstance(command, RefundGrant):
+            if isinstance(command, RefundGrant | SettleSale):
                 for account_id in accounts_named(subject_of(command), self.state):
-                    lot = refunded_lot(command, account_id, self.state)
+                    lot = lot_named(command, account_id, self.state)
                     lots |= {(account_id, lot)} if lot is not None else set()
         if touched:
             self._load_totals(touched, lots)
@@ -205,6 +222,7 @@ class Loader:
                         held.add((account_id, row.run_id))
                     elif row.status == "pending":
                         held.add((account_id, hold_id(row.job_id)))
+            held |= {(account_id, dispute_hold(sale.sale_id)) for sale in withholding(self.state, account_id)}
         found_accounts, grants, holds = self._ask(
             ("lock_accounts", {"accounts": sorted(accounts)}),
             ("load_grants", {"accounts": sorted(accounts), "pairs": _text(sorted(lots))}),

@@ -179,6 +179,98 @@ class AuditOf(Query, frozen=True, gc=False, kw_only=True):
     limit: int
 
 
+class OrderNamed(Query, frozen=True, gc=False, kw_only=True):
+    """One order: none or one."""
+
+    account_id: int
+    order_id: str
+
+
+class OrdersOf(Query, frozen=True, gc=False, kw_only=True):
+    """Orders of an account, newest first."""
+
+    account_id: int
+    limit: int
+
+
+class UnsettledOrders(Query, frozen=True, gc=False, kw_only=True):
+    """Orders whose end nobody has seen, last moved before a time, of all accounts, after a point."""
+
+    before_us: int
+    after_account_id: int
+    after_order_id: str
+    limit: int
+
+
+class SaleNamed(Query, frozen=True, gc=False, kw_only=True):
+    """A payment and what was granted for it: none or one."""
+
+    account_id: int
+    sale_id: str
+
+
+class SalesPaidBy(Query, frozen=True, gc=False, kw_only=True):
+    """What was granted for a payment of the processor's."""
+
+    payment: str
+
+
+class CustomerOf(Query, frozen=True, gc=False, kw_only=True):
+    """Whom the processor knows a user as in a mode: none or one."""
+
+    account_id: int
+    mode: str
+
+
+class SubscriptionNamed(Query, frozen=True, gc=False, kw_only=True):
+    """One plan: none or one."""
+
+    account_id: int
+    subscription: str
+
+
+class SubscriptionsOf(Query, frozen=True, gc=False, kw_only=True):
+    """The plans of an account, the latest last."""
+
+    account_id: int
+
+
+class LiveSubscriptions(Query, frozen=True, gc=False, kw_only=True):
+    """Plans that have not ended, of all accounts, after a point."""
+
+    after_account_id: int
+    after_subscription: str
+    limit: int
+
+
+class DeliveryNamed(Query, frozen=True, gc=False, kw_only=True):
+    """One message of the processor's: none or one."""
+
+    account_id: int
+    message_id: str
+
+
+class InboxDue(Query, frozen=True, gc=False, kw_only=True):
+    """Messages that wait and that nobody has claimed now, the longest waiting first."""
+
+    now_us: int
+    limit: int
+
+
+class QuarantineAfter(Query, frozen=True, gc=False, kw_only=True):
+    """What is or was in quarantine, in the order of its ids, after one."""
+
+    after_item_id: str
+    limit: int
+
+
+class FactNamed(Query, frozen=True, gc=False, kw_only=True):
+    """A fact about this installation: none or one."""
+
+    account_id: int
+    name: str
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An account with what is due, read in one transaction at one instant."""
 

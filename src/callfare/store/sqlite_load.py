@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callfare.ledger.access import day_of
-from callfare.ledger.commands import AdjustUsage, ExtendRun, RefundGrant, SettleJob
+from callfare.ledger.commands import AdjustUsage, ExtendRun, SettleJob
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import (
     accounts_named,
@@ -13,16 +13,19 @@ from callfare.ledger.needs import (
     api_keys_named,
     events_and_keys,
     expect,
+    lot_named,
     parted,
-    refunded_lot,
+    sale_rows_named,
     subject_of,
+    withholding,
 )
 from callfare.ledger.rows import Account, ApiKey, Event, Grant, Hold, Job, Key, KeyDay, Run, User
+from callfare.ledger.sales import dispute_hold
 from callfare.ledger.state import State
 from callfare.store.answers import rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     import apsw
 
@@ -93,8 +96,10 @@ class Loader:
         else:
             self._put("load_run", (account_id, run_id), Run)
 
-    def _earlier(self, command: Command, account_ids: Iterable[int]) -> None:
+    def _earlier(self, command: Command, account_ids: Collection[int]) -> None:
         """Load what may already be recorded under the keys of a command, and the runs that a change of it moves."""
+        for table, owner, name in sale_rows_named(command, account_ids):
+            self._put(f"load_{table.table}", (owner, name), table)
         events, keys = events_and_keys(command)
         for account_id in account_ids:
             for key in events:
@@ -105,10 +110,9 @@ class Loader:
                         self._put("event_named", (account_id, row.receipt), Event)
             if isinstance(command, AdjustUsage | SettleJob):
                 self._moved_runs(account_id, command)
-            elif isinstance(command, RefundGrant):
-                lot = refunded_lot(command, account_id, self.state)
-                if lot is not None:
-                    self._put("grant_numbered", (account_id, lot), Grant)
+            lot = lot_named(command, account_id, self.state)
+            if lot is not None:
+                self._put("grant_numbered", (account_id, lot), Grant)
 
     def _moved_runs(self, account_id: int, command: AdjustUsage | SettleJob) -> None:
         if isinstance(command, AdjustUsage):
@@ -136,3 +140,5 @@ class Loader:
                     self._put("load_holds", (account_id, row.run_id), Hold)
                 elif row.status == "pending":
                     self._put("load_holds", (account_id, hold_id(row.job_id)), Hold)
+        for sale in withholding(self.state, account_id):
+            self._put("load_holds", (account_id, dispute_hold(sale.sale_id)), Hold)

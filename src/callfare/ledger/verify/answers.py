@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from callfare.ledger.receipts import CloseReceipt, ExtendReceipt, GrantReceipt, RefundReceipt
+from callfare.ledger.receipts import CloseReceipt, ExtendReceipt, GrantReceipt, RefundReceipt, ReinstateReceipt
 from callfare.ledger.rows import Key, digest_of
+from callfare.ledger.sales import REVERSAL
 from callfare.ledger.settle import OUTCOMES
 from callfare.ledger.verify.calls import Calls
 from callfare.ledger.verify.findings import Findings, Stream
 from callfare.ledger.verify.holders import Holders, decoded, is_receipt_of
 from callfare.ledger.verify.marks import Marks
 from callfare.ledger.verify.postings import Postings
+from callfare.ledger.verify.sales import Sales
 
 
 class Answers:
     """The keys of one account."""
 
-    def __init__(self, account_id: int, findings: Findings, holders: Holders, postings: Postings, calls: Calls) -> None:
+    def __init__(
+        self,
+        account_id: int,
+        findings: Findings,
+        holders: Holders,
+        postings: Postings,
+        *,
+        calls: Calls,
+        sales: Sales,
+    ) -> None:
         self._account_id = account_id
         self._wrong = findings.wrong
         self._holders = holders
         self._postings = postings
         self._calls = calls
+        self._sales = sales
         self._responses = Marks()
 
     def read(self, keys: Stream[Key]) -> set[int]:
@@ -28,6 +40,7 @@ class Answers:
         for key in keys.of(self._account_id):
             # A name that a caller took for something else first is lost to the response, and no fault.
             self._responses.add(hash(key.key))
+            self._sales.answered(key)
             message = self._check(key)
             if message:
                 self._wrong(key, "receipt", message)
@@ -45,6 +58,10 @@ class Answers:
                 return self._grant(key)
             case "refund":
                 return self._refund(key)
+            case "reinstate":
+                return self._reinstate(key)
+            case "order":
+                return ""
             case "extend":
                 return self._extend(key)
             case "close":
@@ -86,6 +103,15 @@ class Answers:
         if min(amounts) < 0 or not self._postings.claim_refund(key.at_us, *amounts):
             return f"no refund took {amounts[0]} and made {amounts[1]} of debt at that time"
         return ""
+
+    def _reinstate(self, key: Key) -> str:
+        receipt = decoded(key.receipt, ReinstateReceipt)
+        if receipt is None or (receipt.account_id, receipt.key) != (key.account_id, key.key):
+            return "it is not the receipt of credit that was given back"
+        grant_key = key.key.partition(REVERSAL)[0]
+        return self._postings.claim(
+            receipt.grant_id, ("reinstate",), amount=receipt.nanocredits, run_id=None, reference=grant_key
+        )
 
     def _extend(self, key: Key) -> str:
         receipt = decoded(key.receipt, ExtendReceipt)

@@ -27,11 +27,28 @@ from callfare.ledger.rows import (
     Transfer,
     seal_of,
 )
+from callfare.ledger.sale_rows import Customer, Order, Sale, Subscription
 
 FAULTS_SHOWN_MAX = 100
 _ROWS_PER_PROGRESS = 10_000
 
-Owned: TypeAlias = Account | Grant | Run | Hold | Job | Transfer | Entry | Event | RawUsage | Key | Rollup
+Owned: TypeAlias = (
+    Account
+    | Grant
+    | Run
+    | Hold
+    | Job
+    | Transfer
+    | Entry
+    | Event
+    | RawUsage
+    | Key
+    | Rollup
+    | Order
+    | Sale
+    | Customer
+    | Subscription
+)
 """A row that belongs to an account: all but the one that names a user."""
 
 R = TypeVar("R", bound=Row)

@@ -5,7 +5,7 @@ A tally starts as the row says; whatever history explains is taken off. What is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -46,13 +46,14 @@ class LotTally:
         "refunded",
         "remaining",
         "source",
+        "taken_back",
     )
 
     def __init__(self, row: Grant) -> None:
         self.granted = self.amount = row.amount_nanocredits
         self.remaining = row.remaining_nanocredits
         self.held = row.held_nanocredits
-        self.refunded = row.refunded_nanocredits
+        self.refunded = self.taken_back = row.refunded_nanocredits
         self.source = row.source
         self.reference = row.reference
         self.paid_picousd = row.paid_picousd
@@ -177,8 +178,16 @@ class Holders:
 
     # Reading
 
-    def read(self, grants: Stream[Grant], runs: Stream[Run], jobs: Stream[Job], holds: Stream[Hold]) -> None:
-        """Take in the rows of the account."""
+    def read(
+        self,
+        grants: Stream[Grant],
+        runs: Stream[Run],
+        jobs: Stream[Job],
+        holds: Stream[Hold],
+        *,
+        withhold: Callable[[str, int], bool],
+    ) -> None:
+        """Take in the rows of the account. withhold: takes what a hold reserves for a dispute, if that is its name."""
         for grant in grants.of(self._account_id):
             self._check_bounds(grant)
             self._lots[grant.grant_id] = LotTally(grant)
@@ -187,7 +196,7 @@ class Holders:
         for job in jobs.of(self._account_id):
             self.jobs[job.job_id] = JobTally(job, self._expected_of(job))
         for hold in holds.of(self._account_id):
-            self._take_hold(hold)
+            self._take_hold(hold, withhold)
 
     def _check_bounds(self, row: Grant) -> None:
         if not 0 <= row.held_nanocredits <= row.remaining_nanocredits <= row.amount_nanocredits:
@@ -246,7 +255,7 @@ class Holders:
             wrong(row, "charge", str(reason))
         return charge.nanocredits
 
-    def _take_hold(self, hold: Hold) -> None:
+    def _take_hold(self, hold: Hold, withhold: Callable[[str, int], bool]) -> None:
         amount = hold.amount_nanocredits
         self.held += amount
         if amount <= 0:
@@ -254,6 +263,8 @@ class Holders:
         lot = self.lot(hold.grant_id)
         if lot is not None:
             lot.held -= amount
+        if withhold(hold.hold_id, amount):
+            return
         if hold.hold_id.startswith(_JOB_PREFIX):
             job = self.jobs.get(hold.hold_id.removeprefix(_JOB_PREFIX))
             if job is None or job.status != "pending":

@@ -35,6 +35,7 @@ _SHAPES: dict[str, frozenset[tuple[str, bool]]] = {
     "repay": frozenset({(CUSTOMER, _OUT), (RECEIVABLE, _IN)}),
     "breakage": frozenset({(CUSTOMER, _OUT), (BREAKAGE, _IN)}),
     "refund": frozenset({(CUSTOMER, _OUT), (RECEIVABLE, _OUT), (SALES, _IN)}),
+    "reinstate": frozenset({(SALES, _OUT), (CUSTOMER, _IN)}),
 }
 _KINDS = tuple(_SHAPES)
 # What these moved follows from balances and times alone; nothing else stands behind them.
@@ -154,6 +155,9 @@ class Postings:
         if transfer.kind == "grant":
             if house.account_kind != _HOUSES.get(lot.source):
                 self._findings.fault(Grant, key, "source", f"a {lot.source} does not come from {house.account_kind}")
+        elif transfer.kind == "reinstate":
+            if lot.source not in {"purchase", "plan"} or lot.paid_picousd is not None:
+                self._findings.fault(Grant, key, "source", "only what was paid for, and taken back, is given again")
         elif (lot.source, lot.paid_picousd, lot.expires_at_us) != ("adjustment", None, None):
             self._findings.fault(Grant, key, "source", f"a {transfer.kind} is not paid for and never expires")
         if (lot.created_at_us, lot.reference) != (transfer.at_us, transfer.reference):
@@ -183,6 +187,9 @@ class Postings:
         if transfer.kind == "refund":
             mark = _mark(transfer.reference)
             self._refunds[mark] = self._refunds.get(mark, 0) + transfer.amount_nanocredits
+        elif transfer.kind == "reinstate":
+            mark = _mark(transfer.reference)
+            self._refunds[mark] = self._refunds.get(mark, 0) - transfer.amount_nanocredits
 
     # Asking
 

@@ -31,6 +31,7 @@ from callfare.ledger.rows import (
     Transfer,
     User,
 )
+from callfare.ledger.sale_rows import Customer, Delivery, Installation, Order, Quarantined, Sale, Subscription
 from callfare.ledger.verify.access import Access
 from callfare.ledger.verify.answers import Answers
 from callfare.ledger.verify.calls import Calls, response_name
@@ -38,6 +39,7 @@ from callfare.ledger.verify.findings import Findings, Progress, Stream, Verifica
 from callfare.ledger.verify.holders import Holders, RunTally, mark
 from callfare.ledger.verify.marks import Marks
 from callfare.ledger.verify.postings import Postings
+from callfare.ledger.verify.sales import Sales, check_house
 
 R = TypeVar("R", bound=Row)
 
@@ -61,6 +63,7 @@ def verify(scan: Scan, *, progress: Progress | None = None) -> Verification:
     walk = _Walk(scan, findings, named, raw_from_us=_raw_from(scan, findings))
     access = Access(findings, walk.house())
     access.read(scan(ApiKey), scan(AuditRow), scan(KeyDay), opened)
+    check_house(scan(Delivery), scan(Quarantined), scan(Installation), findings)
     for account_id in walk.accounts():
         walk.account(account_id)
     return findings.verification()
@@ -117,9 +120,14 @@ class _Walk:
         self._raws = Stream(RawUsage, scan(RawUsage), findings)
         self._keys = Stream(Key, scan(Key), findings)
         self._rollups = Stream(Rollup, scan(Rollup), findings)
+        self._orders = Stream(Order, scan(Order), findings)
+        self._sales = Stream(Sale, scan(Sale), findings)
+        self._customers = Stream(Customer, scan(Customer), findings)
+        self._plans = Stream(Subscription, scan(Subscription), findings)
         self._streams: tuple[Stream[Any], ...] = (
             self._accounts, self._grants, self._runs, self._jobs, self._holds, self._transfers, self._entries,
-            self._events, self._raws, self._keys, self._rollups,
+            self._events, self._raws, self._keys, self._rollups, self._orders, self._sales,
+            self._customers, self._plans,
         )  # fmt: skip
 
     def house(self) -> list[Key]:
@@ -141,7 +149,9 @@ class _Walk:
         if not rows:
             findings.fault(Account, (account_id,), None, "other rows belong to it, and it is missing")
         holders = Holders(account_id, findings)
-        holders.read(self._grants, self._runs, self._jobs, self._holds)
+        sales = Sales(account_id, findings)
+        sales.read(self._orders, self._sales, self._plans, self._customers)
+        holders.read(self._grants, self._runs, self._jobs, self._holds, withhold=sales.withhold)
         postings = Postings(account_id, findings)
         postings.read(self._transfers, self._entries, holders)
         for run_id, run in holders.ends():
@@ -150,10 +160,11 @@ class _Walk:
                 findings.fault(Run, (account_id, run_id), column, message)
         calls = Calls(account_id, findings, holders, postings)
         calls.read(self._events, self._raws, self._raw_from_us)
-        forgotten = Answers(account_id, findings, holders, postings, calls).read(self._keys)
+        forgotten = Answers(account_id, findings, holders, postings, calls=calls, sales=sales).read(self._keys)
         if forgotten:
             self._name_forgotten(account_id, forgotten)
         postings.close()
+        sales.close(holders)
         holders.close()
         for row in rows:
             self._totals(row, holders, postings)

@@ -461,3 +461,225 @@ FROM audit
 WHERE account_id = :account_id AND audit_id < :before_id
 ORDER BY audit_id DESC
 LIMIT :limit;
+
+-- name: scan_orders
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, order_id, kind, product, nanocredits, lots_end, currency, subtotal, edition, mode, instance,
+    request, attempt, state, version, customer, session, url, subscription, reason, created_at_us, moved_at_us,
+    ends_at_us, seal
+FROM orders
+WHERE (account_id, order_id) > (:account_id, :order_id)
+ORDER BY account_id, order_id
+LIMIT 1000;
+
+-- name: count_orders
+-- How many rows the table has.
+SELECT count(*) FROM orders;
+
+-- name: load_orders
+-- One row by its key.
+SELECT
+    account_id, order_id, kind, product, nanocredits, lots_end, currency, subtotal, edition, mode, instance,
+    request, attempt, state, version, customer, session, url, subscription, reason, created_at_us, moved_at_us,
+    ends_at_us
+FROM orders
+WHERE account_id = :account_id AND order_id = :order_id;
+
+-- name: scan_sales
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, sale_id, order_id, source, mode, currency, invoice, payment, captured, reversed, dispute,
+    nanocredits, taken_back_nanocredits, withheld_nanocredits, grant_id, version, created_at_us, moved_at_us, seal
+FROM sales
+WHERE (account_id, sale_id) > (:account_id, :sale_id)
+ORDER BY account_id, sale_id
+LIMIT 1000;
+
+-- name: count_sales
+-- How many rows the table has.
+SELECT count(*) FROM sales;
+
+-- name: load_sales
+-- One row by its key.
+SELECT
+    account_id, sale_id, order_id, source, mode, currency, invoice, payment, captured, reversed, dispute,
+    nanocredits, taken_back_nanocredits, withheld_nanocredits, grant_id, version, created_at_us, moved_at_us
+FROM sales
+WHERE account_id = :account_id AND sale_id = :sale_id;
+
+-- name: scan_customers
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, mode, customer, attempt, created_at_us, moved_at_us, seal
+FROM customers
+WHERE (account_id, mode) > (:account_id, :mode)
+ORDER BY account_id, mode
+LIMIT 1000;
+
+-- name: count_customers
+-- How many rows the table has.
+SELECT count(*) FROM customers;
+
+-- name: load_customers
+-- One row by its key.
+SELECT
+    account_id, mode, customer, attempt, created_at_us, moved_at_us
+FROM customers
+WHERE account_id = :account_id AND mode = :mode;
+
+-- name: scan_subscriptions
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, subscription, order_id, product, mode, customer, status, is_ending, period_start_us, period_end_us,
+    ended_at_us, version, created_at_us, moved_at_us, seal
+FROM subscriptions
+WHERE (account_id, subscription) > (:account_id, :subscription)
+ORDER BY account_id, subscription
+LIMIT 1000;
+
+-- name: count_subscriptions
+-- How many rows the table has.
+SELECT count(*) FROM subscriptions;
+
+-- name: load_subscriptions
+-- One row by its key.
+SELECT
+    account_id, subscription, order_id, product, mode, customer, status, is_ending, period_start_us, period_end_us,
+    ended_at_us, version, created_at_us, moved_at_us
+FROM subscriptions
+WHERE account_id = :account_id AND subscription = :subscription;
+
+-- name: scan_inbox
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, message_id, event_type, object_id, mode, api_version, said_at_us, body, state, attempts,
+    claimed_until_us, reason, received_at_us, settled_at_us, seal
+FROM inbox
+WHERE (account_id, message_id) > (:account_id, :message_id)
+ORDER BY account_id, message_id
+LIMIT 1000;
+
+-- name: count_inbox
+-- How many rows the table has.
+SELECT count(*) FROM inbox;
+
+-- name: load_inbox
+-- One row by its key.
+SELECT
+    account_id, message_id, event_type, object_id, mode, api_version, said_at_us, body, state, attempts,
+    claimed_until_us, reason, received_at_us, settled_at_us
+FROM inbox
+WHERE account_id = :account_id AND message_id = :message_id;
+
+-- name: scan_quarantine
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, item_id, mode, owner_id, reason, facts, created_at_us, claimed_at_us, claimed_by, resolution, seal
+FROM quarantine
+WHERE (account_id, item_id) > (:account_id, :item_id)
+ORDER BY account_id, item_id
+LIMIT 1000;
+
+-- name: count_quarantine
+-- How many rows the table has.
+SELECT count(*) FROM quarantine;
+
+-- name: load_quarantine
+-- One row by its key.
+SELECT
+    account_id, item_id, mode, owner_id, reason, facts, created_at_us, claimed_at_us, claimed_by, resolution
+FROM quarantine
+WHERE account_id = :account_id AND item_id = :item_id;
+
+-- name: scan_installation
+-- A page of the table with its seals, in key order, after a key.
+SELECT
+    account_id, name, value, set_at_us, seal
+FROM installation
+WHERE (account_id, name) > (:account_id, :name)
+ORDER BY account_id, name
+LIMIT 1000;
+
+-- name: count_installation
+-- How many rows the table has.
+SELECT count(*) FROM installation;
+
+-- name: load_installation
+-- One row by its key.
+SELECT
+    account_id, name, value, set_at_us
+FROM installation
+WHERE account_id = :account_id AND name = :name;
+
+-- name: unsettled_orders
+-- Orders whose end nobody has seen, and that were last moved before a time: a page in key order.
+SELECT
+    account_id, order_id, kind, product, nanocredits, lots_end, currency, subtotal, edition, mode, instance,
+    request, attempt, state, version, customer, session, url, subscription, reason, created_at_us, moved_at_us,
+    ends_at_us
+FROM orders
+WHERE
+    state IN ('created', 'open', 'awaiting_payment') AND moved_at_us < :before_us
+    AND (account_id, order_id) > (:after_account_id, :after_order_id)
+ORDER BY account_id, order_id
+LIMIT :limit;
+
+-- name: sales_paid_by
+-- What was granted for a payment.
+SELECT
+    account_id, sale_id, order_id, source, mode, currency, invoice, payment, captured, reversed, dispute,
+    nanocredits, taken_back_nanocredits, withheld_nanocredits, grant_id, version, created_at_us, moved_at_us
+FROM sales
+WHERE payment = :payment
+ORDER BY account_id, sale_id;
+
+-- name: subscriptions_of
+-- The plans of an account, the latest last.
+SELECT
+    account_id, subscription, order_id, product, mode, customer, status, is_ending, period_start_us, period_end_us,
+    ended_at_us, version, created_at_us, moved_at_us
+FROM subscriptions
+WHERE account_id = :account_id
+ORDER BY created_at_us, subscription;
+
+-- name: live_subscriptions
+-- Plans that have not ended: a page in key order.
+SELECT
+    account_id, subscription, order_id, product, mode, customer, status, is_ending, period_start_us, period_end_us,
+    ended_at_us, version, created_at_us, moved_at_us
+FROM subscriptions
+WHERE
+    ended_at_us IS NULL AND (account_id, subscription) > (:after_account_id, :after_subscription)
+ORDER BY account_id, subscription
+LIMIT :limit;
+
+-- name: inbox_due
+-- Messages that wait and that nobody has now, the longest waiting first.
+SELECT
+    account_id, message_id, event_type, object_id, mode, api_version, said_at_us, body, state, attempts,
+    claimed_until_us, reason, received_at_us, settled_at_us
+FROM inbox
+WHERE account_id = 0 AND state = 'waiting' AND claimed_until_us <= :now_us
+ORDER BY claimed_until_us, message_id
+LIMIT :limit;
+
+-- name: quarantine_after
+-- What is in quarantine, in the order of its ids, after one.
+SELECT
+    account_id, item_id, mode, owner_id, reason, facts, created_at_us, claimed_at_us, claimed_by, resolution
+FROM quarantine
+WHERE account_id = 0 AND item_id > :after_item_id
+ORDER BY item_id
+LIMIT :limit;
+
+-- name: orders_of
+-- Orders of an account, newest first.
+SELECT
+    account_id, order_id, kind, product, nanocredits, lots_end, currency, subtotal, edition, mode, instance,
+    request, attempt, state, version, customer, session, url, subscription, reason, created_at_us, moved_at_us,
+    ends_at_us
+FROM orders
+WHERE account_id = :account_id
+ORDER BY created_at_us DESC, order_id DESC
+LIMIT :limit;

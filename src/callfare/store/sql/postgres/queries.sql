@@ -429,7 +429,8 @@ SELECT to_regclass('callfare_filling.filling');
 LOCK TABLE
 callfare.identities, callfare.accounts, callfare.grants, callfare.runs, callfare.holds, callfare.jobs,
 callfare.transfers, callfare.entries, callfare.events, callfare.raw_usage, callfare.keys, callfare.rollups,
-callfare.retention, callfare.api_keys, callfare.key_days, callfare.audit
+callfare.retention, callfare.api_keys, callfare.key_days, callfare.audit, callfare.orders, callfare.sales,
+callfare.customers, callfare.subscriptions, callfare.inbox, callfare.quarantine, callfare.installation
 IN ACCESS EXCLUSIVE MODE;
 
 -- name: move_schema_away
@@ -574,3 +575,248 @@ FROM key_days
 WHERE family = ANY(:families) AND day_us = :day_us
 ORDER BY family
 FOR NO KEY UPDATE;
+
+-- name: put_orders
+-- Write an order down.
+INSERT INTO orders (
+    account_id, order_id, kind, product, nanocredits, lots_end, currency, subtotal, edition, mode, instance,
+    request, attempt, state, version, customer, session, url, subscription, reason, created_at_us, moved_at_us,
+    ends_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, (r ->> 4)::BIGINT, r ->> 5, r ->> 6, (r ->> 7)::BIGINT, r ->> 8,
+    r ->> 9, r ->> 10, r ->> 11, (r ->> 12)::BIGINT, r ->> 13, (r ->> 14)::BIGINT, r ->> 15, r ->> 16, r ->> 17,
+    r ->> 18, r ->> 19, (r ->> 20)::BIGINT, (r ->> 21)::BIGINT, (r ->> 22)::BIGINT, (r ->> 23)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_orders
+-- Move what may change of it.
+UPDATE orders AS o SET
+    request = r ->> 11,
+    attempt = (r ->> 12)::BIGINT,
+    state = r ->> 13,
+    version = (r ->> 14)::BIGINT,
+    customer = r ->> 15,
+    session = r ->> 16,
+    url = r ->> 17,
+    subscription = r ->> 18,
+    reason = r ->> 19,
+    moved_at_us = (r ->> 21)::BIGINT,
+    ends_at_us = (r ->> 22)::BIGINT,
+    seal = (r ->> 23)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.order_id = r ->> 1;
+
+-- name: lock_orders
+-- Some rows, locked in the order of their keys, after runs and before accounts.
+SELECT
+    o.account_id, o.order_id, o.kind, o.product, o.nanocredits, o.lots_end, o.currency, o.subtotal, o.edition,
+    o.mode, o.instance, o.request, o.attempt, o.state, o.version, o.customer, o.session, o.url, o.subscription,
+    o.reason, o.created_at_us, o.moved_at_us, o.ends_at_us
+FROM orders AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.order_id = r ->> 1
+ORDER BY o.account_id, o.order_id
+FOR NO KEY UPDATE OF o;
+
+-- name: put_sales
+-- Note a payment and what was granted for it.
+INSERT INTO sales (
+    account_id, sale_id, order_id, source, mode, currency, invoice, payment, captured, reversed, dispute,
+    nanocredits, taken_back_nanocredits, withheld_nanocredits, grant_id, version, created_at_us, moved_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, r ->> 4, r ->> 5, r ->> 6, r ->> 7, (r ->> 8)::BIGINT,
+    (r ->> 9)::BIGINT, r ->> 10, (r ->> 11)::BIGINT, (r ->> 12)::BIGINT, (r ->> 13)::BIGINT, (r ->> 14)::BIGINT,
+    (r ->> 15)::BIGINT, (r ->> 16)::BIGINT, (r ->> 17)::BIGINT, (r ->> 18)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_sales
+-- Move what may change of it.
+UPDATE sales AS o SET
+    payment = r ->> 7,
+    captured = (r ->> 8)::BIGINT,
+    reversed = (r ->> 9)::BIGINT,
+    dispute = r ->> 10,
+    nanocredits = (r ->> 11)::BIGINT,
+    taken_back_nanocredits = (r ->> 12)::BIGINT,
+    withheld_nanocredits = (r ->> 13)::BIGINT,
+    grant_id = (r ->> 14)::BIGINT,
+    version = (r ->> 15)::BIGINT,
+    moved_at_us = (r ->> 17)::BIGINT,
+    seal = (r ->> 18)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.sale_id = r ->> 1;
+
+-- name: lock_sales
+-- Some rows, locked in the order of their keys, after runs and before accounts.
+SELECT
+    o.account_id, o.sale_id, o.order_id, o.source, o.mode, o.currency, o.invoice, o.payment, o.captured, o.reversed,
+    o.dispute, o.nanocredits, o.taken_back_nanocredits, o.withheld_nanocredits, o.grant_id, o.version,
+    o.created_at_us, o.moved_at_us
+FROM sales AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.sale_id = r ->> 1
+ORDER BY o.account_id, o.sale_id
+FOR NO KEY UPDATE OF o;
+
+-- name: put_customers
+-- Note whom the processor knows a user as.
+INSERT INTO customers (
+    account_id, mode, customer, attempt, created_at_us, moved_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT, (r ->> 5)::BIGINT, (r ->> 6)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_customers
+-- Move what may change of it.
+UPDATE customers AS o SET
+    customer = r ->> 2,
+    attempt = (r ->> 3)::BIGINT,
+    moved_at_us = (r ->> 5)::BIGINT,
+    seal = (r ->> 6)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.mode = r ->> 1;
+
+-- name: lock_customers
+-- Some rows, locked in the order of their keys, after runs and before accounts.
+SELECT
+    o.account_id, o.mode, o.customer, o.attempt, o.created_at_us, o.moved_at_us
+FROM customers AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.mode = r ->> 1
+ORDER BY o.account_id, o.mode
+FOR NO KEY UPDATE OF o;
+
+-- name: put_subscriptions
+-- Mirror a plan as it stands at the processor.
+INSERT INTO subscriptions (
+    account_id, subscription, order_id, product, mode, customer, status, is_ending, period_start_us, period_end_us,
+    ended_at_us, version, created_at_us, moved_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, r ->> 4, r ->> 5, r ->> 6, (r ->> 7)::BIGINT, (r ->> 8)::BIGINT,
+    (r ->> 9)::BIGINT, (r ->> 10)::BIGINT, (r ->> 11)::BIGINT, (r ->> 12)::BIGINT, (r ->> 13)::BIGINT,
+    (r ->> 14)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_subscriptions
+-- Move what may change of it.
+UPDATE subscriptions AS o SET
+    product = r ->> 3,
+    customer = r ->> 5,
+    status = r ->> 6,
+    is_ending = (r ->> 7)::BIGINT,
+    period_start_us = (r ->> 8)::BIGINT,
+    period_end_us = (r ->> 9)::BIGINT,
+    ended_at_us = (r ->> 10)::BIGINT,
+    version = (r ->> 11)::BIGINT,
+    moved_at_us = (r ->> 13)::BIGINT,
+    seal = (r ->> 14)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.subscription = r ->> 1;
+
+-- name: lock_subscriptions
+-- Some rows, locked in the order of their keys, after runs and before accounts.
+SELECT
+    o.account_id, o.subscription, o.order_id, o.product, o.mode, o.customer, o.status, o.is_ending,
+    o.period_start_us, o.period_end_us, o.ended_at_us, o.version, o.created_at_us, o.moved_at_us
+FROM subscriptions AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.subscription = r ->> 1
+ORDER BY o.account_id, o.subscription
+FOR NO KEY UPDATE OF o;
+
+-- name: put_inbox
+-- Keep a message of the processor's.
+INSERT INTO inbox (
+    account_id, message_id, event_type, object_id, mode, api_version, said_at_us, body, state, attempts,
+    claimed_until_us, reason, received_at_us, settled_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, r ->> 4, r ->> 5, (r ->> 6)::BIGINT, r ->> 7, r ->> 8,
+    (r ->> 9)::BIGINT, (r ->> 10)::BIGINT, r ->> 11, (r ->> 12)::BIGINT, (r ->> 13)::BIGINT, (r ->> 14)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_inbox
+-- Move what may change of it.
+UPDATE inbox AS o SET
+    state = r ->> 8,
+    attempts = (r ->> 9)::BIGINT,
+    claimed_until_us = (r ->> 10)::BIGINT,
+    reason = r ->> 11,
+    settled_at_us = (r ->> 13)::BIGINT,
+    seal = (r ->> 14)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.message_id = r ->> 1;
+
+-- name: lock_inbox
+-- Some rows, locked in the order of their keys, after runs and before accounts.
+SELECT
+    o.account_id, o.message_id, o.event_type, o.object_id, o.mode, o.api_version, o.said_at_us, o.body, o.state,
+    o.attempts, o.claimed_until_us, o.reason, o.received_at_us, o.settled_at_us
+FROM inbox AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.message_id = r ->> 1
+ORDER BY o.account_id, o.message_id
+FOR NO KEY UPDATE OF o;
+
+-- name: put_quarantine
+-- Put a payment aside.
+INSERT INTO quarantine (
+    account_id, item_id, mode, owner_id, reason, facts, created_at_us, claimed_at_us, claimed_by, resolution, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, (r ->> 3)::BIGINT, r ->> 4, r ->> 5, (r ->> 6)::BIGINT, (r ->> 7)::BIGINT,
+    r ->> 8, r ->> 9, (r ->> 10)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_quarantine
+-- Move what may change of it.
+UPDATE quarantine AS o SET
+    claimed_at_us = (r ->> 7)::BIGINT,
+    claimed_by = r ->> 8,
+    resolution = r ->> 9,
+    seal = (r ->> 10)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.item_id = r ->> 1;
+
+-- name: lock_quarantine
+-- Some rows, locked in the order of their keys, after runs and before accounts.
+SELECT
+    o.account_id, o.item_id, o.mode, o.owner_id, o.reason, o.facts, o.created_at_us, o.claimed_at_us, o.claimed_by,
+    o.resolution
+FROM quarantine AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.item_id = r ->> 1
+ORDER BY o.account_id, o.item_id
+FOR NO KEY UPDATE OF o;
+
+-- name: put_installation
+-- Keep a fact about this installation.
+INSERT INTO installation (
+    account_id, name, value, set_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, (r ->> 3)::BIGINT, (r ->> 4)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
+-- name: move_installation
+-- Move what may change of it.
+UPDATE installation AS o SET
+    value = r ->> 2,
+    set_at_us = (r ->> 3)::BIGINT,
+    seal = (r ->> 4)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r
+WHERE o.account_id = (r ->> 0)::BIGINT AND o.name = r ->> 1;
+
+-- name: lock_installation
+-- Some rows, locked in the order of their keys, after runs and before accounts.
+SELECT
+    o.account_id, o.name, o.value, o.set_at_us
+FROM installation AS o
+INNER JOIN jsonb_array_elements(:pairs::JSONB) AS r
+    ON o.account_id = (r ->> 0)::BIGINT AND o.name = r ->> 1
+ORDER BY o.account_id, o.name
+FOR NO KEY UPDATE OF o;

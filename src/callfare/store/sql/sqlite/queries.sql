@@ -259,6 +259,13 @@ DROP TABLE retention;
 DROP TABLE api_keys;
 DROP TABLE key_days;
 DROP TABLE audit;
+DROP TABLE orders;
+DROP TABLE sales;
+DROP TABLE customers;
+DROP TABLE subscriptions;
+DROP TABLE inbox;
+DROP TABLE quarantine;
+DROP TABLE installation;
 
 -- name: put_retention
 -- Say how far back rows of a kind are kept.
@@ -317,3 +324,135 @@ VALUES (
     :account_id, :audit_id, :at_us, :principal, :key_id, :operation, :object, :request_key, :request_id,
     :state_before, :state_after, :seal
 );
+
+-- name: put_orders
+-- Write an order down, or move it along.
+INSERT INTO orders (
+    account_id, order_id, kind, product, nanocredits, lots_end, currency, subtotal, edition, mode, instance,
+    request, attempt, state, version, customer, session, url, subscription, reason, created_at_us, moved_at_us,
+    ends_at_us, seal
+)
+VALUES (
+    :account_id, :order_id, :kind, :product, :nanocredits, :lots_end, :currency, :subtotal, :edition, :mode,
+    :instance, :request, :attempt, :state, :version, :customer, :session, :url, :subscription, :reason,
+    :created_at_us, :moved_at_us, :ends_at_us, :seal
+)
+ON CONFLICT (account_id, order_id) DO UPDATE SET
+    request = excluded.request,
+    attempt = excluded.attempt,
+    state = excluded.state,
+    version = excluded.version,
+    customer = excluded.customer,
+    session = excluded.session,
+    url = excluded.url,
+    subscription = excluded.subscription,
+    reason = excluded.reason,
+    moved_at_us = excluded.moved_at_us,
+    ends_at_us = excluded.ends_at_us,
+    seal = excluded.seal;
+
+-- name: put_sales
+-- Note a payment and what was granted for it, or move it along.
+INSERT INTO sales (
+    account_id, sale_id, order_id, source, mode, currency, invoice, payment, captured, reversed, dispute,
+    nanocredits, taken_back_nanocredits, withheld_nanocredits, grant_id, version, created_at_us, moved_at_us, seal
+)
+VALUES (
+    :account_id, :sale_id, :order_id, :source, :mode, :currency, :invoice, :payment, :captured, :reversed, :dispute,
+    :nanocredits, :taken_back_nanocredits, :withheld_nanocredits, :grant_id, :version, :created_at_us, :moved_at_us,
+    :seal
+)
+ON CONFLICT (account_id, sale_id) DO UPDATE SET
+    payment = excluded.payment,
+    captured = excluded.captured,
+    reversed = excluded.reversed,
+    dispute = excluded.dispute,
+    nanocredits = excluded.nanocredits,
+    taken_back_nanocredits = excluded.taken_back_nanocredits,
+    withheld_nanocredits = excluded.withheld_nanocredits,
+    grant_id = excluded.grant_id,
+    version = excluded.version,
+    moved_at_us = excluded.moved_at_us,
+    seal = excluded.seal;
+
+-- name: put_customers
+-- Note whom the processor knows a user as.
+INSERT INTO customers (
+    account_id, mode, customer, attempt, created_at_us, moved_at_us, seal
+)
+VALUES (
+    :account_id, :mode, :customer, :attempt, :created_at_us, :moved_at_us, :seal
+)
+ON CONFLICT (account_id, mode) DO UPDATE SET
+    customer = excluded.customer,
+    attempt = excluded.attempt,
+    moved_at_us = excluded.moved_at_us,
+    seal = excluded.seal;
+
+-- name: put_subscriptions
+-- Mirror a plan as it stands at the processor.
+INSERT INTO subscriptions (
+    account_id, subscription, order_id, product, mode, customer, status, is_ending, period_start_us, period_end_us,
+    ended_at_us, version, created_at_us, moved_at_us, seal
+)
+VALUES (
+    :account_id, :subscription, :order_id, :product, :mode, :customer, :status, :is_ending, :period_start_us,
+    :period_end_us, :ended_at_us, :version, :created_at_us, :moved_at_us, :seal
+)
+ON CONFLICT (account_id, subscription) DO UPDATE SET
+    product = excluded.product,
+    customer = excluded.customer,
+    status = excluded.status,
+    is_ending = excluded.is_ending,
+    period_start_us = excluded.period_start_us,
+    period_end_us = excluded.period_end_us,
+    ended_at_us = excluded.ended_at_us,
+    version = excluded.version,
+    moved_at_us = excluded.moved_at_us,
+    seal = excluded.seal;
+
+-- name: put_inbox
+-- Keep a message of the processor's, or move it along.
+INSERT INTO inbox (
+    account_id, message_id, event_type, object_id, mode, api_version, said_at_us, body, state, attempts,
+    claimed_until_us, reason, received_at_us, settled_at_us, seal
+)
+VALUES (
+    :account_id, :message_id, :event_type, :object_id, :mode, :api_version, :said_at_us, :body, :state, :attempts,
+    :claimed_until_us, :reason, :received_at_us, :settled_at_us, :seal
+)
+ON CONFLICT (account_id, message_id) DO UPDATE SET
+    state = excluded.state,
+    attempts = excluded.attempts,
+    claimed_until_us = excluded.claimed_until_us,
+    reason = excluded.reason,
+    settled_at_us = excluded.settled_at_us,
+    seal = excluded.seal;
+
+-- name: put_quarantine
+-- Put a payment aside, or note who claimed it.
+INSERT INTO quarantine (
+    account_id, item_id, mode, owner_id, reason, facts, created_at_us, claimed_at_us, claimed_by, resolution, seal
+)
+VALUES (
+    :account_id, :item_id, :mode, :owner_id, :reason, :facts, :created_at_us, :claimed_at_us, :claimed_by,
+    :resolution, :seal
+)
+ON CONFLICT (account_id, item_id) DO UPDATE SET
+    claimed_at_us = excluded.claimed_at_us,
+    claimed_by = excluded.claimed_by,
+    resolution = excluded.resolution,
+    seal = excluded.seal;
+
+-- name: put_installation
+-- Keep a fact about this installation.
+INSERT INTO installation (
+    account_id, name, value, set_at_us, seal
+)
+VALUES (
+    :account_id, :name, :value, :set_at_us, :seal
+)
+ON CONFLICT (account_id, name) DO UPDATE SET
+    value = excluded.value,
+    set_at_us = excluded.set_at_us,
+    seal = excluded.seal;
