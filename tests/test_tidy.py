@@ -56,6 +56,7 @@ ENTRY_POINTS = (
     "callfare.__main__",
     "callfare.cli",
     "callfare.devtools.demo",
+    "callfare.devtools.fake_anthropic",
     "callfare.devtools.fake_stripe.__main__",
 )
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 
-from callfare.devtools.fake_openai import BODY_BYTES_MAX, FakeOpenAI, Fault
+from callfare.devtools.fake_openai import FakeOpenAI
+from callfare.devtools.stand_in import BODY_BYTES_MAX, Fault
 
 ASK = {"model": "gpt-5-mini", "input": "hey"}
 

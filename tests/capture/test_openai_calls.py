@@ -13,7 +13,7 @@ import pytest
 
 from callfare.capture.openai import wrap
 from callfare.capture.openai_requests import wav_seconds
-from callfare.devtools.fake_openai import Fault, Pause
+from callfare.devtools.stand_in import Fault, Pause
 from callfare.errors import InsufficientCredit
 from callfare.money import Credits
 

@@ -11,7 +11,7 @@ import pytest
 
 from callfare.capture import leftovers
 from callfare.capture.openai import wrap
-from callfare.devtools.fake_openai import Fault, Pause
+from callfare.devtools.stand_in import Fault, Pause
 
 HELLO = [{"role": "user", "content": "hi there"}]
 FOUR_EVENTS = {"input_tokens": 2, "output_tokens": 4}

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from callfare.capture.openai import wrap
-from callfare.devtools.fake_openai import Fault
+from callfare.devtools.stand_in import Fault
 from tests.capture.conftest import Either
 from tests.capture.fake_meter import FakeMeter
 

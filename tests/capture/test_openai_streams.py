@@ -12,7 +12,7 @@ import pytest
 
 from callfare.capture.leftovers import LEFTOVERS
 from callfare.capture.openai import wrap
-from callfare.devtools.fake_openai import Fault
+from callfare.devtools.stand_in import Fault
 from tests.capture.fake_meter import FakeMeter
 
 HELLO = [{"role": "user", "content": "hi there"}]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from callfare.capture import openai
+from callfare.capture import anthropic, openai
 from callfare.capture.base import Meter
 from callfare.errors import InvalidInput
 
 Client = TypeVar("Client")
 
-_WRAPPERS = {"openai": openai.wrap}
+_WRAPPERS = {"openai": openai.wrap, "anthropic": anthropic.wrap}
 
 
 def wrap_client(client: Client, meter: Meter, *, user: str | None) -> Client:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from callfare.capture.dialect import Request, text_bytes
 from callfare.capture.openai_replies import texts_in, texts_of_choice
-from callfare.capture.tallies import Counting, Tally
+from callfare.capture.tallies import Counting, ReplyTally, Tally
 from callfare.usage.extract import field_of, members_of
 
 _ENDS_OF_RESPONSES = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
@@ -107,22 +107,10 @@ class ImageTally(Counting):
         return False
 
 
-class ReplyTally(Counting):
-    """A reply that comes whole, and is read or parsed later than it arrives."""
-
-    __slots__ = ()
-
-    def take(self, event: object) -> bool:
-        """Take in the reply."""
-        self.end(event)
-        self.written_bytes = sum(text_bytes(text) for text in texts_in(event))
-        return False
-
-
 def tally_of(request: Request) -> Tally:
     """Return an empty tally for the kind of reply a request will get."""
     if not request.is_evented:
-        return ReplyTally()
+        return ReplyTally(_written_in)
     match request.intent.operation:
         case "chat":
             return ChatTally(request)
@@ -132,3 +120,7 @@ def tally_of(request: Request) -> Tally:
             return SoundTally()
         case _:
             return ResponseTally()
+
+
+def _written_in(reply: object) -> int:
+    return sum(text_bytes(text) for text in texts_in(reply))

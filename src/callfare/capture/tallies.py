@@ -7,6 +7,7 @@ its length.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Protocol
 
 _DATA = b"data:"
@@ -47,6 +48,22 @@ class Counting:
         """Take this for the whole reply."""
         self.reply = reply
         self.is_final = self.is_counted = True
+
+
+class ReplyTally(Counting):
+    """A reply that comes whole, and is read or parsed later than it arrives."""
+
+    __slots__ = ("_written_in",)
+
+    def __init__(self, written_in: Callable[[object], int]) -> None:
+        super().__init__()
+        self._written_in = written_in
+
+    def take(self, event: object) -> bool:
+        """Take in the reply."""
+        self.end(event)
+        self.written_bytes = self._written_in(event)
+        return False
 
 
 def event_in(line: bytes) -> object:

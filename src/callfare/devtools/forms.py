@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from email.parser import BytesParser
 from email.policy import HTTP
-from typing import cast
+from typing import Any, cast
 
-from callfare.devtools.openai_replies import Json
+Json = dict[str, Any]
 
 
 def fields_of(kind: str, body: bytes) -> tuple[Json, bytes]:

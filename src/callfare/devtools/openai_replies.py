@@ -14,9 +14,8 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from io import BytesIO
-from typing import Any
 
-Json = dict[str, Any]
+from callfare.devtools.forms import Json
 
 SNAPSHOTS = {
     "gpt-5-mini": "gpt-5-mini-2025-08-07",

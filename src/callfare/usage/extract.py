@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from numbers import Real
@@ -48,7 +48,11 @@ _IDENTITY = (
     "duration",
     "remixed_from_video_id",
     "usage",
+    "usage_metadata",
+    "model_version",
+    "response_id",
 )
+_TOLD_ATTRIBUTES = ("service_tier", "size", "quality", "background", "output_format")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,26 +82,28 @@ def read(
     model: str,
     usage: Mapping[str, Quantity] = MappingProxyType({}),
     attributes: Mapping[str, str] = MappingProxyType({}),
+    reader: Reader | None = None,
 ) -> Reading:
     """Return what a reply says was used. Never raises.
 
     operation: chat, responses, embedding, speech, transcription, image or video.
+    reader: how the provider counts; None for the shapes of OpenAI's API, which tell by their operation.
     reply: the reply, or the last event of its stream; an object, a mapping, or text for a transcript without usage.
     model, usage, attributes: what the request fixed; they stand where the reply says nothing else.
     """
     try:
         reply = _unwrapped(reply)
-        counted = _READERS.get(operation, _read_nothing)(reply, usage)
+        counted = (reader or _READERS.get(operation, _read_nothing))(reply, usage)
         sound, is_damaged = _sound(counted.usage)
         # The most that may be written says nothing of how much was.
         fixed = [name for name in counted.needed if name in usage and name != "output_tokens"] if is_damaged else ()
         return Reading(
-            model=_label_of(field_of(reply, "model")) or model,
+            model=_label_of(counted.model or field_of(reply, "model")) or model,
             usage=with_estimates(sound, {name: usage[name] for name in fixed}),
-            attributes=_attributes_of(reply, attributes),
-            response_id=_label_of(field_of(reply, "id")),
+            attributes=_attributes_of(reply, attributes) | _sound_attributes(counted.attributes),
+            response_id=_label_of(counted.response_id or field_of(reply, "id")),
             raw=_raw_of(reply),
-            incomplete=is_damaged or not all(name in counted.usage for name in counted.needed),
+            incomplete=is_damaged or counted.is_partial or not all(name in counted.usage for name in counted.needed),
         )
     except Exception:  # noqa: BLE001 - whatever a reply does when it is read, its call must be recorded
         return Reading(
@@ -117,35 +123,49 @@ def with_estimates(reported: Mapping[str, Quantity], estimated: Mapping[str, Qua
 
 
 @dataclass(frozen=True, slots=True)
-class _Counted:
-    """What a reply reported, unchecked, and the meters without which it is incomplete."""
+class Counted:
+    """What a reply reported, unchecked.
+
+    needed: the meters without which it is incomplete.
+    attributes: what it says selects among rates, where that stands elsewhere than in the reply itself.
+    model, response_id: where they have other names than model and id.
+    is_partial: not all that was used could be told.
+    """
 
     usage: dict[str, object]
     needed: tuple[str, ...]
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    model: object = None
+    response_id: object = None
+    is_partial: bool = False
+
+
+Reader = Callable[[object, Mapping[str, Quantity]], Counted]
+"""Reads one kind of reply, beside what its request fixed."""
 
 
 # One reader for each kind of call.
 
 
-def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> _Counted:
+def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     """Chat completions and Responses: tokens. What was cached or thought is a part of the totals."""
-    return _Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens", "output_tokens"))
+    return Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens", "output_tokens"))
 
 
-def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> _Counted:
+def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     """Embeddings: input tokens alone."""
-    return _Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens",))
+    return Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens",))
 
 
-def _read_speech(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+def _read_speech(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
     """Speech: the characters of the request, and the tokens that the last event of a stream reports beside them."""
     tokens = _tokens_in(field_of(reply, "usage"))
     if "output_tokens" in tokens:
         tokens.setdefault("output_audio_tokens", tokens["output_tokens"])
-    return _Counted(tokens | dict(fixed), ("characters",))
+    return Counted(tokens | dict(fixed), ("characters",))
 
 
-def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
     """Transcripts: seconds or tokens. Text forms carry neither; then the duration measured in the upload stands."""
     used = field_of(reply, "usage")
     counted = _tokens_in(used)
@@ -154,10 +174,10 @@ def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> _Counte
             counted.setdefault("audio_seconds", seconds)
     if not counted:
         counted = dict(fixed)
-    return _Counted(counted, ("input_tokens", "output_tokens") if "input_tokens" in counted else ("audio_seconds",))
+    return Counted(counted, ("input_tokens", "output_tokens") if "input_tokens" in counted else ("audio_seconds",))
 
 
-def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
     """Images: how many were made, and the tokens beside them. Output that is not told apart is image tokens."""
     used = field_of(reply, "usage")
     counted = _tokens_in(used)
@@ -166,20 +186,20 @@ def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
     made = field_of(reply, "data")
     if isinstance(made, Sequence) and not isinstance(made, str):
         counted["images"] = len(made)
-    return _Counted(dict(fixed) | counted, ("images",))
+    return Counted(dict(fixed) | counted, ("images",))
 
 
-def _read_video(reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
+def _read_video(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
     """Video jobs: their seconds, which the API writes as text."""
     seconds = field_of(reply, "seconds")
-    return _Counted(dict(fixed) if seconds is None else {"video_seconds": seconds}, ("video_seconds",))
+    return Counted(dict(fixed) if seconds is None else {"video_seconds": seconds}, ("video_seconds",))
 
 
-def _read_nothing(_reply: object, fixed: Mapping[str, Quantity]) -> _Counted:
-    return _Counted(dict(fixed), ("calls",))
+def _read_nothing(_reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    return Counted(dict(fixed), ("calls",))
 
 
-_READERS: Mapping[str, Callable[[object, Mapping[str, Quantity]], _Counted]] = {
+_READERS: Mapping[str, Reader] = {
     "chat": _read_text,
     "responses": _read_text,
     "embedding": _read_embedding,
@@ -286,9 +306,13 @@ def _placed(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
 
 def _attributes_of(reply: object, asked: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes as served where the reply tells them, as asked for otherwise."""
-    attributes = dict(asked)
-    for name in ("service_tier", "size", "quality", "background", "output_format"):
-        value = field_of(reply, name)
+    told = {name: field_of(reply, name) for name in _TOLD_ATTRIBUTES}
+    return {**asked, **_sound_attributes(told)}
+
+
+def _sound_attributes(told: Mapping[str, object]) -> dict[str, str]:
+    attributes: dict[str, str] = {}
+    for name, value in told.items():
         if isinstance(value, str) and value not in ("", "auto"):
             try:
                 attributes |= check_attributes({name: value})

@@ -1,0 +1,183 @@
+"""Metering of Anthropic's SDK, sync and async, with its clients for other clouds: messages, plain, streamed and raw.
+
+The helpers (`stream`, `parse`, the beta messages, tool runners) pass the same two functions. A stream tells its input
+with its first event and its output with the last but one: one that is cut between has exact input and estimated output.
+Refuses to import the SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from callfare.capture.base import Intent, Meter
+from callfare.capture.dialect import (
+    JobAsked,
+    Request,
+    bare_intent,
+    bare_path,
+    fields_of,
+    sound_attributes,
+    sound_usage,
+    text_bytes,
+    texts_for_model,
+    tokens_of_bytes,
+    whole,
+)
+from callfare.capture.providers import provider_at
+from callfare.capture.settlements import Settlement
+from callfare.capture.tallies import Counting, ReplyTally, Tally
+from callfare.capture.twins import metered
+from callfare.usage.anthropic import read_message
+from callfare.usage.extract import field_of, members_of, read, with_estimates
+
+ClientT = TypeVar("ClientT")
+
+_MAKER = "anthropic"
+_MESSAGES = "/v1/messages"
+_SPOKEN = ("text", "thinking", "partial_json")
+
+
+def wrap(client: ClientT, meter: Meter, *, user: str | None = None) -> ClientT:
+    """Return a client like the given one, sharing its connections, whose calls are metered.
+
+    client: an Anthropic, AsyncAnthropic or a client of the same SDK for another cloud; it stays as it is.
+    user: whose calls they are; None for the user of the context in which each call is made.
+
+    Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
+    """
+    return metered(client, ANTHROPIC, meter, user=user, like="Anthropic()")
+
+
+@dataclass(frozen=True, slots=True)
+class AnthropicDialect:
+    """Anthropic's Messages API."""
+
+    def operation_of(self, path: str) -> str | None:
+        """Return "chat" for a message; nothing else costs by the call."""
+        return "chat" if bare_path(path) == _MESSAGES else None
+
+    def job_of(self, path: str) -> JobAsked | None:  # noqa: ARG002 - nothing is asked about by path
+        """Return None: a message is never told again."""
+        return None
+
+    def request_of(
+        self,
+        path: str,  # noqa: ARG002 - there is one
+        *,
+        operation: str,
+        base_url: str,
+        body: object,
+        options: Mapping[str, Any],
+        files: object = None,  # noqa: ARG002 - messages carry none
+        is_stream: bool = False,
+    ) -> Request:
+        """Return a request with what it fixes: its text bounds the input, its limit the output."""
+        fields = fields_of(body, options)
+        count = sum(
+            text_bytes(text) for name in ("messages", "system", "tools") for text in texts_for_model(fields.get(name))
+        )
+        bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count)}
+        most = whole(fields.get("max_tokens"))
+        if most is not None:
+            bounds["output_tokens"] = most
+        intent = Intent(
+            provider=provider_at(base_url, _MAKER),
+            base_url=base_url.rstrip("/"),
+            operation=operation,
+            model=str(fields.get("model") or ""),
+            usage=sound_usage(bounds),
+            attributes=sound_attributes({"speed": fields.get("speed"), "region": fields.get("inference_geo")}),
+        )
+        return Request(
+            intent=intent, dialect=self, body=body, options=options, is_stream=is_stream, is_evented=is_stream
+        )
+
+    def bare_request(
+        self, operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
+    ) -> Request:
+        """Return a request of which nothing is known but its kind."""
+        return Request(
+            intent=bare_intent(provider_at(base_url, _MAKER), operation, base_url),
+            dialect=self,
+            body=body,
+            options=options,
+            is_stream=is_stream,
+            is_evented=is_stream,
+        )
+
+    def tally_of(self, request: Request) -> Tally:
+        """Return an empty tally for a message, streamed or whole."""
+        return MessageTally() if request.is_evented else ReplyTally(_written_in)
+
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
+        """Return what a message has earned: its own count, or what can be seen of it."""
+        intent = request.intent
+        reading = read(
+            intent.operation,
+            reply,
+            model=intent.model,
+            usage=intent.usage,
+            attributes=intent.attributes,
+            reader=read_message,
+        )
+        if not reading.incomplete:
+            return Settlement("settle", reading)
+        written = _written_in(reply) if written_bytes is None else written_bytes
+        estimates = dict(intent.usage) | {"output_tokens": tokens_of_bytes(written)}
+        return Settlement("settle", replace(reading, usage=with_estimates(reading.usage, estimates)), estimated=True)
+
+
+ANTHROPIC = AnthropicDialect()
+
+
+class MessageTally(Counting):
+    """Events of a message. Its first event tells what went in, the last but one what came out; counts are totals."""
+
+    __slots__ = ("_told", "_used")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, object] = {}
+        self._used: dict[str, object] = {}
+
+    def take(self, event: object) -> bool:
+        """Take in an event."""
+        kind = field_of(event, "type")
+        if kind == "content_block_delta":
+            delta = members_of(field_of(event, "delta"))
+            for name in _SPOKEN:
+                self.written_bytes += text_bytes(delta.get(name))
+        elif kind == "message_start":
+            message = field_of(event, "message")
+            self._told = {"id": field_of(message, "id"), "model": field_of(message, "model"), "usage": self._used}
+            self.reply = self._told
+            self._learn(field_of(message, "usage"))
+            # How much has come out is not known yet: the first event counts what was written before it.
+            self._used.pop("output_tokens", None)
+        elif kind == "message_delta":
+            self._learn(field_of(event, "usage"))
+            self.reply = self._told = self._told or {"usage": self._used}
+            self.is_counted = self._used.get("output_tokens") is not None
+            self.awaits_count = self.is_counted and field_of(field_of(event, "delta"), "stop_reason") is not None
+        elif kind == "message_stop":
+            self.is_final, self.awaits_count = self.is_counted, False
+        return False
+
+    def _learn(self, used: object) -> None:
+        """Take newer counts in place of older ones; they are totals, and what is not told again still holds."""
+        self._used |= {name: count for name, count in members_of(used).items() if count is not None}
+
+
+def _written_in(reply: object) -> int:
+    return sum(text_bytes(text) for text in _texts_in(reply))
+
+
+def _texts_in(reply: object) -> Iterator[object]:
+    """Yield the texts of a message: what it says, what it thinks, and what it calls tools with."""
+    content = field_of(reply, "content")
+    for block in content if isinstance(content, list) else ():
+        yield field_of(block, "text")
+        yield field_of(block, "thinking")
+        yield from texts_for_model(field_of(block, "input"))
