@@ -20,3 +20,24 @@ def session(client: StripeClient, **more: Any) -> Session:
     """Return a new session in payment mode for one package."""
     params: Any = {"mode": "payment", "line_items": [creator()], **ADDRESSES, **more}
     return client.v1.checkout.sessions.create(params)
+
+
+def plan(client: StripeClient, amount: int = 2000, interval: str = "month") -> str:
+    """Return the id of a new recurring price."""
+    product = client.v1.products.create({"name": "Plan"})
+    params: Any = {
+        "product": product.id, "currency": "usd", "unit_amount": amount, "recurring": {"interval": interval},
+    }  # fmt: skip
+    return client.v1.prices.create(params).id
+
+
+def payer(client: StripeClient, method: str = "pm_card_visa") -> str:
+    """Return the id of a new customer who has something to pay with."""
+    params: Any = {"payment_method": method, "invoice_settings": {"default_payment_method": method}}
+    return client.v1.customers.create({"email": "payer@example.com", **params}).id
+
+
+def subscription(client: StripeClient, **more: Any) -> Any:
+    """Return a new subscription of a customer who can pay."""
+    params: Any = {"customer": payer(client), "items": [{"price": plan(client)}], **more}
+    return client.v1.subscriptions.create(params)

@@ -10,7 +10,16 @@ from typing import Final
 
 from callfare.devtools.fake_stripe.cards import Instrument, instrument
 from callfare.devtools.fake_stripe.refusals import Json, invalid
-from callfare.devtools.fake_stripe.resources import checkout, checkout_paying, disputes, intents, methods, refunds
+from callfare.devtools.fake_stripe.resources import (
+    checkout,
+    checkout_paying,
+    disputes,
+    intents,
+    invoices,
+    methods,
+    refunds,
+    subscriptions,
+)
 from callfare.devtools.fake_stripe.world import World
 
 _VISA: Final = "4242424242424242"
@@ -36,6 +45,45 @@ def authenticate_session(world: World, told: Json) -> Json:
     """Let the payer of a `session` confirm the payment, or refuse to with `succeeds` false."""
     session = world.find("checkout.session", str(told["session"]), param="session")
     return checkout_paying.authenticate(world, session, succeeds=bool(told.get("succeeds", True)))
+
+
+def renew_subscription(world: World, told: Json) -> Json:
+    """End the present period of a `subscription` now: it is renewed, ended or paused, as it stands."""
+    subscription = world.find("subscription", str(told["subscription"]), param="subscription")
+    for item in subscription["items"]["data"]:
+        item["current_period_end"] = world.now_s
+    subscriptions.turn(world, subscription)
+    return subscription
+
+
+def collect_invoice(world: World, told: Json) -> Json:
+    """Make a draft `invoice` final now and try to be paid, without the wait of about an hour."""
+    invoice = invoices.found(world, str(told["invoice"]))
+    if invoice["status"] == "draft":
+        invoices.issue(world, invoice)
+    invoices.try_quietly(world, invoice)
+    return invoice
+
+
+def end_subscription(world: World, told: Json) -> Json:
+    """Cancel a `subscription` from the dashboard."""
+    subscription = world.find("subscription", str(told["subscription"]), param="subscription")
+    return subscriptions.end(world, subscription, reason="cancellation_requested")
+
+
+def set_method(world: World, told: Json) -> Json:
+    """Give a `customer` a card of a test `number` as the default for everything."""
+    customer = world.find("customer", str(told["customer"]), param="customer")
+    method = methods.made(world, _instrument(told))
+    method["customer"] = customer["id"]
+    world.emit("payment_method.attached", method)
+    before = dict(customer["invoice_settings"])
+    customer["invoice_settings"] = {**before, "default_payment_method": method["id"]}
+    for subscription in world.all("subscription"):
+        if subscription["customer"] == customer["id"] and subscription["default_payment_method"]:
+            subscription["default_payment_method"] = method["id"]
+    world.emit("customer.updated", customer, {"invoice_settings": before})
+    return method
 
 
 def expire_session(world: World, told: Json) -> Json:
@@ -124,6 +172,10 @@ ACTS: Final[Mapping[str, Callable[[World, Json], Json]]] = {
     for act in (
         pay_session,
         authenticate_session,
+        renew_subscription,
+        collect_invoice,
+        end_subscription,
+        set_method,
         expire_session,
         settle_debit,
         refund_charge,

@@ -43,11 +43,16 @@ class Settings:
     settle_after_s: when debits are known to have succeeded or failed; None: only when told.
     refund_after_s: when a pending refund has arrived, or one that will fail has failed; None: only when told.
     tax_percent: what is added where automatic tax is on.
+    draft_s: how long a renewal's invoice stays a draft before it is tried.
+    dunning_days: how long after each failure a renewal is tried again; dunning_end: the status after the last one.
     """
 
     settle_after_s: int | None = 5
     refund_after_s: int | None = 5
     tax_percent: int = 0
+    draft_s: int = 3_600
+    dunning_days: tuple[int, ...] = (3, 5, 7)
+    dunning_end: str = "canceled"
 
 
 @dataclass
@@ -62,7 +67,7 @@ class World:
     objects: dict[str, Json] = field(default_factory=dict)
     notes: defaultdict[str, Json] = field(default_factory=lambda: defaultdict(dict))
     events: dict[str, Json] = field(default_factory=dict)
-    followers: dict[str, Follower] = field(default_factory=dict)
+    followers: defaultdict[str, list[Follower]] = field(default_factory=lambda: defaultdict(list))
     on_event: list[Callable[[Json], None]] = field(default_factory=list)
     origin: Origin = Origin()
     settings: Settings = field(default_factory=Settings)
@@ -121,12 +126,12 @@ class World:
 
     def follow(self, id: str, follower: Follower) -> None:
         """Have someone told each time an intent has a new state."""
-        self.followers[id] = follower
+        self.followers[id].append(follower)
 
     def tell(self, found: Json) -> None:
         """Tell whoever follows an intent that its state is new."""
-        if found["id"] in self.followers:
-            self.followers[found["id"]](found)
+        for follower in list(self.followers.get(found["id"], ())):
+            follower(found)
 
     # Events
 

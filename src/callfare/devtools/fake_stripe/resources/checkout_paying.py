@@ -10,9 +10,16 @@ from functools import partial
 from typing import Final
 
 from callfare.devtools.fake_stripe.refusals import Json, invalid, unexpected_state
-from callfare.devtools.fake_stripe.resources import customers, intents, methods
+from callfare.devtools.fake_stripe.resources import (
+    customers,
+    intents,
+    invoices,
+    methods,
+    setups,
+    subscriptions,
+)
 from callfare.devtools.fake_stripe.routing import Call, Route
-from callfare.devtools.fake_stripe.world import World
+from callfare.devtools.fake_stripe.world import DAY_S, World, merged_metadata
 
 _NO_ADDRESS: Final = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
 
@@ -27,13 +34,74 @@ def pay(world: World, session: Json, method: Json) -> Json:
     if method["type"] not in session["payment_method_types"]:
         raise invalid("The payment method type is not accepted by this session.", param="payment_method")
     _know_payer(world, session, method)
-    if session["mode"] != "payment":
-        raise invalid(f"The stand-in cannot pay sessions in {session['mode']} mode yet.")
-    if session["amount_total"] == 0:
-        _complete(world, session, "no_payment_required")
-        return session
-    intents.attempt(world, _intent_of(world, session), method)
+    match session["mode"]:
+        case "setup":
+            setups.attempt(world, _setup_of(world, session), method)
+        case "subscription":
+            _subscribe(world, session, method)
+        case _ if session["amount_total"] == 0:
+            _complete(world, session, "no_payment_required")
+        case _:
+            intents.attempt(world, _intent_of(world, session), method)
     return session
+
+
+def _setup_of(world: World, session: Json) -> Json:
+    if session["setup_intent"] is not None:
+        return world.objects[session["setup_intent"]]
+    told = world.notes[session["id"]]["params"].get("setup_intent_data", {})
+    intent = setups.made(
+        world, customer=session["customer"], payment_method_types=session["payment_method_types"], **told
+    )
+    session["setup_intent"] = intent["id"]
+    world.follow(intent["id"], partial(_follow_setup, world, session))
+    world.emit("setup_intent.created", intent)
+    return intent
+
+
+def _follow_setup(world: World, session: Json, intent: Json) -> None:
+    if intent["status"] == "succeeded" and session["status"] == "open":
+        _complete(world, session, "no_payment_required")
+
+
+def _subscribe(world: World, session: Json, method: Json) -> None:
+    customer = world.objects[session["customer"]]
+    if session["subscription"] is None:
+        _begin_subscription(world, session, customer)
+    subscription = world.objects[session["subscription"]]
+    invoice = world.objects[session["invoice"]]
+    if method["customer"] is None:
+        methods.attach(world, method["id"], customer)
+    subscription["default_payment_method"] = method["id"]
+    world.notes[method["id"]]["is_set_up"] = True
+    intent = invoices.intent_of(world, invoice)
+    if intent is None:
+        _complete(world, session, "no_payment_required" if session["amount_total"] == 0 else "paid")
+        return
+    if not world.notes[session["id"]].get("follows"):
+        world.notes[session["id"]]["follows"] = True
+        world.follow(intent["id"], partial(_follow, world, session))
+    intents.attempt(world, intent, method)
+
+
+def _begin_subscription(world: World, session: Json, customer: Json) -> None:
+    told = world.notes[session["id"]]["params"].get("subscription_data", {})
+    days = told.get("trial_period_days")
+    subscription = subscriptions.begin(
+        world,
+        customer,
+        [
+            {"price": item["price"], "quantity": item["quantity"]}
+            for item in world.notes[session["id"]]["items"]
+            if item["price"]["type"] == "recurring"
+        ],
+        trial_end=told.get("trial_end") or (world.now_s + days * DAY_S if days else None),
+        tries_now=False,
+        description=told.get("description"),
+        metadata=merged_metadata({}, told),
+        trial_settings=told.get("trial_settings"),
+    )
+    session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
 
 
 def _know_payer(world: World, session: Json, method: Json) -> None:
@@ -89,6 +157,7 @@ def _follow(world: World, session: Json, intent: Json) -> None:
     is_open = session["status"] == "open"
     match intent["status"]:
         case "succeeded" | "requires_capture" if is_open:
+            _bill(world, session, intent)
             _complete(world, session, "paid" if intent["status"] == "succeeded" else "unpaid")
         case "processing" if is_open:
             _complete(world, session, "unpaid")
@@ -97,6 +166,28 @@ def _follow(world: World, session: Json, intent: Json) -> None:
             world.emit("checkout.session.async_payment_succeeded", session)
         case "requires_payment_method" if not is_open:
             world.emit("checkout.session.async_payment_failed", session)
+
+
+def _bill(world: World, session: Json, intent: Json) -> None:
+    """Make the invoice of a one-time payment whose session asks for one, paid by its intent."""
+    creation = session["invoice_creation"] or {}
+    if session["mode"] != "payment" or not creation.get("enabled") or session["customer"] is None:
+        return
+    lines = [
+        {
+            "amount": item["amount_subtotal"],
+            "description": item["description"],
+            "pricing": invoices.priced(item["price"]),
+            "quantity": item["quantity"],
+        }
+        for item in world.notes[session["id"]]["items"]
+    ]
+    customer = world.objects[session["customer"]]
+    metadata = creation["invoice_data"]["metadata"] or {}
+    invoice = invoices.made(world, customer, session["currency"], lines, "manual", metadata=metadata)
+    invoices.issue(world, invoice, intent=intent)
+    invoices.paid(world, invoice)
+    session["invoice"] = invoice["id"]
 
 
 def _complete(world: World, session: Json, payment_status: str) -> None:
@@ -110,11 +201,22 @@ def authenticate(world: World, session: Json, *, succeeds: bool) -> Json:
 
     Raises Refusal when it does not wait for that, or the payment is declined.
     """
-    intent = world.objects.get(session["payment_intent"] or "")
+    intent = waiting_intent(world, session)
     if intent is None:
         raise unexpected_state("This Checkout Session does not wait for its payer.", "session_not_waiting")
-    intents.authenticated(world, intent, succeeds=succeeds)
+    if intent["object"] == "setup_intent":
+        setups.authenticated(world, intent, succeeds=succeeds)
+    else:
+        intents.authenticated(world, intent, succeeds=succeeds)
     return session
+
+
+def waiting_intent(world: World, session: Json) -> Json | None:
+    """Return the intent by which a session's payer is being asked, None when nobody is."""
+    invoice = world.objects.get(session["invoice"] or "")
+    own = world.objects.get(session["payment_intent"] or session["setup_intent"] or "")
+    intent = own or (invoices.intent_of(world, invoice) if invoice else None)
+    return intent if intent is not None and intent["status"] == "requires_action" else None
 
 
 def show_page(world: World, call: Call) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPMethod
 
 from callfare.devtools.fake_stripe.refusals import Json
-from callfare.devtools.fake_stripe.resources import methods
+from callfare.devtools.fake_stripe.resources import methods, subscriptions
 from callfare.devtools.fake_stripe.routing import Call, Route, page
 from callfare.devtools.fake_stripe.world import World, merged_metadata, updated
 
@@ -81,6 +81,9 @@ def delete(world: World, call: Call) -> Json:
     """Delete a customer; its subscriptions end with it."""
     customer = world.find("customer", call.id())
     if not customer.get("deleted"):
+        for subscription in list(world.all("subscription")):
+            if subscription["customer"] == customer["id"] and subscription["status"] not in subscriptions.ENDED:
+                subscriptions.end(world, subscription, reason=None)
         whole = dict(customer)
         world.delete(customer)
         world.emit("customer.deleted", whole)
