@@ -184,7 +184,7 @@ def test_two_credentials_are_none(server):
 
 def test_what_does_not_answer_in_time_is_told_to_come_back(server, client, monkeypatch):
     monkeypatch.setattr("callfare.server.outer.DEADLINE_S", 0.05)
-    monkeypatch.setattr(server.engine.reports, "balance", lambda user: time.sleep(0.3))
+    monkeypatch.setattr(server.engine.store, "look", lambda asked: time.sleep(0.3))
 
     late = client.get(f"{B}/balance", params={"userId": "alice"})
 
@@ -196,7 +196,7 @@ def test_a_fault_of_ours_says_nothing_of_what_it_was(server, client, monkeypatch
     def fail(user):
         raise RuntimeError("a canary in /srv/secret")
 
-    monkeypatch.setattr(server.engine.reports, "balance", fail)
+    monkeypatch.setattr(server.engine.store, "look", fail)
     failed = client.get(f"{B}/balance", params={"userId": "alice"}, headers={"X-Request-Id": "lost-1"})
 
     assert code(failed) == (500, "internal_error")
@@ -208,7 +208,7 @@ def test_what_is_wrong_with_the_servers_files_is_for_its_owner(server, client, m
     def fail(user):
         raise LedgerCorrupt("row 7 of /srv/secret/callfare.db is torn")
 
-    monkeypatch.setattr(server.engine.reports, "balance", fail)
+    monkeypatch.setattr(server.engine.store, "look", fail)
     failed = client.get(f"{B}/balance", params={"userId": "alice"})
 
     assert code(failed) == (500, "ledger_corrupt")

@@ -21,6 +21,7 @@ from callfare.errors import Unauthorized
 from callfare.ledger.commands import NoteKeyUse
 from callfare.ledger.rows import ApiKey
 from callfare.money import Credits
+from callfare.store.protocol import Look, Seen, Snapshot
 
 _log = logging.getLogger("callfare")
 
@@ -55,33 +56,55 @@ class Door:
 
         Raises Unauthorized, TooManyAttempts after ten that failed within a minute, LedgerUnavailable.
         """
+        who, _ = await self._admitted(authorization, address, None)
+        return who
+
+    async def principal_and_account(
+        self, authorization: str | None, *, address: str, user: str | None
+    ) -> tuple[Principal, Snapshot | None]:
+        """Return who asks, as `principal` does, and with the same look the account of a user.
+
+        user: None for whom the credential is bound to. The account is None for whoever they may not see.
+        """
+        who, seen = await self._admitted(authorization, address, user)
+        if seen is None:
+            # A token tells its user by itself, so nothing has been looked up.
+            asked = who.user if user is None else user
+            if asked is not None and who.sees(asked):
+                seen = await self._lookup.look(Look(user=asked))
+        return who, None if seen is None else seen.account
+
+    async def _admitted(
+        self, authorization: str | None, address: str, user: str | None
+    ) -> tuple[Principal, Seen | None]:
         self._attempts.check(address)
         if not authorization:
             # Nothing was tried, so nothing is counted.
             raise refusal()
         try:
-            return await self._known(authorization, address)
+            return await self._known(authorization, address, user)
         except Unauthorized:
             self._attempts.failed(address)
             raise
 
-    async def _known(self, authorization: str, address: str) -> Principal:
+    async def _known(self, authorization: str, address: str, user: str | None) -> tuple[Principal, Seen | None]:
         scheme, _, credential = authorization.strip().partition(" ")
         credential = credential.strip()
         if scheme.lower() != _SCHEME or not credential or len(credential) > TOKEN_LENGTH_MAX:
             raise refusal()
         if not looks_like_a_key(credential):
-            return read_token(self._secrets, self._clock, credential, audience=self._audience)
+            return read_token(self._secrets, self._clock, credential, audience=self._audience), None
         key = parse_key(credential)
         if key is None:
             raise refusal()
-        row = await self._lookup.row_of(key.key_id)
+        seen = await self._lookup.look(Look(key_id=key.key_id, user=user))
+        row = seen.key
         # A key that is not there takes as long as one whose secret is wrong.
         is_held = self._is_held(key, row)
         if row is None or not is_held or not self._holds(row, address):
             raise refusal()
         self._note_use(row)
-        return _principal_of(row)
+        return _principal_of(row), seen
 
     def _is_held(self, key: KeyText, row: ApiKey | None) -> bool:
         """Tell, in the same time for any key, whether it is the one of a row."""

@@ -1,6 +1,7 @@
-"""Looks keys up for many requests at once: those that wait together are answered by one hop to a thread.
+"""Looks keys up for many requests at once, and balances with them: those that wait together share one look.
 
-A look-up begins after whoever waits for it has asked, so a key that was revoked before is never found alive.
+A look begins after whoever waits for it has asked, so a key that was revoked before is never found alive, and a balance
+knows of every write that was answered before.
 """
 
 from __future__ import annotations
@@ -10,68 +11,60 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from callfare.engine.engine import Engine
-from callfare.ledger.rows import ApiKey
-from callfare.store.protocol import ApiKeyNamed
+from callfare.store.protocol import Look, Seen
 
 if TYPE_CHECKING:
-    Waiting = dict[str, asyncio.Future[ApiKey | None]]
+    Waiting = dict[Look, list[asyncio.Future[Seen]]]
 
 
 class Lookup:
-    """API keys by their public ids, for the requests of one event loop."""
+    """What the requests of one event loop must know first. One look is out at a time; the next takes all who wait."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: Waiting = {}
-        self._task: asyncio.Task[None] | None = None
+        self._is_out = False
 
-    async def row_of(self, key_id: str) -> ApiKey | None:
-        """Return the row of a key as it is after this was asked, None when there is none.
+    async def look(self, asked: Look) -> Seen:
+        """Return a key and an account as they are after this was asked.
 
         Raises LedgerUnavailable, LedgerNotFound.
         """
-        found = self._waiting.get(key_id)
-        if found is None:
-            found = self._waiting[key_id] = asyncio.get_running_loop().create_future()
-        if self._task is None:
-            self._task = asyncio.create_task(self._answer())
-        # A request that is cancelled leaves the answer to the others.
-        return await asyncio.shield(found)
+        loop = asyncio.get_running_loop()
+        # A future for each, so that a request that is cancelled takes nobody with it.
+        found: asyncio.Future[Seen] = loop.create_future()
+        self._waiting.setdefault(asked, []).append(found)
+        if not self._is_out:
+            self._is_out = True
+            # At the end of this round of the loop, so that all who ask in it share the look.
+            loop.call_soon(self._begin)
+        return await found
 
-    async def _answer(self) -> None:
-        try:
-            while self._waiting:
-                asked, self._waiting = self._waiting, {}
-                try:
-                    rows = await self._engine.glance_async(partial(self._rows, list(asked)))
-                except BaseException as error:
-                    for future in asked.values():
-                        _fail(future, error)
-                    if not isinstance(error, Exception):
-                        raise
-                    continue
-                for future, row in zip(asked.values(), rows, strict=True):
-                    if not future.done():
-                        future.set_result(row)
-        finally:
-            self._task = None
+    def _begin(self) -> None:
+        asked, self._waiting = self._waiting, {}
+        read = partial(self._engine.store.look, list(asked))
+        self._engine.glance(read).add_done_callback(partial(self._end, asked))
 
-    def _rows(self, key_ids: list[str]) -> list[ApiKey | None]:
-        return [self._row(key_id) for key_id in key_ids]
-
-    def _row(self, key_id: str) -> ApiKey | None:
-        for row in self._engine.store.select(ApiKeyNamed(key_id=key_id)):
-            assert isinstance(row, ApiKey), row
-            return row
-        return None
+    def _end(self, asked: Waiting, done: asyncio.Future[list[Seen]]) -> None:
+        self._is_out = bool(self._waiting)
+        if self._waiting:
+            self._begin()
+        if done.cancelled():
+            for future in _of(asked):
+                future.cancel()
+            return
+        error = done.exception()
+        if error is not None:
+            for future in _of(asked):
+                future.set_exception(error)
+                # Whoever waited may have gone; then nobody hears of it.
+                future.exception()
+            return
+        for futures, seen in zip(asked.values(), done.result(), strict=True):
+            for future in futures:
+                if not future.done():
+                    future.set_result(seen)
 
 
-def _fail(future: asyncio.Future[ApiKey | None], error: BaseException) -> None:
-    if future.done():
-        return
-    if isinstance(error, asyncio.CancelledError):
-        future.cancel()
-        return
-    future.set_exception(error)
-    # Whoever waited may have gone; then nobody hears of it.
-    future.exception()
+def _of(asked: Waiting) -> list[asyncio.Future[Seen]]:
+    return [future for futures in asked.values() for future in futures if not future.done()]

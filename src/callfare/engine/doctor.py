@@ -218,8 +218,7 @@ def _tallied(engine: Engine, progress: Progress) -> _Tally:
     """Return what is counted row by row; each row is forgotten once it is counted."""
     tally = _Tally()
     now_us = engine.clock.now_us()
-    nobody = engine.store.snapshot(UNATTRIBUTED)
-    unattributed_id = None if nobody is None else nobody.account_id
+    unattributed_id = engine.reports.account_of(UNATTRIBUTED)
     for event in _rows(engine, Event, progress):
         tally.newest_us = max(tally.newest_us, event.recorded_at_us)
         tally.add_repeat(event)

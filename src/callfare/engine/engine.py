@@ -276,6 +276,10 @@ class Engine:
         """Return what a short read returns, one that finds a few rows by their keys, without blocking the loop."""
         return await self._glances.read(read)
 
+    def glance(self, read: Callable[[], T]) -> asyncio.Future[T]:
+        """Return the future of a short read, for whoever has others waiting for it."""
+        return self._glances.ask(read)
+
     def subject_of(self, user: str | None) -> Subject:
         """Return whom a call outside a run is for.
 

@@ -44,6 +44,10 @@ class Glances:
 
     async def read(self, read: Callable[[], T]) -> T:
         """Return what a read returns, or raise what it raises."""
+        return await self.ask(read)
+
+    def ask(self, read: Callable[[], T]) -> asyncio.Future[T]:
+        """Return the future of what a read returns, or raises."""
         if os.getpid() != self._pid:
             # A fork has none of the threads.
             self._start_afresh()
@@ -52,7 +56,7 @@ class Glances:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._asked.put(_Asked(read, loop, future))
-        return await future
+        return future
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._serve, args=(self._asked,), name="callfare-glances", daemon=True)

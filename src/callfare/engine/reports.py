@@ -35,7 +35,7 @@ from callfare.money import Credits
 from callfare.pricing.rating import Rating, rate
 from callfare.settings import Settings
 from callfare.store import protocol as ask
-from callfare.store.protocol import Query, Store
+from callfare.store.protocol import Look, Query, Snapshot, Store
 from callfare.usage.quantities import check_attributes, check_usage
 
 R = TypeVar("R", bound=Row)
@@ -65,7 +65,17 @@ class Reports:
 
     def balance(self, user: str) -> Balance:
         """Return the balances of a user, all zero for one nobody has heard of."""
-        snapshot = self._store.snapshot(check_user(user))
+        check_user(user)
+        [found] = self._store.look([Look(user=user)])
+        return self.balance_in(user, found.account)
+
+    @staticmethod
+    def balance_in(user: str, snapshot: Snapshot | None) -> Balance:
+        """Return the balances that a user has in what was looked at.
+
+        Raises InvalidUser.
+        """
+        check_user(user)
         if snapshot is None:
             return shapes.balance(user, None)
         view = balance_of(snapshot.state, snapshot.account_id, snapshot.spent_nanocredits, snapshot.now_us)

@@ -12,15 +12,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from callfare.auth.door import Door as Authentication
 from callfare.auth.principal import Principal
+from callfare.checks import check_user
 from callfare.engine.engine import Engine
 from callfare.engine.on_behalf import OnBehalf
-from callfare.errors import InvalidInput, KeyRequired, UnsupportedMedia
+from callfare.errors import InvalidInput, InvalidUser, KeyRequired, UnsupportedMedia
 from callfare.ids import new_id
 from callfare.ledger.commands import AuditNote
 from callfare.server.limits import check_depth
 from callfare.server.metrics import Metrics
 from callfare.server.outer import REQUEST_ID, WHO
 from callfare.server.rules import Door, Rule, allow, check_scope
+from callfare.store.protocol import Snapshot
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -58,6 +60,8 @@ class Caller:
         self.principal = principal
         self._operation = operation
         self.request_id: str = request.scope[REQUEST_ID]
+        # Looked up with the credential, where the route asks for it.
+        self.account: Snapshot | None = None
 
     def user(self, named: str | None) -> str | None:
         """Return whose rows the call is about: the user it names, or the one its credential is bound to.
@@ -154,19 +158,39 @@ def invalid(error: ValidationError) -> InvalidInput:
     return InvalidInput(f"{clean or 'body'}: {first['msg'][:200]}", param=clean or "body")
 
 
-async def caller_of(request: Request, served: Served, rule: Rule, operation: str) -> Caller:
+async def caller_of(
+    request: Request, served: Served, rule: Rule, operation: str, *, has_account: bool = False
+) -> Caller:
     """Return who calls a route, known to be allowed to call it.
+
+    has_account: the route is about the account of the user it names, which is looked up with the credential.
 
     Raises Unauthorized, Forbidden, TooManyAttempts, LedgerUnavailable.
     """
-    principal = NOBODY
-    if not (rule.door is Door.OPEN or (rule.door is Door.LOCAL and served.is_local)):
-        principal = await served.authentication.principal(
-            request.headers.get("authorization"), address=_address(request.scope)
-        )
-        request.scope[WHO] = principal.kind if principal.kind != "key" else f"key:{principal.id}"
-        check_scope(principal, rule)
-    return Caller(request, served, rule, principal, operation)
+    if rule.door is Door.OPEN or (rule.door is Door.LOCAL and served.is_local):
+        return Caller(request, served, rule, NOBODY, operation)
+    door, address = served.authentication, _address(request.scope)
+    authorization = request.headers.get("authorization")
+    account = None
+    if has_account:
+        user = _named_user(request)
+        principal, account = await door.principal_and_account(authorization, address=address, user=user)
+    else:
+        principal = await door.principal(authorization, address=address)
+    request.scope[WHO] = principal.kind if principal.kind != "key" else f"key:{principal.id}"
+    check_scope(principal, rule)
+    caller = Caller(request, served, rule, principal, operation)
+    caller.account = account
+    return caller
+
+
+def _named_user(request: Request) -> str | None:
+    """Return the user whom a query names, None where it is none that there can be, which the route then refuses."""
+    user = request.query_params.get("userId")
+    try:
+        return None if user is None else check_user(user)
+    except InvalidUser:
+        return None
 
 
 def _address(scope: Scope) -> str:

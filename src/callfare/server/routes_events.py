@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -18,7 +17,7 @@ from callfare.server.caller import Caller, invalid, read
 from callfare.server.limits import BATCH_EVENTS_MAX
 from callfare.server.refusals import facts_of
 from callfare.server.routes_writing import replayed
-from callfare.server.routing import Routes
+from callfare.server.routing import Routes, answer_facts
 from callfare.server.rules import API
 from callfare.server.wire import calls
 from callfare.server.wire.asked import CloudEvent, UsageEvent
@@ -28,7 +27,6 @@ EVENTS = TypeAdapter(list[UsageEvent])
 CLOUD_EVENT = TypeAdapter(CloudEvent)
 CLOUD_EVENTS = TypeAdapter(list[CloudEvent])
 _PARTS = TypeAdapter(list[dict[str, object]])
-_encode = msgspec.json.Encoder().encode
 CLOUD = "application/cloudevents+json"
 CLOUD_BATCH = "application/cloudevents-batch+json"
 ASKS: TypeAdapter[object] = TypeAdapter(UsageEvent | list[UsageEvent])
@@ -50,7 +48,7 @@ async def record_events(caller: Caller) -> Response:
         caller.served.metrics.took(recorded=0, refused=1)
         raise found
     caller.served.metrics.took(recorded=1, refused=0)
-    return _answer(calls.charge_facts(found), replayed(found.key, is_replay=found.is_replay))
+    return answer_facts(calls.charge_facts(found), headers=replayed(found.key, is_replay=found.is_replay))
 
 
 async def _batch(caller: Caller, body: bytes, *, is_cloud: bool) -> Response:
@@ -71,11 +69,7 @@ async def _batch(caller: Caller, body: bytes, *, is_cloud: bool) -> Response:
         "refused": refused,
         "results": await turns.each(lambda one: _result(one, caller.request_id), found),
     }
-    return _answer(batch, {} if key is None else replayed(key, is_replay=False))
-
-
-def _answer(facts: dict[str, Any], headers: dict[str, str]) -> Response:
-    return Response(_encode(facts), media_type="application/json", headers=headers)
+    return answer_facts(batch, headers=None if key is None else replayed(key, is_replay=False))
 
 
 def _events(body: bytes, *, is_cloud: bool) -> list[UsageEvent | InvalidInput]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from callfare.engine import shapes
 from callfare.payments.packages import seed_packages
 from callfare.server.caller import Caller, read
-from callfare.server.routing import Routes, answer
+from callfare.server.routing import Routes, answer, answer_facts
 from callfare.server.rules import API
 from callfare.server.wire import answered, asked, calls
 
@@ -31,8 +31,8 @@ async def list_packages(caller: Caller) -> Response:
 
 async def get_balance(caller: Caller, user_id: UserId = None) -> Response:
     """Tell what a user has: posted, held, spent in open runs, available, and debt."""
-    user, reports = caller.one_user(user_id), caller.engine.reports
-    return answer(answered.Balance.of(await caller.engine.glance_async(lambda: reports.balance(user))))
+    balance = caller.engine.reports.balance_in(caller.one_user(user_id), caller.account)
+    return answer_facts(answered.balance_facts(balance))
 
 
 async def get_usage(
@@ -119,7 +119,7 @@ async def explain_charge(caller: Caller, user_id: UserId = None) -> Response:
 def add_reading(routes: Routes) -> None:
     """Add the routes that read."""
     routes.add("GET", f"{API}/packages", list_packages, answers=answered.Packages)
-    routes.add("GET", f"{API}/balance", get_balance, answers=answered.Balance)
+    routes.add("GET", f"{API}/balance", get_balance, answers=answered.Balance, has_account=True, is_hot=True)
     routes.add("GET", f"{API}/usage", get_usage, answers=answered.Usage)
     routes.add("GET", f"{API}/transactions", list_transactions, answers=calls.Transactions)
     routes.add("GET", f"{API}/estimate", get_estimate, answers=calls.Estimate)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
@@ -21,6 +22,7 @@ Handler = Callable[..., Awaitable[Response]]
 # Where a request carries who calls.
 CALLER = "callfare.caller"
 ANSWER_TYPE = "application/json"
+_encode = msgspec.json.Encoder().encode
 
 
 class Route(APIRoute):
@@ -33,6 +35,7 @@ class Route(APIRoute):
         self._call: Callable[[Request], Awaitable[Caller]] = endpoint.__dict__["caller"]
         super().__init__(path, endpoint, **settings)
         self._parameters = frozenset(field.alias for field in self.dependant.query_params)
+        self._plain: Handler | None = endpoint.__dict__["plain"]
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request."""
@@ -41,7 +44,7 @@ class Route(APIRoute):
         async def handle(request: Request) -> Response:
             request.scope[CALLER] = await self._call(request)
             self._check(request)
-            return await answer_it(request)
+            return await (answer_it(request) if self._plain is None else self._plain(request))
 
         return handle
 
@@ -94,11 +97,15 @@ class Routes:
         *,
         answers: type[Answer] | dict[str, Any],
         asks: TypeAdapter[Any] | None = None,
+        has_account: bool = False,
+        is_hot: bool = False,
         is_described: bool = True,
     ) -> None:
         """Add a route. Its handler is a function of (caller, …) with its query parameters after it.
 
-        answers: the model of its answer, or what OpenAPI says of it. asks: the model of its body.
+        answers: the model of its answer, or what OpenAPI says of it. asks: the model of its body. has_account: the
+        account of the user it names is looked up together with the credential. is_hot: asked so often that its
+        parameters, which are text or not there, are taken from the query without the framework's help.
         is_described: OpenAPI tells of it; what follows a protocol of its own is described by that.
 
         One without a rule is a MissingRule: the server does not start.
@@ -111,11 +118,11 @@ class Routes:
         served = self.served
 
         async def caller(request: Request) -> Caller:
-            return await caller_of(request, served, rule, operation)
+            return await caller_of(request, served, rule, operation, has_account=has_account)
 
         self.router.add_api_route(
             path,
-            _with_caller(handler, caller),
+            _with_caller(handler, caller, is_hot=is_hot),
             methods=[method],
             name=handler.__name__,
             summary=(handler.__doc__ or "").partition("\n")[0],
@@ -127,7 +134,7 @@ class Routes:
         )
 
 
-def _with_caller(handler: Handler, caller: Callable[[Request], Awaitable[Caller]]) -> Handler:
+def _with_caller(handler: Handler, caller: Callable[[Request], Awaitable[Caller]], *, is_hot: bool) -> Handler:
     """Return a handler as FastAPI takes it: its first argument is the request, by which the caller is known."""
     signature = inspect.signature(handler, eval_str=True)
     _, *rest = signature.parameters.values()
@@ -141,9 +148,30 @@ def _with_caller(handler: Handler, caller: Callable[[Request], Awaitable[Caller]
     handle.__signature__ = signature.replace(parameters=bound)  # type: ignore[attr-defined]  # where inspect looks first
     handle.__annotations__ = {parameter.name: parameter.annotation for parameter in bound}
     handle.__dict__["caller"] = caller
+    handle.__dict__["plain"] = _plain(handler, rest) if is_hot else None
+    return handle
+
+
+def _plain(handler: Handler, parameters: list[inspect.Parameter]) -> Handler:
+    """Return a handler that reads its parameters from the query by itself."""
+    names = {}
+    for parameter in parameters:
+        kind, query = get_args(parameter.annotation)
+        assert (kind, parameter.default) == (str | None, None), f"{parameter} is not text that may be left out"
+        names[parameter.name] = query.alias
+
+    async def handle(request: Request) -> Response:
+        query = request.query_params
+        return await handler(request.scope[CALLER], **{name: query.get(alias) for name, alias in names.items()})
+
     return handle
 
 
 def answer(body: Answer, *, headers: dict[str, str] | None = None) -> Response:
     """Return an answer as a response."""
     return Response(body.body(), media_type=ANSWER_TYPE, headers=headers)
+
+
+def answer_facts(facts: dict[str, Any], *, headers: dict[str, str] | None = None) -> Response:
+    """Return the facts of an answer as a response, without the detour over its model."""
+    return Response(_encode(facts), media_type=ANSWER_TYPE, headers=headers)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from callfare.ledger.rows import (
+    Account,
     ApiKey,
     AuditRow,
     Entry,
@@ -23,8 +24,9 @@ from callfare.ledger.rows import (
     User,
 )
 from callfare.ledger.sale_rows import Customer, Delivery, Installation, Order, Quarantined, Sale, Subscription
+from callfare.ledger.state import State
 from callfare.store import protocol as ask
-from callfare.store.protocol import Query, R
+from callfare.store.protocol import Query, R, Seen, Snapshot
 
 ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.UserNamed: ("user_named", User),
@@ -62,6 +64,27 @@ ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.QuarantineAfter: ("quarantine_after", Quarantined),
     ask.FactNamed: ("load_installation", Installation),
 }
+
+
+_KEY_COLUMNS = len(ApiKey.__struct_fields__)
+_ACCOUNT_ENDS = _KEY_COLUMNS + len(Account.__struct_fields__)
+
+
+def seen(values: Sequence[Any], now_us: int, whole: Callable[[str], Snapshot | None]) -> Seen:
+    """Return what a look has found: a key, totals, the user, what open runs have spent, and whether anything is due.
+
+    whole: finds a user's account with everything that is due.
+    """
+    key, totals = values[:_KEY_COLUMNS], values[_KEY_COLUMNS:_ACCOUNT_ENDS]
+    user, spent, is_due = values[_ACCOUNT_ENDS:]
+    account = None
+    if is_due:
+        account = whole(user)
+    elif totals[0] is not None:
+        state = State()
+        state.find(Account(*totals))
+        account = Snapshot(account_id=totals[0], state=state, spent_nanocredits=int(spent), now_us=now_us)
+    return Seen(key=None if key[0] is None else ApiKey(*key), account=account)
 
 
 def rows_of(cursor: Iterable[tuple[Any, ...]], table: type[R]) -> list[R]:

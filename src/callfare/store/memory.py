@@ -15,6 +15,7 @@ from callfare.ledger import rollups, rules
 from callfare.ledger.decide import decide
 from callfare.ledger.rows import (
     TABLES,
+    ApiKey,
     Event,
     Hold,
     RawUsage,
@@ -26,7 +27,7 @@ from callfare.ledger.rows import (
 from callfare.ledger.state import State
 from callfare.store.memory_plans import plan_of
 from callfare.store.memory_upkeep import MemoryUpkeep
-from callfare.store.protocol import Snapshot, StoreFacts
+from callfare.store.protocol import Seen, Snapshot, StoreFacts
 from callfare.store.upkeep import incomplete
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
     from callfare.ledger.verify import Scan
-    from callfare.store.protocol import Query, R
+    from callfare.store.protocol import Look, Query, R
 
 
 class MemoryStore:
@@ -132,6 +133,19 @@ class MemoryStore:
             state = State()
             state.put_all(rows)
             return Snapshot(account_id=row.account_id, state=state, spent_nanocredits=spent, now_us=now_us)
+
+    def look(self, asked: Sequence[Look]) -> list[Seen]:
+        """Return what each asks about as of now."""
+        return [self._seen(one) for one in asked]
+
+    def _seen(self, asked: Look) -> Seen:
+        with self.gate:
+            self._refuse_incomplete()
+            row = self._state.rows.get(("api_keys", asked.key_id or ""))
+            key = row if isinstance(row, ApiKey) else None
+            user = asked.user if asked.user is not None or key is None else key.user
+            is_hidden = (asked.key_id is not None and key is None) or (key is not None and key.user not in {None, user})
+            return Seen(key=key, account=None if is_hidden or user is None else self.snapshot(user))
 
     def _everything(self) -> list[Row]:
         """Return all rows as of one instant; a write that came in the middle of it has it look again."""

@@ -24,7 +24,7 @@ from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, InvalidInput, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
 from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
-from callfare.store.answers import ANSWERS, rows_of
+from callfare.store.answers import ANSWERS, rows_of, seen
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.postgres_load import Loader
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
     from callfare.ledger.verify import Scan
-    from callfare.store.protocol import Query, R
+    from callfare.store.protocol import Look, Query, R, Seen
 
 _TRIES = 6
 # With less time than this left, no connection is opened any more.
@@ -85,6 +85,8 @@ class PostgresStore:
         self._is_closing = False
         self._writer: BoundedConnection | None = None
         self._readers: list[BoundedConnection] = []
+        # Those on which each statement stands by itself, without a transaction around it.
+        self._lookers: list[BoundedConnection] = []
         self._batches = 0
         self._turns = threading.BoundedSemaphore(_READERS_MAX)
         # Roll-ups as this process wrote them last, with their seals.
@@ -93,7 +95,7 @@ class PostgresStore:
 
     def _after_fork(self) -> None:
         if os.getpid() != self._pid:
-            keep_inherited(self._writer, *self._readers)
+            keep_inherited(self._writer, *self._readers, *self._lookers)
             self._start_afresh()
 
     def create(self) -> bool:
@@ -122,10 +124,10 @@ class PostgresStore:
             return
         with self._gate.passed():
             self._is_closing = False
-            for connection in (self._writer, *self._readers):
+            for connection in (self._writer, *self._readers, *self._lookers):
                 if connection is not None:
                     connection.close()
-            self._writer, self._readers = None, []
+            self._writer, self._readers, self._lookers = None, [], []
 
     def _open(self, ends_at_s: float) -> BoundedConnection:
         connection = connect(self._url, ends_at_s - elapsed_s())
@@ -142,9 +144,10 @@ class PostgresStore:
             raise
         return connection
 
-    def _open_reader(self, ends_at_s: float) -> BoundedConnection:
-        """Return a connection on which all statements of a read see the same instant."""
+    def _open_reader(self, ends_at_s: float, *, is_single: bool = False) -> BoundedConnection:
+        """Return a connection on which all statements of a read see the same instant; is_single: there is but one."""
         connection = self._open(ends_at_s)
+        connection.autocommit = is_single
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         return connection
@@ -279,20 +282,25 @@ class PostgresStore:
     # Reading
 
     @contextmanager
-    def _reader(self) -> Iterator[BoundedConnection]:
+    def _reader(self, idle: list[BoundedConnection] | None = None) -> Iterator[BoundedConnection]:
+        """Yield a connection to read on, and put it back to the idle ones."""
         self._after_fork()
+        idle = self._readers if idle is None else idle
         ends_at_s = elapsed_s() + self._deadline_s
         if not self._turns.acquire(timeout=self._deadline_s):
             raise LedgerUnavailable(f"{_READERS_MAX} reads at once, and none came to an end in time; retry")
         try:
-            connection = self._idle_reader() or self._open_reader(ends_at_s)
-            with self._read_on(connection, ends_at_s):
+            is_single = idle is self._lookers
+            connection = _idle_reader(idle) or self._open_reader(ends_at_s, is_single=is_single)
+            with self._read_on(connection, ends_at_s, idle):
                 yield connection
         finally:
             self._turns.release()
 
     @contextmanager
-    def _read_on(self, connection: BoundedConnection, ends_at_s: float) -> Iterator[BoundedConnection]:
+    def _read_on(
+        self, connection: BoundedConnection, ends_at_s: float, idle: list[BoundedConnection]
+    ) -> Iterator[BoundedConnection]:
         try:
             with connection.within(ends_at_s - elapsed_s()):
                 yield connection
@@ -305,23 +313,23 @@ class PostgresStore:
             if isinstance(error, psycopg.Error):
                 raise _fault_of(error) from error
             raise
-        self._readers.append(connection)
-
-    def _idle_reader(self) -> BoundedConnection | None:
-        """Return a connection that was read on before. Those that the server has ended meanwhile are closed."""
-        while True:
-            try:
-                connection = self._readers.pop()
-            except IndexError:
-                return None
-            if not connection.was_ended():
-                return connection
-            connection.close()
+        idle.append(connection)
 
     def snapshot(self, user: str) -> Snapshot | None:
         """Return the user's account as of now, or None when there is none."""
         with self._reader() as connection:
             return Loader(connection, self._sql, self._clock).load_account_of(user)
+
+    def look(self, asked: Sequence[Look]) -> list[Seen]:
+        """Return what each asks about as of now: one statement and one round trip for all of them."""
+        values = {
+            "key_ids": [one.key_id for one in asked],
+            "users": [one.user for one in asked],
+            "now_us": self._clock.now_us() if self._clock else None,
+        }
+        with self._reader(self._lookers) as connection:
+            found = connection.execute(self._sql["look"], values).fetchall()
+        return [seen(row, now_us, self.snapshot) for *row, now_us in found]
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""
@@ -390,6 +398,18 @@ class PostgresStore:
                 schema_version=schema_version(connection) or 0,
                 rows=rows,
             )
+
+
+def _idle_reader(idle: list[BoundedConnection]) -> BoundedConnection | None:
+    """Return a connection that was read on before. Those that the server has ended meanwhile are closed."""
+    while True:
+        try:
+            connection = idle.pop()
+        except IndexError:
+            return None
+        if not connection.was_ended():
+            return connection
+        connection.close()
 
 
 def _sealed(row: Row) -> bytes:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 
-from callfare.ledger.rows import Row
+from callfare.ledger.rows import ApiKey, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -271,6 +271,16 @@ class FactNamed(Query, frozen=True, gc=False, kw_only=True):
     name: str
 
 
+class Look(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a request must know before anything else: the API key that it shows, and whose balance it asks for.
+
+    key_id: None where no key is shown. user: None for whom the key is bound to.
+    """
+
+    key_id: str | None = None
+    user: str | None = None
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An account with what is due, read in one transaction at one instant."""
 
@@ -278,6 +288,13 @@ class Snapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     state: State
     spent_nanocredits: int
     now_us: int
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a look has found: the row of the key, and the account, which is None for whoever the key may not see."""
+
+    key: ApiKey | None
+    account: Snapshot | None
 
 
 class StoreFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -306,8 +323,11 @@ class Store(Protocol):
         """
         ...
 
-    def snapshot(self, user: str) -> Snapshot | None:
-        """Return the user's account as of now, or None when there is none."""
+    def look(self, asked: Sequence[Look]) -> list[Seen]:
+        """Return what each asks about as of now, in as few round trips as there can be.
+
+        Of an account that has nothing due it holds the totals alone.
+        """
         ...
 
     def select(self, query: Query) -> list[Row]:

@@ -30,7 +30,7 @@ from callfare.ledger.rows import (
     lowest_key,
     seal_of,
 )
-from callfare.store.answers import ANSWERS, rows_of
+from callfare.store.answers import ANSWERS, rows_of, seen
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
 from callfare.store.protocol import Snapshot, StoreFacts
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from callfare.ledger.receipts import Receipt
     from callfare.ledger.rows import Pk
     from callfare.ledger.verify import Scan
-    from callfare.store.protocol import Query, R
+    from callfare.store.protocol import Look, Query, R, Seen
 
 
 class SqliteStore:
@@ -251,6 +251,17 @@ class SqliteStore:
                 return Snapshot(account_id=account_id, state=loader.state, spent_nanocredits=spent, now_us=now_us)
             finally:
                 connection.execute("COMMIT")
+
+    def look(self, asked: Sequence[Look]) -> list[Seen]:
+        """Return what each asks about as of now."""
+        found: list[tuple[tuple[Any, ...], int]] = []
+        with self._reader() as connection:
+            for one in asked:
+                now_us = self._clock.now_us()
+                values = {"key_id": one.key_id, "user": one.user, "now_us": now_us}
+                [row] = connection.execute(self._sql["look"], values)
+                found.append((row, now_us))
+        return [seen(values, now_us, self.snapshot) for values, now_us in found]
 
     def select(self, query: Query) -> list[Row]:
         """Return the rows a query asks for."""

@@ -53,15 +53,20 @@ class Balance(Answer):
     @classmethod
     def of(cls, balance: answers.Balance) -> Self:
         """Return a balance as it goes out."""
-        return cls.model_construct(
-            user_id=balance.user,
-            posted_credits=str(balance.posted),
-            held_credits=str(balance.held),
-            spent_credits=str(balance.spent),
-            available_credits=str(balance.available),
-            available_usd=str(balance.available.usd),
-            debt_credits=str(balance.debt),
-        )
+        return cls.model_validate(balance_facts(balance))
+
+
+def balance_facts(balance: answers.Balance) -> dict[str, str]:
+    """Return a balance as it goes out."""
+    return {
+        "userId": balance.user,
+        "postedCredits": str(balance.posted),
+        "heldCredits": str(balance.held),
+        "spentCredits": str(balance.spent),
+        "availableCredits": str(balance.available),
+        "availableUsd": str(balance.available.usd),
+        "debtCredits": str(balance.debt),
+    }
 
 
 class Spending(Answer):

@@ -358,6 +358,48 @@ WHERE account_id = ANY(:accounts)
 ORDER BY account_id
 FOR NO KEY UPDATE;
 
+-- name: look
+-- A key, and the totals of a user whom it may see: not those of anybody else, and of nobody where there is no such key.
+-- What is due or owed changes the totals, so that is looked at as a whole.
+SELECT
+    k.key_id, k.family, k.mode, k.label, k.scopes, k.digest, k.pepper, k."user", k.networks, k.grant_cap_nanocredits,
+    k.created_at_us, k.expires_at_us, k.revoked_at_us, k.rolled_to, k.used_at_us,
+    a.account_id, a.posted_nanocredits, a.held_nanocredits, a.debt_nanocredits, a.last_seq, a.opened_at_us,
+    i."user" AS name,
+    (
+        SELECT coalesce(sum(r.used_nanocredits), 0)
+        FROM runs AS r
+        WHERE r.account_id = a.account_id AND r.status = 'open' AND r.expires_at_us > n.now_us
+    ) AS spent_nanocredits,
+    (
+        a.debt_nanocredits > 0
+        OR EXISTS (
+            SELECT 1 FROM grants AS g
+            WHERE g.account_id = a.account_id AND g.remaining_nanocredits > 0 AND g.expires_at_us <= n.now_us
+        )
+        OR EXISTS (
+            SELECT 1 FROM runs AS r
+            WHERE r.account_id = a.account_id AND r.status = 'open' AND r.expires_at_us <= n.now_us
+        )
+        OR EXISTS (
+            SELECT 1 FROM jobs AS j
+            WHERE j.account_id = a.account_id AND j.status = 'pending' AND j.expires_at_us <= n.now_us
+        )
+    ) AS is_due,
+    n.now_us
+FROM unnest(:key_ids::TEXT[], :users::TEXT[]) WITH ORDINALITY AS asked (key_id, "user", place)
+CROSS JOIN (
+    SELECT coalesce(:now_us::BIGINT, (extract(EPOCH FROM statement_timestamp()) * 1000000)::BIGINT) AS now_us
+) AS n
+LEFT JOIN api_keys AS k ON asked.key_id = k.key_id
+LEFT JOIN identities AS i
+    ON
+        coalesce(asked."user", k."user") = i."user"
+        AND (asked.key_id IS NULL OR k.key_id IS NOT NULL)
+        AND (k."user" IS NULL OR k."user" = i."user")
+LEFT JOIN accounts AS a ON i.account_id = a.account_id
+ORDER BY asked.place;
+
 -- name: load_grants
 -- Lots that still have credit, and lots that are named.
 SELECT

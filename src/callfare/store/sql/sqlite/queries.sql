@@ -188,6 +188,43 @@ ON CONFLICT (account_id, grain, start_us, workflow, provider, model, operation) 
 DELETE FROM holds
 WHERE account_id = :account_id AND hold_id = :hold_id AND grant_id = :grant_id;
 
+-- name: look
+-- A key, and the totals of a user whom it may see: not those of anybody else, and of nobody where there is no such key.
+-- What is due or owed changes the totals, so that is looked at as a whole.
+SELECT
+    k.key_id, k.family, k.mode, k.label, k.scopes, k.digest, k.pepper, k."user", k.networks, k.grant_cap_nanocredits,
+    k.created_at_us, k.expires_at_us, k.revoked_at_us, k.rolled_to, k.used_at_us,
+    a.account_id, a.posted_nanocredits, a.held_nanocredits, a.debt_nanocredits, a.last_seq, a.opened_at_us,
+    i."user" AS name,
+    (
+        SELECT coalesce(sum(r.used_nanocredits), 0)
+        FROM runs AS r
+        WHERE r.account_id = a.account_id AND r.status = 'open' AND r.expires_at_us > :now_us
+    ) AS spent_nanocredits,
+    (
+        a.debt_nanocredits > 0
+        OR EXISTS (
+            SELECT 1 FROM grants AS g
+            WHERE g.account_id = a.account_id AND g.remaining_nanocredits > 0 AND g.expires_at_us <= :now_us
+        )
+        OR EXISTS (
+            SELECT 1 FROM runs AS r
+            WHERE r.account_id = a.account_id AND r.status = 'open' AND r.expires_at_us <= :now_us
+        )
+        OR EXISTS (
+            SELECT 1 FROM jobs AS j
+            WHERE j.account_id = a.account_id AND j.status = 'pending' AND j.expires_at_us <= :now_us
+        )
+    ) AS is_due
+FROM (SELECT :key_id AS key_id, :user AS "user") AS asked
+LEFT JOIN api_keys AS k ON asked.key_id = k.key_id
+LEFT JOIN identities AS i
+    ON
+        coalesce(asked."user", k."user") = i."user"
+        AND (asked.key_id IS NULL OR k.key_id IS NOT NULL)
+        AND (k."user" IS NULL OR k."user" = i."user")
+LEFT JOIN accounts AS a ON i.account_id = a.account_id;
+
 -- name: load_grants
 -- Lots that still have credit.
 SELECT
