@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import httpx2
 import pytest
 
 from callfare import Callfare
+from callfare.server.serving import Listening, bound
 
 SCRIPT = str(Path(sys.executable).with_name("callfare"))
 B = "/api/billing"
@@ -209,6 +211,22 @@ def test_a_port_that_is_taken_is_told_in_a_line(start):
 
     assert server.process.returncode == 7
     assert "name another with --port" in log
+
+
+async def test_what_it_listens_on_sends_each_part_of_an_answer_at_once():
+    found = asyncio.get_running_loop().create_future()
+
+    def connected(_, writer):
+        found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = bound(Listening(port=0))
+    async with await asyncio.start_server(connected, sock=listener):
+        with socket.create_connection(listener.getsockname(), timeout=30):
+            has_no_delay = await found
+
+    # With it, the second of two small parts waits for the first to be acknowledged: 40 ms an answer.
+    assert has_no_delay
 
 
 def test_settings_come_from_the_file_of_the_folder_and_are_shown_without_secrets(tmp_path):

@@ -97,7 +97,8 @@ def bound(listening: Listening) -> socket.socket:
     Raises Misconfigured when the port is taken or not to be had.
     """
     family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
-    found = socket.socket(family)
+    # Only of a socket that is known to be TCP does asyncio send each part of an answer at once.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((listening.host, listening.port))
