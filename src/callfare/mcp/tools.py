@@ -49,7 +49,7 @@ class Tool:
         """Return the schema of the arguments for whoever asks."""
         schema = wire.schema_of(self.asks)
         if self.needs_user and principal.user is None:
-            schema["required"] = [*schema.get("required", ()), "user_id"]
+            return schema | {"required": [*schema.get("required", ()), "user_id"]}
         return schema
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
+from functools import cache
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationError
@@ -370,8 +371,9 @@ class PriceBook(Answered):
     models: list[ModelPrices]
 
 
+@cache
 def schema_of(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a model in one piece: some hosts do not follow references.
+    """Return the JSON schema of a model in one piece: some hosts do not follow references. Not to be changed.
 
     That an argument may be null as well as left out is not in it: it only makes the schema harder to follow.
     """

@@ -14,7 +14,7 @@ from callfare.clock import SystemClock, moment_of
 
 _FIELDS = ("request_id", "method", "route", "status", "ms", "who")
 # They say at INFO what is said here in other words, or what nobody asked for.
-_QUIET = ("uvicorn.access", "uvicorn.asgi")
+_QUIET = ("uvicorn.access", "uvicorn.asgi", "mcp")
 
 
 class JsonLines(logging.Formatter):
@@ -38,7 +38,7 @@ def speak(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Have callfare and its server write to standard error from now on, as lines of JSON."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
-    for name in ("callfare", "uvicorn"):
+    for name in ("callfare", "uvicorn", "mcp"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)
