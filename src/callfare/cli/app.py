@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from callfare.cli import access, assisting, checking, exits, operating, reading, serving, show, spooled, writing
+from callfare.cli import (
+    access,
+    assisting,
+    checking,
+    exits,
+    importing,
+    operating,
+    reading,
+    serving,
+    show,
+    spooled,
+    writing,
+)
 from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
 from callfare.cli.session import (
     BookOption,
@@ -132,10 +144,11 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     operating.backup,
     operating.restore,
     operating.export,
+    importing.import_,
     operating.prune_raw,
 )
 for _command in _COMMANDS:
-    app.command()(with_options(_command))
+    app.command(_command.__name__.strip("_").replace("_", "-"))(with_options(_command))
 
 
 @app.command(
