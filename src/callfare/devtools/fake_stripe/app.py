@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from callfare.devtools.fake_stripe import control
 from callfare.devtools.fake_stripe.api import CutOff
+from callfare.devtools.fake_stripe.pages import checkout_page, portal_page
 from callfare.devtools.fake_stripe.standin import Standin
 
 
@@ -35,7 +36,13 @@ def application(standin: Standin) -> Starlette:
 
     methods = [HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.DELETE]
     return Starlette(
-        routes=[Route("/v1/{path:path}", api, methods=methods), *control.routes(standin)], lifespan=lifespan
+        routes=[
+            Route("/v1/{path:path}", api, methods=methods),
+            *checkout_page.routes(standin),
+            *portal_page.routes(standin),
+            *control.routes(standin),
+        ],
+        lifespan=lifespan,
     )
 
 

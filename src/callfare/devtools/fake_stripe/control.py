@@ -1,7 +1,7 @@
 """The routes under /_control: what a test may see and set. Nothing of them is Stripe's.
 
 GET  /_control/state                what is where: time, counts, settings, violations
-POST /_control/state                settings, livemode, timeout_s
+POST /_control/state                settings, livemode, timeout_s, redirect_wait_s, stamps_follow_clock
 POST /_control/reset                everything is as at the start, endpoints and all
 POST /_control/clock                {"advance_s": …} | {"set": …} | {"still": true}
 POST /_control/acts/{name}          what payers and banks do; see `acts`
@@ -41,6 +41,8 @@ async def _state(standin: Standin, _request: Request, told: Json) -> Json:
         world.livemode = bool(told["livemode"])
     if "timeout_s" in told:
         standin.deliveries.timeout_s = told["timeout_s"]
+    if "redirect_wait_s" in told:
+        standin.redirect_wait_s = told["redirect_wait_s"]
     if "stamps_follow_clock" in told:
         standin.deliveries.stamps_follow_clock = bool(told["stamps_follow_clock"])
     return {

@@ -20,7 +20,7 @@ class Standin:
 
     def __init__(self, base_url: str, *, seed: str | None = None) -> None:
         self.base_url = base_url
-        self._timeout_s: float = 10
+        self.redirect_wait_s: float = 10
         self.begin(seed)
         self._ticking: asyncio.Task[None] | None = None
 

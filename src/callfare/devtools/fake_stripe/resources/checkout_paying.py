@@ -213,10 +213,15 @@ def authenticate(world: World, session: Json, *, succeeds: bool) -> Json:
 
 def waiting_intent(world: World, session: Json) -> Json | None:
     """Return the intent by which a session's payer is being asked, None when nobody is."""
-    invoice = world.objects.get(session["invoice"] or "")
-    own = world.objects.get(session["payment_intent"] or session["setup_intent"] or "")
-    intent = own or (invoices.intent_of(world, invoice) if invoice else None)
+    intent = intent_of(world, session)
     return intent if intent is not None and intent["status"] == "requires_action" else None
+
+
+def intent_of(world: World, session: Json) -> Json | None:
+    """Return the intent by which a session is paid or saves a card, None before its payer first tries."""
+    own = world.objects.get(session["payment_intent"] or session["setup_intent"] or "")
+    invoice = world.objects.get(session["invoice"] or "")
+    return own or (invoices.intent_of(world, invoice) if invoice else None)
 
 
 def show_page(world: World, call: Call) -> Json:

@@ -1,0 +1,1 @@
+"""The hosted pages: Checkout, the payer's bank, the customer portal, and invoices."""
