@@ -57,6 +57,7 @@ ENTRY_POINTS = (
     "callfare.cli",
     "callfare.devtools.demo",
     "callfare.devtools.fake_anthropic",
+    "callfare.devtools.fake_google",
     "callfare.devtools.fake_stripe.__main__",
 )
 

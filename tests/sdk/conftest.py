@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import anthropic
 import pytest
+from google import genai
 
+from callfare.capture import google
 from callfare.capture.anthropic import wrap
 from callfare.devtools.fake_anthropic import FakeAnthropic
+from callfare.devtools.fake_google import FakeGoogle
 from tests.capture.conftest import Either
 from tests.capture.fake_meter import FakeMeter
 
@@ -41,3 +44,43 @@ async def async_client(claude, meter):
 @pytest.fixture(params=["sync", "async"])
 def either(request, claude, meter):
     return Either(request.getfixturevalue("client" if request.param == "sync" else "async_client"))
+
+
+@pytest.fixture
+def gemini():
+    """The stand-in for Google."""
+    with FakeGoogle() as server:
+        yield server
+
+
+@pytest.fixture
+def gemini_client(gemini, meter):
+    """One client has both kinds of calls."""
+    with genai.Client(api_key="none", http_options={"base_url": gemini.base_url}) as bare:
+        yield google.wrap(bare, meter)
+
+
+@pytest.fixture
+def vertex_client(gemini, meter):
+    """A client of the address that has pictures and videos."""
+    with genai.Client(vertexai=True, api_key="none", http_options={"base_url": gemini.base_url}) as bare:
+        yield google.wrap(bare, meter)
+
+
+class EitherGemini(Either):
+    """A client of either kind, whose parts are called in the same words."""
+
+    def __init__(self, client, *, is_async):
+        super().__init__(client.aio if is_async else client)
+
+
+@pytest.fixture(params=["sync", "async"])
+async def gemini_either(request, gemini_client):
+    yield EitherGemini(gemini_client, is_async=request.param == "async")
+    await gemini_client.aio.aclose()
+
+
+@pytest.fixture(params=["sync", "async"])
+async def vertex_either(request, vertex_client):
+    yield EitherGemini(vertex_client, is_async=request.param == "async")
+    await vertex_client.aio.aclose()

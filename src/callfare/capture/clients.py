@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from callfare.capture import anthropic, openai
+from callfare.capture import anthropic, google, openai
 from callfare.capture.base import Meter
 from callfare.errors import InvalidInput
 
 Client = TypeVar("Client")
 
-_WRAPPERS = {"openai": openai.wrap, "anthropic": anthropic.wrap}
+_WRAPPERS = {"openai": openai.wrap, "anthropic": anthropic.wrap, "google.genai": google.wrap}
 
 
 def wrap_client(client: Client, meter: Meter, *, user: str | None) -> Client:
@@ -21,8 +21,8 @@ def wrap_client(client: Client, meter: Meter, *, user: str | None) -> Client:
     Raises InvalidInput for a client of an SDK that callfare does not know.
     """
     for kind in type(client).__mro__:
-        wrapper = _WRAPPERS.get(kind.__module__.partition(".")[0])
-        if wrapper is not None:
-            return wrapper(client, meter, user=user)
+        for package, wrapper in _WRAPPERS.items():
+            if f"{kind.__module__}.".startswith(f"{package}."):
+                return wrapper(client, meter, user=user)
     known = ", ".join(_WRAPPERS)
     raise InvalidInput(f"{type(client).__name__} is no client that callfare can wrap; it knows {known}", param="client")

@@ -23,7 +23,18 @@ BYTES_PER_TOKEN = 4
 # Fields that hold no text for the model: labels, ids, and files in base64.
 _SILENT = {
     *("type", "role", "id", "call_id", "tool_use_id", "status", "data", "inline_data", "signature"),
-    *("file_data", "file_id", "file_uri", "file_url", "image_url", "url", "media_type", "mime_type"),
+    *(
+        "file_data",
+        "file_id",
+        "file_uri",
+        "file_url",
+        "image_url",
+        "url",
+        "media_type",
+        "mime_type",
+        "mimeType",
+        "fileUri",
+    ),
 }
 _TEXT_DEPTH_MAX = 20
 

@@ -49,8 +49,12 @@ _IDENTITY = (
     "remixed_from_video_id",
     "usage",
     "usage_metadata",
+    "usageMetadata",
     "model_version",
+    "modelVersion",
     "response_id",
+    "responseId",
+    "done",
 )
 _TOLD_ATTRIBUTES = ("service_tier", "size", "quality", "background", "output_format")
 

@@ -1,0 +1,256 @@
+"""Metering of Google's SDK for Gemini, sync and async, Vertex AI too: content, embeddings, pictures and videos.
+
+The metered client is a copy of the given one whose parts all send through a layer of ours; the SDK's own layer below it
+is the same object, and nothing of the SDK is patched or imported. Chats and automatic function calls pass it too, each
+request by itself. Live sessions and the interactions API do not pass it: they are not metered here.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
+from callfare.capture.dialect import Request
+from callfare.capture.google_dialect import GOOGLE, content_of
+from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
+from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
+from callfare.errors import InvalidInput
+from callfare.usage.extract import read
+
+ClientT = TypeVar("ClientT")
+
+_SETTLING = Unharmed("settle a call")
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+_LAYER = "_api_client"
+_GIVEN = "_callfare_given"
+
+
+def wrap(client: ClientT, meter: Meter, *, user: str | None = None) -> ClientT:
+    """Return a client like the given one, sharing its connections, whose calls are metered.
+
+    client: a google.genai Client; it stays as it is, and stays open as long as the metered one lives.
+    user: whose calls they are; None for the user of the context in which each call is made.
+
+    Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
+    """
+    below = getattr(client, _LAYER, None)
+    if isinstance(client, type) or not hasattr(client, "models") or not hasattr(below, "async_request_streamed"):
+        kind = getattr(client, "__name__", type(client).__name__)
+        raise InvalidInput(f"{kind} is no client of this SDK; give one such as google.genai.Client()", param="client")
+    if isinstance(vars(client)[_LAYER], _Layer):
+        layer = vars(client)[_LAYER]
+        if layer.calls.meter is meter and layer.calls.user == user:
+            return client
+        below = layer.calls.below
+    twin: ClientT = _over(client, _Layer(_Calls(below, meter, user)))
+    vars(twin)[_GIVEN] = client
+    return twin
+
+
+def _over(part: Any, layer: _Layer) -> Any:  # noqa: ANN401 - a client of any major, or a part of one
+    """Return a copy of a client or of a part of it, in which everything sends through our layer."""
+    twin = copy.copy(part)
+    kind = type(part)
+    # What closes itself when it is collected would close the connections of the client it was copied from.
+    if hasattr(kind, "__del__"):
+        twin.__class__ = type(kind.__name__, (kind,), {"__del__": _leave_open, "__module__": kind.__module__})
+    state = vars(twin)
+    for name, value in state.items():
+        if name == _LAYER:
+            state[name] = layer
+        elif hasattr(value, "__dict__") and _LAYER in vars(value):
+            state[name] = _over(value, layer)
+    return twin
+
+
+def _leave_open(_self: object) -> None:
+    """Do nothing: the given client closes what is its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """The SDK's layer below ours, and for whom calls are metered."""
+
+    below: Any
+    meter: Meter
+    user: str | None
+
+    def base_url(self) -> str:
+        """Return where the SDK sends to."""
+        return str(getattr(getattr(self.below, "_http_options", None), "base_url", "") or "")
+
+    def request(self, method: str, path: str, body: object, *, is_stream: bool) -> Request | None:
+        """Return a request that is to be metered, or None."""
+        operation = GOOGLE.operation_of(path) if method.lower() == "post" and not is_metered() else None
+        if operation is None:
+            return None
+        base_url = self.base_url()
+        try:
+            return GOOGLE.request_of(
+                path, operation=operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
+            )
+        except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
+            LOGGER.exception("callfare could not read a request; it is sent as it is")
+            return GOOGLE.bare_request(
+                operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
+            )
+
+    def retold(self, path: str, body: object) -> tuple[Request, Ending] | None:
+        """Return the job that a request asks about, or None."""
+        asked = GOOGLE.job_of(path)
+        if asked is None and path.endswith(":fetchPredictOperation") and isinstance(body, Mapping):
+            asked = GOOGLE.job_of(str(body.get("operationName")))
+        if asked is None:
+            return None
+        base_url = self.base_url()
+        request = GOOGLE.bare_request(
+            asked.operation, base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=False
+        )
+        ending = Retold(self.meter, request.intent.provider, base_url.rstrip("/"), asked.job_id, self.user)
+        return request, ending
+
+
+class _Layer:
+    """Stands before the SDK's HTTP layer: sends what costs through the meter, and hands everything else through."""
+
+    def __init__(self, calls: _Calls) -> None:
+        self.calls = calls
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the SDK's layer has
+        return getattr(self.calls.below, name)
+
+    @property  # type: ignore[misc]  # Python lets an object say what it stands for
+    def __class__(self) -> type:
+        """The class of what stands behind, so that isinstance holds."""
+        return type(self.calls.below)
+
+    def request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Make a call as the SDK does, metered if it is one that costs."""
+        below = self.calls.below.request
+        request = self.calls.request(method, path, body, is_stream=False)
+        if request is None:
+            reply = below(method, path, body, *rest, **options)
+            retold = self.calls.retold(path, body)
+            if retold is not None:
+                with _SETTLING:
+                    retold[1].apply(GOOGLE.settlement_of(retold[0], reply))
+            return reply
+        ending = Ticketed(self.calls.meter.admit(request.intent, user=self.calls.user))
+        try:
+            with Metered():
+                reply = below(method, path, body, *rest, **options)
+        except BaseException:
+            with _SETTLING:
+                ending.apply(_released(request))
+            raise
+        with _SETTLING:
+            ending.apply(GOOGLE.settlement_of(request, reply))
+        return reply
+
+    async def async_request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Make a call as the SDK does, metered if it is one that costs."""
+        below = self.calls.below.async_request
+        request = self.calls.request(method, path, body, is_stream=False)
+        if request is None:
+            reply = await below(method, path, body, *rest, **options)
+            retold = self.calls.retold(path, body)
+            if retold is not None:
+                with _SETTLING:
+                    await retold[1].apply_async(GOOGLE.settlement_of(retold[0], reply))
+            return reply
+        ending = Ticketed(await self.calls.meter.admit_async(request.intent, user=self.calls.user))
+        try:
+            with Metered():
+                reply = await below(method, path, body, *rest, **options)
+        except BaseException:
+            with _SETTLING:
+                await ending.apply_async(_released(request))
+            raise
+        with _SETTLING:
+            await ending.apply_async(GOOGLE.settlement_of(request, reply))
+        return reply
+
+    def request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Make a streamed call as the SDK does. What fails before its first chunk has used nothing."""
+        below = self.calls.below.request_streamed
+        request = self.calls.request(method, path, body, is_stream=True)
+        if request is None:
+            return below(method, path, body, *rest, **options)
+        ending = Ticketed(self.calls.meter.admit(request.intent, user=self.calls.user))
+        stream = _Begun(below(method, path, body, *rest, **options))
+        try:
+            with Metered():
+                stream.begin()
+        except BaseException:
+            with _SETTLING:
+                ending.apply(_released(request))
+            raise
+        return MeteredStream(stream, Watch(request, ending))
+
+    async def async_request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+        """Make a streamed call as the SDK does."""
+        below = self.calls.below.async_request_streamed
+        request = self.calls.request(method, path, body, is_stream=True)
+        if request is None:
+            return await below(method, path, body, *rest, **options)
+        ending = Ticketed(await self.calls.meter.admit_async(request.intent, user=self.calls.user))
+        try:
+            with Metered():
+                stream = await below(method, path, body, *rest, **options)
+        except BaseException:
+            with _SETTLING:
+                await ending.apply_async(_released(request))
+            raise
+        return AsyncMeteredStream(_AsyncBegun(stream), Watch(request, ending))
+
+
+class _Begun:
+    """A stream of the SDK's that sends its request with its first chunk, begun ahead of its reader."""
+
+    __slots__ = ("_first", "_stream")
+
+    def __init__(self, stream: Iterator[Any]) -> None:
+        self._stream = stream
+        self._first: list[Any] = []
+
+    def begin(self) -> None:
+        """Send the request, and take the first chunk."""
+        self._first.extend(chunk for chunk in [next(self._stream, None)] if chunk is not None)
+
+    def __next__(self) -> object:
+        if self._first:
+            return self._first.pop()
+        return next(self._stream)
+
+    def close(self) -> None:
+        """Close the stream."""
+        close: Callable[[], None] | None = getattr(self._stream, "close", None)
+        if close is not None:
+            close()
+
+
+class _AsyncBegun:
+    """A stream of the SDK's as one that can be closed."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: AsyncIterator[Any]) -> None:
+        self._stream = stream
+
+    async def __anext__(self) -> object:
+        return await anext(self._stream)
+
+    async def close(self) -> None:
+        """Close the stream."""
+        close = getattr(self._stream, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _released(request: Request) -> Settlement:
+    """Return the settlement of a call that failed before it used anything."""
+    return Settlement("release", read(request.intent.operation, content_of(None), model=request.intent.model))

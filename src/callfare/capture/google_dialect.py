@@ -1,0 +1,247 @@
+"""The dialect of Gemini's API, at Google's two addresses: what its requests fix, what its replies and streams tell.
+
+Requests and replies are those that the SDK hands to its HTTP layer and gets from it: dictionaries and JSON text. A
+chunk of a stream is kept as text, and only the last one that counts is read. Refuses to import the SDK.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+from callfare.capture.base import Intent
+from callfare.capture.dialect import (
+    JobAsked,
+    Request,
+    bare_intent,
+    bare_path,
+    sound_attributes,
+    sound_usage,
+    text_bytes,
+    texts_for_model,
+    tokens_of_bytes,
+    whole,
+)
+from callfare.capture.providers import provider_at
+from callfare.capture.settlements import Settlement
+from callfare.capture.tallies import Tally
+from callfare.usage.extract import Reader, field_of, read, with_estimates
+from callfare.usage.google import read_content, read_embedding, read_pictures
+from callfare.usage.quantities import Quantity
+
+_MAKER = "google"
+_OPERATIONS = {
+    "generateContent": "chat",
+    "streamGenerateContent": "chat",
+    "batchEmbedContents": "embedding",
+    "embedContent": "embedding",
+    "predict": "image",
+    "predictLongRunning": "video",
+}
+_READERS: Mapping[str, Reader] = {"chat": read_content, "embedding": read_embedding, "image": read_pictures}
+_JOB = re.compile(r"/(?:.*/)?operations/[^/:]+")
+_VIDEO_SECONDS = 8
+"""What a video lasts where the request does not say."""
+_PICTURES = 4
+"""How many pictures are made where the request does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleDialect:
+    """Gemini's API."""
+
+    def operation_of(self, path: str) -> str | None:
+        """Return which kind of call a POST to this path is, or None when it is not metered."""
+        return _OPERATIONS.get(bare_path(path).rpartition(":")[2])
+
+    def job_of(self, path: str) -> JobAsked | None:
+        """Return which video is asked about, or None when it is another request."""
+        bare = bare_path(path)
+        return JobAsked("video", unquote(bare.strip("/"))) if _JOB.fullmatch(bare) else None
+
+    def request_of(
+        self,
+        path: str,
+        *,
+        operation: str,
+        base_url: str,
+        body: object,
+        options: Mapping[str, Any],
+        files: object = None,  # noqa: ARG002 - files are sent by themselves
+        is_stream: bool = False,
+    ) -> Request:
+        """Return a request with what it fixes: a bound of its tokens, or its pictures, or its seconds."""
+        fields = body if isinstance(body, Mapping) else {}
+        if operation == "image" and _embeds(fields):
+            operation = "embedding"
+        asked = field_of(fields, "parameters")
+        names = {"image": {"size": "sampleImageSize"}, "video": {"resolution": "resolution"}}.get(operation, {})
+        sound = field_of(asked, "generateAudio")
+        told: dict[str, object] = {name: field_of(asked, field) for name, field in names.items()}
+        if operation == "video" and isinstance(sound, bool):
+            told["audio"] = "yes" if sound else "no"
+        intent = Intent(
+            provider=provider_at(base_url, _MAKER),
+            base_url=base_url.rstrip("/"),
+            operation=operation,
+            model=bare_path(path).rpartition(":")[0].rpartition("/")[2],
+            usage=sound_usage(_fixed_by(operation, fields)),
+            attributes=sound_attributes(told),
+        )
+        return Request(
+            intent=intent, dialect=self, body=body, options=options, is_stream=is_stream, is_evented=is_stream
+        )
+
+    def bare_request(
+        self, operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
+    ) -> Request:
+        """Return a request of which nothing is known but its kind."""
+        intent = bare_intent(provider_at(base_url, _MAKER), operation, base_url)
+        return Request(intent=intent, dialect=self, body=body, options=options, is_stream=is_stream)
+
+    def tally_of(self, request: Request) -> Tally:  # noqa: ARG002 - only content is streamed
+        """Return an empty tally for streamed content."""
+        return ContentTally()
+
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
+        """Return what a reply has earned.
+
+        reply: what the SDK's HTTP layer gave, or its content.
+        """
+        intent = request.intent
+        content = content_of(reply)
+        if intent.operation == "video":
+            return _settlement_of_video(request, content)
+        reading = read(
+            intent.operation,
+            content,
+            model=intent.model,
+            usage=intent.usage,
+            attributes=intent.attributes,
+            reader=_READERS[intent.operation],
+        )
+        if not reading.incomplete:
+            return Settlement("settle", reading)
+        estimates: dict[str, Quantity] = dict(intent.usage)
+        if intent.operation == "chat":
+            written = sum(map(text_bytes, _texts_in(content))) if written_bytes is None else written_bytes
+            estimates["output_tokens"] = tokens_of_bytes(written)
+        usage = with_estimates(reading.usage, estimates)
+        return Settlement("settle", replace(reading, usage=usage), estimated=True)
+
+
+GOOGLE = GoogleDialect()
+
+
+class ContentTally:
+    """Chunks of streamed content. Counts are totals: the last one holds, and nothing else is read before the end."""
+
+    __slots__ = ("_counted", "_grounded", "_uncounted", "awaits_count", "is_counted", "is_final")
+
+    def __init__(self) -> None:
+        self._counted = ""
+        self._grounded: list[str] = []
+        self._uncounted: list[str] = []
+        self.is_final = self.is_counted = self.awaits_count = False
+
+    @property
+    def reply(self) -> object:
+        """The last count, with the searches told before it."""
+        if not self._counted:
+            return None
+        content = content_of(self._counted)
+        candidates = [one for body in self._grounded for one in _candidates_in(content_of(body))]
+        return {**content, "candidates": candidates} if isinstance(content, dict) else None
+
+    @reply.setter
+    def reply(self, reply: object) -> None:
+        """Refuse: it follows from the chunks."""
+        raise AttributeError(reply)
+
+    @property
+    def written_bytes(self) -> int:
+        """The UTF-8 length of the text that came without a count."""
+        return sum(text_bytes(text) for body in self._uncounted for text in _texts_in(content_of(body)))
+
+    @written_bytes.setter
+    def written_bytes(self, count: int) -> None:
+        """Refuse: it follows from the chunks."""
+        raise AttributeError(count)
+
+    def take(self, event: object) -> bool:
+        """Take in a chunk."""
+        body = getattr(event, "body", None)
+        if not isinstance(body, str):
+            return False
+        if '"promptTokenCount"' in body:
+            self._counted = body
+            self._uncounted.clear()
+        else:
+            self._uncounted.append(body)
+        if '"groundingMetadata"' in body:
+            self._grounded.append(body)
+        if '"finishReason"' in body:
+            self.is_counted = bool(self._counted)
+            self.awaits_count = True
+        return False
+
+
+def content_of(reply: object) -> object:
+    """Return the JSON in what the SDK's HTTP layer gave, or what was given where there is none."""
+    body = getattr(reply, "body", reply)
+    if not isinstance(body, str | bytes):
+        return body
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def _embeds(fields: Mapping[str, object]) -> bool:
+    instances = field_of(fields, "instances")
+    return isinstance(instances, list) and any(field_of(one, "content") is not None for one in instances)
+
+
+def _fixed_by(operation: str, fields: Mapping[str, object]) -> dict[str, object]:
+    asked = field_of(fields, "parameters")
+    made = whole(field_of(asked, "sampleCount"))
+    if operation == "image":
+        return {"images": made or _PICTURES}
+    if operation == "video":
+        return {"video_seconds": (made or 1) * (whole(field_of(asked, "durationSeconds")) or _VIDEO_SECONDS)}
+    names = ("contents", "systemInstruction", "tools", "requests", "content", "instances")
+    count = sum(text_bytes(text) for name in names for text in texts_for_model(fields.get(name)))
+    bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count)}
+    limits = field_of(fields, "generationConfig")
+    most = whole(field_of(limits, "maxOutputTokens"))
+    if operation == "chat" and most is not None:
+        bounds["output_tokens"] = most * (whole(field_of(limits, "candidateCount")) or 1)
+    return bounds
+
+
+def _settlement_of_video(request: Request, content: object) -> Settlement:
+    """Return what a video has earned: its seconds are known when it is accepted, its end tells whether it was made."""
+    intent = request.intent
+    name = field_of(content, "name")
+    told = {"id": name, "model": intent.model or None}
+    reading = read("video", told, model=intent.model, usage=intent.usage, attributes=intent.attributes)
+    if field_of(content, "done"):
+        has_failed = field_of(content, "error") is not None
+        return Settlement("release" if has_failed else "settle", reading, is_job=True)
+    if reading.response_id:
+        return Settlement("pend", reading, is_job=True)
+    return Settlement("settle", reading, estimated=True)
+
+
+def _candidates_in(content: object) -> list[object]:
+    candidates = field_of(content, "candidates")
+    return candidates if isinstance(candidates, list) else []
+
+
+def _texts_in(content: object) -> Iterator[object]:
+    for candidate in _candidates_in(content):
+        yield from texts_for_model(field_of(field_of(candidate, "content"), "parts"))

@@ -1,0 +1,94 @@
+"""A stand-in for Gemini's API on the loopback address: the real SDK, no key, no network.
+
+    with FakeGoogle() as fake:
+        client = genai.Client(api_key="none", http_options={"base_url": fake.base_url})
+
+Speaks content, plain and streamed, embeddings, pictures and videos. How it is told to fail: stand_in.py.
+`python -m callfare.devtools.fake_google --port 8083`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from typing_extensions import override
+
+from callfare.devtools import google_replies as replies
+from callfare.devtools.forms import Json
+from callfare.devtools.stand_in import StandIn, StandInHandler, serve
+
+_CALL = re.compile(r"/v1(?:beta1?)?/(?:.*/)?models/([^/:]+):(\w+)")
+_PROJECT = "projects/p/locations/l/publishers/google"
+_STATUSES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
+
+
+class _Handler(StandInHandler):
+    """One connection to the stand-in."""
+
+    fake: FakeGoogle
+
+    @override
+    def error_body(self, status: int, message: str) -> Json:
+        return {"error": {"code": status, "message": message, "status": _STATUSES.get(status, "INTERNAL")}}
+
+    @override
+    def route(self, path: str, fields: Json, upload: bytes) -> None:
+        call = _CALL.fullmatch(path)
+        if call is not None:
+            self._call(call[1], call[2], fields)
+        else:
+            self.write_error(404, f"Unknown request URL: {self.command} {path}")
+
+    def _call(self, model: str, kind: str, fields: Json) -> None:
+        match kind:
+            case "generateContent" | "streamGenerateContent":
+                reply = replies.content(fields, model, self.fake.new_id("content", self.fault))
+                reply = self.spoiled(reply, "usageMetadata")
+                if kind == "generateContent":
+                    self.write_json(reply)
+                else:
+                    self.write_events(replies.content_chunks(reply), named=False)
+            case "batchEmbedContents":
+                self.write_json(self.spoiled(replies.embeddings(fields), "usageMetadata"))
+            case "predict":
+                self.write_json(replies.pictures(fields))
+            case "predictLongRunning":
+                name = f"{_PROJECT}/models/{model}/operations/{self.fake.new_id('video', self.fault)}"
+                self.fake.videos[name] = self.fault.job
+                self.write_json(replies.video(name, is_done=False, has_failed=False))
+            case "fetchPredictOperation" if fields.get("operationName") in self.fake.videos:
+                name = fields["operationName"]
+                is_done, has_failed = self.fake.polled(name)
+                self.write_json(replies.video(name, is_done=is_done, has_failed=has_failed))
+            case "countTokens":
+                self.write_json(replies.count_tokens(fields))
+            case _:
+                self.write_error(404, f"Unknown method: {kind}")
+
+
+class FakeGoogle(StandIn):
+    """The stand-in: starts when entered, and is gone, connections and all, when left."""
+
+    handler = _Handler
+
+    def __init__(self, *, port: int = 0, polls_needed: int = 2) -> None:
+        super().__init__(port=port)
+        self.polls_needed = polls_needed
+        self.videos: dict[str, str] = {}
+        self._polls: Counter[str] = Counter()
+
+    def polled(self, name: str) -> tuple[bool, bool]:
+        """Count a poll of a video; return whether it is done, and whether it failed."""
+        with self.lock:
+            self._polls[name] += 1
+            return self._polls[name] >= self.polls_needed, self.videos[name] == "failed"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until interrupted or told to end."""
+    serve(FakeGoogle, "Google", 8083, arguments)
+
+
+if __name__ == "__main__":
+    main()
