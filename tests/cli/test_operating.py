@@ -142,9 +142,9 @@ def test_migrate_says_from_where_to_where(cli, folder):
     again = cli.text("migrate")
 
     assert (checked.exit_code, pending["is_pending"]) == (7, True)
-    assert checked.stdout == "the schema is 1, this callfare needs 3; run `callfare migrate`\n"
-    assert done == "the schema went from 1 to 3\n"
-    assert again == "the schema is 3, the newest\n"
+    assert checked.stdout == "the schema is 1, this callfare needs 4; run `callfare migrate`\n"
+    assert done == "the schema went from 1 to 4\n"
+    assert again == "the schema is 4, the newest\n"
     assert cli("migrate", "--check").exit_code == 0
 
 

@@ -21,6 +21,7 @@ from callfare.cli import (
     serving,
     show,
     spooled,
+    watching,
     writing,
 )
 from callfare.cli.screen import complain, is_lost_output, leave_quietly, leave_unheard
@@ -126,6 +127,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     reading.history,
     reading.calls,
     reading.transactions,
+    watching.watch,
     reading.estimate,
     reading.packages,
     reading.price,

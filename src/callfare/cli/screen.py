@@ -86,6 +86,11 @@ class Screen:
         for kind, text in show.screen_lines(table, self.width, cell_len):
             self.line(text if self.has_blocks else text.replace("─", "-"), kind)
 
+    def clear(self) -> None:
+        """Begin the terminal anew at its top, where it can; elsewhere what comes stands below what was."""
+        if self.is_terminal and os.environ.get("TERM") != "dumb":
+            print("\x1b[H\x1b[2J", end="", file=self._stream)
+
     def flush(self) -> None:
         """Let go of what was written, for whoever waits for it while the command goes on."""
         self._stream.flush()

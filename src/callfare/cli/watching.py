@@ -1,0 +1,116 @@
+"""The command that looks on: a user's credits and runs as they change, until it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callfare.cli import show, stories
+from callfare.cli.reading import UserArgument
+from callfare.cli.session import Session
+from callfare.errors import InvalidInput, LedgerUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from callfare.answers import Balance, RunSummary
+    from callfare.callfare import Callfare
+    from callfare.cli.screen import Screen
+    from callfare.money import Credits
+
+_EVERY_S_MIN, _EVERY_S_MAX = 0.1, 3600
+_PAST_LOOKS = 60
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look at a user finds: the balance and the latest runs, newest first."""
+
+    balance: Balance
+    runs: Sequence[RunSummary]
+
+
+def watch(
+    session: Session,
+    user: UserArgument,
+    *,
+    every: Annotated[float, typer.Option("--every", metavar="SECONDS", help="How long to wait between looks.")] = 1.0,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="How many runs to show, at most 200.")] = 10,
+) -> None:
+    """Show a user's credits and runs as they change, until Ctrl-C.
+
+    On a terminal one picture, drawn again; in a pipe a line for each change, with --json a document in each line.
+    """
+    if not _EVERY_S_MIN <= every <= _EVERY_S_MAX:
+        raise InvalidInput(f"--every is {every:g}; give {_EVERY_S_MIN} to {_EVERY_S_MAX} seconds", param="every")
+    past: deque[Credits] = deque(maxlen=_PAST_LOOKS)
+    with session.fare() as fare:
+        for look in _changes(session, fare, user, every_s=every, limit=limit):
+            past.append(look.balance.available)
+            if session.options.json or not session.screen.is_terminal:
+                _line(session, look)
+            else:
+                _picture(session.screen, look, past)
+
+
+def _changes(session: Session, fare: Callfare, user: str, *, every_s: float, limit: int) -> Iterator[Look]:
+    """Yield what a look finds whenever that is something new. While the ledger is away there is nothing new."""
+    nobody_sets_it = threading.Event()
+    last, is_away = None, False
+    while True:
+        try:
+            found = Look(balance=fare.balance(user), runs=fare.history(user, limit).items)
+        except LedgerUnavailable as error:
+            if last is None:
+                raise
+            if not is_away:
+                session.aside.line(f"{show.clean(error.message)}; looking on", "warn")
+            is_away = True
+        else:
+            is_away = False
+            if found != last:
+                last = found
+                yield found
+        nobody_sets_it.wait(every_s)
+
+
+def _line(session: Session, look: Look) -> None:
+    """Write a change as a line, at once."""
+    from callfare.answers import plain
+
+    screen = session.screen
+    if session.options.json:
+        screen.line(json.dumps(plain(look)))
+    else:
+        balance = look.balance
+        runs = (f"{run.run_id} {run.status} {show.short(run.charged)}" for run in look.runs if run.closed_at is None)
+        said = f"available {show.floored(balance.available)}  held {show.floored(balance.held)}"
+        screen.line(show.clean("  ".join([said, *runs])))
+    screen.flush()
+
+
+def _picture(screen: Screen, look: Look, past: Sequence[Credits]) -> None:
+    """Draw what was found, with how the available credit went so far."""
+    from callfare.answers import Page
+
+    screen.clear()
+    stories.balance(screen, look.balance)
+    if screen.has_blocks and len(past) > 1:
+        screen.line(f"  {levels(past)}", "ok")
+    screen.line()
+    stories.history(screen, look.balance.user, Page(items=tuple(look.runs), next_cursor=None))
+    screen.line("Ctrl-C ends this; it changes nothing", "below")
+    screen.flush()
+
+
+def levels(amounts: Sequence[Credits]) -> str:
+    """Return amounts as a row of blocks, the highest for the greatest of them."""
+    units = [max(0, amount.nanocredits) for amount in amounts]
+    most = max(units) or 1
+    return "".join(_LEVELS[min(len(_LEVELS) - 1, unit * len(_LEVELS) // most)] for unit in units)

@@ -1,0 +1,123 @@
+"""`callfare watch`: a line or a picture for each change, until it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+
+import pytest
+
+from callfare import Callfare, Credits
+from callfare.cli.watching import levels
+from tests.cli.terminals import SCRIPT
+
+LEDGER = "sqlite:///callfare.db"
+IMAGE = {"model": "gpt-image-1", "usage": {"images": 1}, "attributes": {"size": "1024x1024"}}
+
+
+@pytest.fixture
+def fare(folder):
+    with Callfare(LEDGER) as fare:
+        fare.grant("alice", 100, key="k")
+        yield fare
+
+
+@pytest.fixture
+def watching(folder):
+    """Starts the command, and ends what still runs."""
+    started = []
+
+    def start(*words, **streams):
+        command = [SCRIPT, "watch", "alice", "--every", "0.1", *words]
+        started.append(subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, **streams))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_script_reads_a_document_for_each_change(fare, watching):
+    process = watching("--json", stdout=subprocess.PIPE)
+
+    first = json.loads(process.stdout.readline())
+    with fare.run("tweet", user="alice", hold=20) as run:
+        opened = json.loads(process.stdout.readline())
+        run.record(**IMAGE)
+        used = json.loads(process.stdout.readline())
+    closed = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+
+    assert (first["balance"]["available"], first["runs"]) == ("100", [])
+    assert (opened["balance"]["available"], opened["balance"]["held"]) == ("80", "20")
+    assert (used["balance"]["spent"], used["runs"][0]["charged"], used["runs"][0]["status"]) == ("4", "4", "open")
+    assert (closed["balance"]["available"], closed["runs"][0]["status"]) == ("96", "completed")
+    assert process.wait(20) == 130
+
+
+def test_a_person_reads_a_line_for_each_change_in_a_pipe(fare, watching):
+    process = watching(stdout=subprocess.PIPE)
+
+    first = process.stdout.readline()
+    fare.open_run("tweet", user="alice", run_id="r1", hold=20)
+    second = process.stdout.readline()
+
+    assert first == b"available 100.00  held 0.00\n"
+    assert second == b"available 80.00  held 20.00  r1 open 0.00\n"
+
+
+def test_a_terminal_shows_one_picture_drawn_again(fare, watching):
+    ours, theirs = pty.openpty()
+    process = watching(stdout=theirs, stdin=theirs, env=os.environ | {"TERM": "xterm", "NO_COLOR": "1"})
+    os.close(theirs)
+
+    first = _until(ours, b"changes nothing")
+    fare.open_run("tweet", user="alice", run_id="r1", hold=75)
+    second = _until(ours, b"changes nothing")
+    process.send_signal(signal.SIGINT)
+
+    assert first.startswith("\x1b[H\x1b[2J")
+    assert "available  100.00 credits ($1.00)" in first
+    assert "no runs of alice" in first
+    assert second.startswith("\x1b[H\x1b[2J")
+    assert "█▃" in second
+    assert "r1" in second
+    os.close(ours)
+
+
+def test_it_looks_on_while_the_ledger_is_away(fare, watching, folder):
+    process = watching("--json", stdout=subprocess.PIPE)
+    process.stdout.readline()
+
+    (folder / "callfare.db").rename(folder / "elsewhere.db")
+    said = process.stderr.readline()
+    (folder / "elsewhere.db").rename(folder / "callfare.db")
+    fare.grant("alice", 5, key="more")
+
+    assert b"looking on" in said
+    assert json.loads(process.stdout.readline())["balance"]["available"] == "105"
+
+
+def test_without_a_ledger_it_says_so(cli):
+    assert cli.error("watch", "alice", exit_code=4)["code"] == "ledger_not_found"
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "nan", "inf", "1e9"])
+def test_a_wait_that_cannot_be_is_refused(cli, every):
+    assert cli.error("watch", "alice", f"--every={every}", exit_code=2)["param"] == "every"
+
+
+def test_levels_show_the_share_of_the_greatest_amount():
+    assert levels([Credits(8), Credits(4), Credits("0.5"), Credits(0)]) == "█▅▁▁"
+    assert levels([Credits(0)]) == "▁"
+
+
+def _until(terminal, end):
+    said = b""
+    while end not in said:
+        said += os.read(terminal, 65536)
+    return said.decode().replace("\r\n", "\n")
