@@ -14,6 +14,7 @@ from callfare.cli import (
     access,
     assisting,
     checking,
+    completing,
     exits,
     importing,
     operating,
@@ -54,7 +55,7 @@ class Root(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *_: object, **_extra: object) -> NoReturn:
         """Run a command and exit with its code."""
         words = sys.argv[1:] if args is None else list(args)
-        if words and not words[0].startswith("-"):
+        if not completing.is_asked() and words and not words[0].startswith("-"):
             # No option stands before the command's name, and for typer to read none takes longer than most commands.
             self.params, self.add_help_option = [], False
         try:
@@ -142,6 +143,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     serving.serve,
     assisting.mcp,
     serving.config,
+    completing.completion,
     operating.migrate,
     operating.backup,
     operating.restore,
