@@ -246,6 +246,8 @@ class Deliveries:
 
 async def pass_time(world: World, deliveries: Deliveries, until_s: int) -> None:
     """Make it later, and do all that is due on the way, each thing at its own time, deliveries included."""
+    run_due(world)
+    await deliveries.idle()
     while (soonest := world.clock.next_s()) is not None and soonest <= until_s:
         world.clock.set(max(soonest, world.now_s))
         run_due(world)

@@ -83,6 +83,7 @@ def opened(
             "has_evidence": False,
             "past_due": False,
             "submission_count": 0,
+            "submission_method": "not_submitted",
         },
         is_charge_refundable=is_inquiry,
         metadata={},
@@ -91,6 +92,7 @@ def opened(
             "card": {
                 "brand": "visa",
                 "case_type": "inquiry" if is_inquiry else "chargeback",
+                "network": "visa",
                 "network_reason_code": "10.4",
             },
             "type": "card",
@@ -161,7 +163,11 @@ def change(world: World, call: Call) -> Json:
     details = dict(dispute["evidence_details"])
     fields: Json = {}
     if is_submitted:
-        details |= {"has_evidence": True, "submission_count": details["submission_count"] + 1}
+        details |= {
+            "has_evidence": True,
+            "submission_count": details["submission_count"] + 1,
+            "submission_method": "manual",
+        }
         is_inquiry = dispute["status"].startswith("warning")
         fields["status"] = "warning_under_review" if is_inquiry else "under_review"
     metadata = merged_metadata(dispute, params)
