@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from openai import OpenAI
 from callfare import AsyncCallfare, Callfare, Credits, errors
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.usage.meters import ATTRIBUTES, METERS
+from tests.support.serving import engine_on, served
 from tests.test_tidy import LAYERS
 
 ROOT = Path(__file__).parents[1]
+EXAMPLE = "https://billing.example.com"
 REFERENCE = ROOT / "docs" / "reference"
 # Followed to the letter by a test of its own, shell and all: tests/demo/test_start_page.py.
 ELSEWHERE = {"docs/start.md"}
@@ -52,14 +55,27 @@ def openai_stand_in():
         yield fake
 
 
+@contextmanager
+def served_for(code, folder, monkeypatch):
+    """Yield a page's code with a real server in the place of the one that it names."""
+    if f'Callfare("{EXAMPLE}' not in code:
+        yield code
+        return
+    with served(engine_on(f"sqlite:///{folder}/served.db")) as serving:
+        monkeypatch.setenv("CALLFARE_API_KEY", serving.credentials["service"])
+        yield code.replace(EXAMPLE, serving.url)
+
+
 @pytest.mark.parametrize("page", RUNNABLE)
 def test_the_code_of_a_page_runs_and_prints_what_it_says(page, openai_stand_in, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_BASE_URL", openai_stand_in.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
 
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     names: dict[str, object] = {"__name__": "page"}
-    exec(compile(RUNNABLE[page], page, "exec"), names)  # noqa: S102 - our own documents
+    with served_for(RUNNABLE[page], tmp_path, monkeypatch) as code:
+        exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documents
     for client in [value for value in names.values() if isinstance(value, OpenAI)]:
         client.close()
 

@@ -41,8 +41,9 @@ LAYERS = (
     {"capture", "payments"},
     {"engine"},
     {"auth"},
+    {"remote"},
     {"access", "handle", "facade", "operating", "callfare", "aio"},
-    {"server", "mcp", "remote", "cli", "wiring"},
+    {"server", "mcp", "cli", "wiring"},
 )
 SURFACE = len(LAYERS)
 BESIDE = len(LAYERS) + 1

@@ -14,6 +14,7 @@ from callfare.auth import keys
 from callfare.auth.keys import GRANT_CAP, OVERLAP_S, KeyRequests
 from callfare.auth.principal import LOCAL_PRINCIPAL
 from callfare.engine.requests import Amount
+from callfare.errors import InvalidInput
 from callfare.facade import Facade
 from callfare.ledger.receipts import KeyReceipt
 
@@ -21,18 +22,14 @@ _TOKEN_TTL_S = 900
 
 
 class _Minting(Facade):
-    """What both façades do without asking the ledger."""
+    """What both façades do in the same way."""
 
-    def mint_token(
-        self, user: str, *, scopes: Iterable[str] = ("me:read",), ttl_s: int = _TOKEN_TTL_S, audience: str | None = None
-    ) -> UserToken:
-        """Return a token with which a user asks a server about themselves, for seconds. Asks no ledger.
-
-        scopes: of me:read, me:checkout, me:portal and me:hold. ttl_s: at most an hour. audience: the server's public
-        address; CALLFARE_PUBLIC_URL when None.
-
-        Raises InvalidUser, InvalidInput, Misconfigured when no address is known, or the secrets cannot be read.
-        """
+    def _mint(self, user: str, *, scopes: Iterable[str], ttl_s: int, audience: str | None) -> UserToken:
+        far = self._engine.elsewhere
+        if far is not None:
+            if audience is not None:
+                raise InvalidInput("a server makes tokens for itself; leave audience out", param="audience")
+            return far.mint_token(user, scopes=scopes, ttl_s=ttl_s)
         # Imported here: the library takes as long to load as most commands to run.
         from callfare.auth.tokens import AUDIENCE_VARIABLE, mint  # noqa: PLC0415
 
@@ -46,6 +43,18 @@ class _Minting(Facade):
 
 class Access(_Minting):
     """What programs that wait do about access."""
+
+    def mint_token(
+        self, user: str, *, scopes: Iterable[str] = ("me:read",), ttl_s: int = _TOKEN_TTL_S, audience: str | None = None
+    ) -> UserToken:
+        """Return a token with which a user asks a server about themselves, for seconds. Asks no ledger.
+
+        scopes: of me:read, me:checkout, me:portal and me:hold. ttl_s: at most an hour. audience: the server's public
+        address; CALLFARE_PUBLIC_URL when None. A server that is asked makes it for itself.
+
+        Raises InvalidUser, InvalidInput, Misconfigured when no address is known, or the secrets cannot be read.
+        """
+        return self._mint(user, scopes=scopes, ttl_s=ttl_s, audience=audience)
 
     def make_key(
         self,
@@ -69,6 +78,18 @@ class Access(_Minting):
 
         Raises InvalidInput, InvalidUser, InvalidAmount, InvalidTime, KeyConflict, Misconfigured, LedgerUnavailable.
         """
+        far = self._engine.elsewhere
+        if far is not None:
+            return far.make_key(
+                label,
+                scopes=scopes,
+                user=user,
+                networks=networks,
+                grant_cap=grant_cap,
+                mode=mode,
+                expires_at=expires_at,
+                key=key,
+            )
         command, text = self._key_requests().make(
             label,
             scopes=scopes,
@@ -90,6 +111,9 @@ class Access(_Minting):
 
         Raises NotFound, Conflict when it has ended or was rolled, InvalidInput, KeyConflict, LedgerUnavailable.
         """
+        far = self._engine.elsewhere
+        if far is not None:
+            return far.roll_key(key_id, overlap_s=overlap_s, key=key)
         store = self._engine.store
         found = keys.find_key(store, key_id)
         command, text = self._key_requests().roll(found, by=LOCAL_PRINCIPAL, overlap_s=overlap_s, key=key)
@@ -100,6 +124,9 @@ class Access(_Minting):
 
         Raises NotFound, InvalidInput, LedgerUnavailable.
         """
+        far = self._engine.elsewhere
+        if far is not None:
+            return far.revoke_key(key_id)
         self._engine.commit(KeyRequests.revoke(key_id, by=LOCAL_PRINCIPAL), KeyReceipt)
         engine = self._engine
         return keys.shown(keys.find_key(engine.store, key_id), engine.clock.now_us())
@@ -109,7 +136,9 @@ class Access(_Minting):
 
         Raises InvalidInput, LedgerUnavailable.
         """
-        engine = self._engine
+        engine, far = self._engine, self._engine.elsewhere
+        if far is not None:
+            return far.keys(limit, cursor)
         return keys.list_keys(engine.store, engine.clock.now_us(), limit, cursor)
 
     def audit(self, *, user: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[AuditEntry]:
@@ -119,12 +148,26 @@ class Access(_Minting):
 
         Raises InvalidUser, InvalidInput, LedgerUnavailable.
         """
-        store = self._engine.store
+        store, far = self._engine.store, self._engine.elsewhere
+        if far is not None:
+            return far.audit(user, limit, cursor)
         return keys.list_audit(store, user, limit, cursor)
 
 
 class AsyncAccess(_Minting):
     """What asyncio programs do about access."""
+
+    async def mint_token(
+        self, user: str, *, scopes: Iterable[str] = ("me:read",), ttl_s: int = _TOKEN_TTL_S, audience: str | None = None
+    ) -> UserToken:
+        """Return a token with which a user asks a server about themselves, for seconds. Asks no ledger.
+
+        scopes: of me:read, me:checkout, me:portal and me:hold. ttl_s: at most an hour. audience: the server's public
+        address; CALLFARE_PUBLIC_URL when None. A server that is asked makes it for itself.
+
+        Raises InvalidUser, InvalidInput, Misconfigured when no address is known, or the secrets cannot be read.
+        """
+        return await self._engine.read_async(lambda: self._mint(user, scopes=scopes, ttl_s=ttl_s, audience=audience))
 
     async def make_key(
         self,
@@ -148,6 +191,20 @@ class AsyncAccess(_Minting):
 
         Raises InvalidInput, InvalidUser, InvalidAmount, InvalidTime, KeyConflict, Misconfigured, LedgerUnavailable.
         """
+        far = self._engine.elsewhere
+        if far is not None:
+            return await self._engine.read_async(
+                lambda: far.make_key(
+                    label,
+                    scopes=scopes,
+                    user=user,
+                    networks=networks,
+                    grant_cap=grant_cap,
+                    mode=mode,
+                    expires_at=expires_at,
+                    key=key,
+                )
+            )
         command, text = self._key_requests().make(
             label,
             scopes=scopes,
@@ -169,6 +226,9 @@ class AsyncAccess(_Minting):
 
         Raises NotFound, Conflict when it has ended or was rolled, InvalidInput, KeyConflict, LedgerUnavailable.
         """
+        far = self._engine.elsewhere
+        if far is not None:
+            return await self._engine.read_async(lambda: far.roll_key(key_id, overlap_s=overlap_s, key=key))
         store = self._engine.store
         found = await self._engine.read_async(lambda: keys.find_key(store, key_id))
         command, text = self._key_requests().roll(found, by=LOCAL_PRINCIPAL, overlap_s=overlap_s, key=key)
@@ -179,6 +239,9 @@ class AsyncAccess(_Minting):
 
         Raises NotFound, InvalidInput, LedgerUnavailable.
         """
+        far = self._engine.elsewhere
+        if far is not None:
+            return await self._engine.read_async(lambda: far.revoke_key(key_id))
         await self._engine.commit_async(KeyRequests.revoke(key_id, by=LOCAL_PRINCIPAL), KeyReceipt)
         engine = self._engine
         return await self._engine.read_async(
@@ -190,7 +253,9 @@ class AsyncAccess(_Minting):
 
         Raises InvalidInput, LedgerUnavailable.
         """
-        engine = self._engine
+        engine, far = self._engine, self._engine.elsewhere
+        if far is not None:
+            return await self._engine.read_async(lambda: far.keys(limit, cursor))
         return await self._engine.read_async(lambda: keys.list_keys(engine.store, engine.clock.now_us(), limit, cursor))
 
     async def audit(self, *, user: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[AuditEntry]:
@@ -200,5 +265,7 @@ class AsyncAccess(_Minting):
 
         Raises InvalidUser, InvalidInput, LedgerUnavailable.
         """
-        store = self._engine.store
+        store, far = self._engine.store, self._engine.elsewhere
+        if far is not None:
+            return await self._engine.read_async(lambda: far.audit(user, limit, cursor))
         return await self._engine.read_async(lambda: keys.list_audit(store, user, limit, cursor))

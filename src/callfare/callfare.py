@@ -47,13 +47,16 @@ _log = logging.getLogger("callfare")
 class Callfare(Access, Operating):
     """A ledger of AI calls and the credits that pay for them. Safe to share between threads.
 
-    url: `sqlite:///file.db`, `memory://`; None takes CALLFARE_DATABASE_URL, else `sqlite:///callfare.db`.
+    url: `sqlite:///file.db`, `postgresql://…`, `memory://`, or a server's `https://…`; None takes
+    CALLFARE_DATABASE_URL, else `sqlite:///callfare.db`.
     books: TOML price books of one's own, the first that names a model deciding.
     seed_prices: False drops the price table that callfare was specified with.
     markup: what list cost is multiplied by, one decimal or one for each time it begins at.
     require_user: refuse a call that names no user, instead of charging it to `unattributed`.
     spool: the folder for finished calls that the ledger cannot take; None takes CALLFARE_SPOOL_DIR, else one beside the
     ledger's file, or in the user's state folder for a server.
+    api_key: for a server's address; CALLFARE_API_KEY when None. Books, prices, markup and require_user are its to say.
+    deadline_s: how long a server's answer may take, all tries together.
 
     Raises PriceBookInvalid, Misconfigured.
     """
@@ -136,7 +139,7 @@ class Callfare(Access, Operating):
 
         Raises RunNotFound, RunClosed, KeyConflict, LedgerUnavailable.
         """
-        account_id = self._engine.reports.find_run(run_id, user).account_id
+        account_id = self._engine.reports.account_of_run(run_id, user)
         self._engine.catch_up()
         command = self._engine.requests.close(run_id, account_id, outcome, key)
         return shapes.ended_run(self._engine.commit(command, CloseReceipt), key)

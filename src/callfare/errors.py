@@ -48,7 +48,8 @@ CallfareError
     ├── SchemaNewer               schema_newer
     ├── SchemaOlder               schema_older
     ├── LedgerCorrupt             ledger_corrupt
-    └── PaymentsNotConfigured     payments_not_configured
+    ├── PaymentsNotConfigured     payments_not_configured
+    └── OnlyLocal                 only_local
 """
 
 from __future__ import annotations
@@ -118,6 +119,10 @@ class UnpricedModel(Refused):
         self.model = model
         self.reason = reason
         super().__init__(f"{model} has no price: {reason}; add a rate for it to a price book", param="model")
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the model and the reason."""
+        return super().facts() | {"model": self.model, "reason": self.reason}
 
 
 class UserRequired(Refused):
@@ -323,6 +328,10 @@ class RunNotFound(NotFound):
         self.run_id = run_id
         super().__init__(f"there is no run {run_id!r}; list runs with `callfare history USER`", param="run_id")
 
+    def facts(self) -> dict[str, object]:
+        """Return the error with the run's id as it was asked for."""
+        return super().facts() | {"run_id": self.run_id}
+
 
 class ChargeNotFound(NotFound):
     """No charge has this id."""
@@ -364,6 +373,10 @@ class KeyConflict(Conflict):
         super().__init__(
             f"key {key!r} was used before with another request; use a new key for a new request", param="key"
         )
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the key."""
+        return super().facts() | {"key": self.key}
 
 
 class RunClosed(Conflict):
@@ -436,3 +449,9 @@ class PaymentsNotConfigured(Misconfigured):
     """No payment processor is set up, so nothing can be bought here."""
 
     code = "payments_not_configured"
+
+
+class OnlyLocal(Misconfigured):
+    """What was asked needs the ledger itself, and this is the address of a server in front of it."""
+
+    code = "only_local"

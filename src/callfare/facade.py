@@ -37,6 +37,7 @@ Period = Literal["day", "week", "month", "all"]
 Markup = int | Decimal | str | dict[datetime, int | Decimal | str]
 
 DEFAULT_URL = "sqlite:///callfare.db"
+DEADLINE_S = 10
 
 _PART_NEEDS = {"model", "usage"}
 _PART_NAMES = _PART_NEEDS | {"attributes", "at_least", "at_most"}
@@ -52,16 +53,35 @@ def open_engine(
     require_user: bool,
     clock: Clock | None,
     spool: str | Path | None = None,
+    api_key: str | None = None,
+    deadline_s: int = DEADLINE_S,
 ) -> Engine:
-    """Return the engine that a façade stands on. Opens no file yet.
+    """Return the engine that a façade stands on. Opens no file yet, and asks no server.
 
     Raises Misconfigured when its spool holds another ledger's calls.
     """
+    address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
+    if str(address).partition(":")[0].lower() in {"http", "https"}:
+        # Imported here: who has the ledger itself needs nothing that talks to a server.
+        from callfare.remote.opening import open_remote  # noqa: PLC0415
+
+        return open_remote(
+            address,
+            api_key,
+            paths_of(books),
+            seed_prices=seed_prices,
+            markup=markup,
+            require_user=require_user,
+            clock=clock,
+            spool=spool,
+            deadline_s=deadline_s,
+        )
+    if api_key is not None:
+        raise Misconfigured("a key is for a server; whoever has the ledger itself needs none", param="api_key")
     layers = [load_layer(path) for path in paths_of(books)]
     if seed_prices:
         layers.extend(seed_book().layers)
     settings = Settings(book=PriceBook(layers), markups=check_markups(markup), require_user=require_user)
-    address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
     store = open_store(address, clock)
     # A refusal names the file it can be granted in; a server's address is nobody's business who reads the message.
     shown = address if url is not None and address != DEFAULT_URL and address.startswith("sqlite:") else None
@@ -138,9 +158,19 @@ class Facade:
         require_user: bool = False,
         clock: Clock | None = None,
         spool: str | Path | None = None,
+        api_key: str | None = None,
+        deadline_s: int = DEADLINE_S,
     ) -> None:
         self._engine = open_engine(
-            url, books, seed_prices=seed_prices, markup=markup, require_user=require_user, clock=clock, spool=spool
+            url,
+            books,
+            seed_prices=seed_prices,
+            markup=markup,
+            require_user=require_user,
+            clock=clock,
+            spool=spool,
+            api_key=api_key,
+            deadline_s=deadline_s,
         )
         self._engine.deliver_left_overs()
 
@@ -180,7 +210,8 @@ class Facade:
 
         Raises InvalidAmount, InvalidInput.
         """
-        book = self._engine.settings.book
+        # Without parts no price is asked for, and so no server.
+        book = self._engine.settings.book if parts else self._engine.settings.assumed().book
         self._engine.workflows.declare(
             Workflow(
                 name=name,

@@ -63,10 +63,21 @@ def parse_charge_id(text: str) -> tuple[int, str] | None:
     """Return the account and the key of a charge id, or None when the text is none."""
     prefix, _, rest = text.partition("_")
     account, _, key = rest.partition("_")
-    if prefix != "chg" or len(account) != _ACCOUNT_CHARACTERS or not key or set(account) - set(_ALPHABET):
+    account_id = parse_account(account)
+    return None if prefix != "chg" or not key or account_id is None else (account_id, key)
+
+
+def account_text(account_id: int) -> str:
+    """Return the number of an account as it stands in the ids of its charges and transfers."""
+    return _account_text(account_id)
+
+
+def parse_account(text: str) -> int | None:
+    """Return the number that `account_text` wrote, or None when the text is none."""
+    if len(text) != _ACCOUNT_CHARACTERS or set(text) - set(_ALPHABET):
         return None
-    account_id = from_base32(account)
-    return (account_id, key) if account_id < 2**63 else None
+    account_id = from_base32(text)
+    return account_id if account_id < 2**63 else None
 
 
 def new_suffix() -> str:
@@ -119,6 +130,11 @@ def _short(address: str) -> str:
     if not address:
         return ""
     return base32(int.from_bytes(blake2b(address.encode(), digest_size=5).digest(), "big"), 8)
+
+
+def jitter(most: int) -> int:
+    """Return a random number from 0 up to and with `most`, so that those who try again do not come together."""
+    return secrets.randbelow(most + 1)
 
 
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from typing import Protocol
 
 from callfare.clock import instant_of
 from callfare.errors import InvalidAmount
@@ -15,6 +16,28 @@ from callfare.pricing.book import PriceBook
 from callfare.pricing.load import seed_book
 
 _MARKUP_MAX = 1000
+
+
+class Terms(Protocol):
+    """How a ledger prices and whom it serves. Where a server says so, asking may take a request."""
+
+    @property
+    def book(self) -> PriceBook:
+        """The price book in force. Raises LedgerUnavailable where it cannot be known."""
+        ...
+
+    @property
+    def require_user(self) -> bool:
+        """Whether a call that names no user is refused, instead of being charged to `unattributed`."""
+        ...
+
+    def markup_at(self, instant_us: int) -> Fraction:
+        """Return the markup in force at an instant."""
+        ...
+
+    def assumed(self) -> Settings:
+        """Return what finished calls are rated by until the ledger itself does it. Never raises and never waits."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +56,10 @@ class Settings:
         """Return the markup in force at an instant."""
         index = bisect_right(self.markups, instant_us, key=lambda dated: dated[0])
         return self.markups[index - 1][1] if index else Fraction(1)
+
+    def assumed(self) -> Settings:
+        """Return these settings: nobody else decides."""
+        return self
 
 
 def check_markups(

@@ -61,8 +61,10 @@ def _folder_name(ledger: str) -> str:
 
 
 def _server_of(url: str) -> str:
-    """Return an address with nothing in it but what tells one database from another."""
+    """Return an address with nothing in it but what tells one database, or one server, from another."""
     parts = urlsplit(url)
+    if parts.scheme.lower() in {"http", "https"}:
+        return f"{parts.scheme.lower()}://{parts.netloc.rpartition('@')[2].lower()}{parts.path.rstrip('/')}"
     asked = dict(parse_qsl(parts.query))
     which = [f"{name}={value}" for name, value in sorted(asked.items()) if name in _WHICH]
     if parts.path in {"", "/"} and not asked.keys() & {"dbname", "service"}:

@@ -20,6 +20,7 @@ ENV_FILE = ".env.local"
 _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*?)\s*")
 _QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>.*)(?P=quote)\s*(?:#.*)?")
 _OURS = "CALLFARE_"
+_PUBLIC = re.compile(r"cf_(?:test|live)_[0-9A-Za-z]{8}_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Setting:
     option: str
     default: str
     meaning: str
+    is_secret: bool = False
 
 
 SETTINGS = (
@@ -37,6 +39,7 @@ SETTINGS = (
     Setting(
         variable="CALLFARE_SPOOL_DIR", option="", default="", meaning="The folder for what the ledger cannot take now."
     ),
+    Setting(variable="CALLFARE_API_KEY", option="", default="", meaning="The key for a server.", is_secret=True),
     Setting(variable="CALLFARE_HOST", option="--host", default="127.0.0.1", meaning="Where the server listens."),
     Setting(variable="CALLFARE_PORT", option="--port", default="8787", meaning="The port it listens on."),
     Setting(
@@ -131,7 +134,14 @@ def _found(setting: Setting, argument: str | None, from_file: Mapping[str, str])
         value, source = from_file[variable], ENV_FILE
     else:
         value, source = setting.default, "default"
-    return Found(variable=variable, value=masked(value), source=source, meaning=setting.meaning)
+    shown = masked_key(value) if setting.is_secret else masked(value)
+    return Found(variable=variable, value=shown, source=source, meaning=setting.meaning)
+
+
+def masked_key(value: str) -> str:
+    """Return what may be shown of a key: its public id where it has one, and nothing of any other secret."""
+    public = _PUBLIC.match(value)
+    return f"{public[0]}…" if public else "…" if value else ""
 
 
 def masked(value: str) -> str:

@@ -10,6 +10,17 @@ from tests.facade.doors import KINDS, START, Ledger
 from tests.support.audit import faults
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "here(reason): not through a server, and why")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what a server cannot do: few tests, each with its reason."""
+    left = [item for item in items if item.get_closest_marker("here") and "remote" in item.name]
+    items[:] = [item for item in items if item not in left]
+    config.hook.pytest_deselected(items=left)
+
+
 @pytest.fixture
 def clock() -> ManualClock:
     """A clock at noon of 23 November 2026, UTC."""

@@ -7,6 +7,7 @@ façade (rows, a second façade on the same ledger) is asked of `Ledger`, never 
 from __future__ import annotations
 
 import inspect
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -15,14 +16,19 @@ import pytest
 
 from callfare import AsyncCallfare, Callfare
 from callfare.aio import AsyncRun
+from callfare.auth.keys import KeyRequests
+from callfare.auth.principal import LOCAL_PRINCIPAL, SCOPES
 from callfare.callfare import Run
 from callfare.clock import ManualClock
 from callfare.engine.engine import Engine
-from callfare.ledger.rows import TABLES
+from callfare.facade import open_engine
+from callfare.ledger.receipts import KeyReceipt
+from callfare.ledger.rows import TABLES, ApiKey
 from callfare.store.memory import MemoryStore
 from callfare.store.open import open_store
 from callfare.store.protocol import Store
 from tests.support.fixtures import address, give_back
+from tests.support.serving import Serving, served
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 KINDS = (
@@ -30,6 +36,10 @@ KINDS = (
     ("postgres", "sync"),
     # Both doors reach a store through the same committer; the default run has this one in test_values.py alone.
     pytest.param(("postgres", "async"), marks=pytest.mark.all),
+    # Through `callfare serve`'s application, over a real socket.
+    ("sqlite", "remote-sync"),
+    ("sqlite", "remote-async"),
+    pytest.param(("postgres", "remote-sync"), marks=pytest.mark.all),
 )
 
 _WAITS = {
@@ -76,23 +86,58 @@ class Ledger:
 
     def __init__(self, store: str, door: str, folder: Path, clock: ManualClock) -> None:
         self._kind = store
-        self.is_async = door == "async"
+        self.is_async = door.endswith("async")
+        self.is_remote = door.startswith("remote")
         self.path = folder / "callfare.db"
         self.clock = clock
         self._folder = folder
         self._memory = MemoryStore(clock)
         self._opened: list[Any] = []
         self._stores: list[Store] = []
+        self._servers = ExitStack()
+        self._serving: dict[str, Serving] = {}
+        self._key = self._key_id = ""
+        self._before: dict[str, list[Any]] = {}
 
     def open(self, **settings: Any) -> Any:
         """Return a façade on the ledger, as another process would open one."""
         kind: Any = AsyncCallfare if self.is_async else Callfare
-        facade = kind(address(self._kind, self._folder), clock=self.clock, **settings)
+        if self.is_remote:
+            facade = self._open_remote(kind, settings)
+        else:
+            facade = kind(address(self._kind, self._folder), clock=self.clock, **settings)
         if self._kind == "memory":
             facade._engine = Engine(self._memory, facade._engine.settings, self.clock)
         fare = facade if self.is_async else Awaited(facade)
         self._opened.append(fare)
         return fare
+
+    def _open_remote(self, kind: Any, settings: dict[str, Any]) -> Any:
+        """Return a façade on a server of the ledger that has these settings, for they are the server's to have."""
+        serving = self._serving.get(repr(settings))
+        if serving is None:
+            told = {"books": (), "seed_prices": True, "markup": 1, "require_user": False} | settings
+            engine = open_engine(address(self._kind, self._folder), clock=self.clock, **told)
+            engine.address = None
+            serving = self._servers.enter_context(served(engine, shown=self._key_of))
+            self._serving[repr(settings)] = serving
+        spool = self._folder / "spools"
+        return kind(serving.url, api_key=serving.credentials["service"], clock=self.clock, spool=spool)
+
+    def _key_of(self, engine: Engine, audience: str) -> dict[str, str]:
+        """Return the one key of all façades on the ledger, which may do everything and grant without a bound."""
+        if not self._key:
+            requests = KeyRequests(engine.secrets, engine.clock)
+            command, text = requests.make("door", scopes=SCOPES, by=LOCAL_PRINCIPAL, grant_cap=None)
+            self._key_id = engine.commit(command, KeyReceipt).key_id
+            self._key = text.written
+            self._before = self._rows()
+        return {"service": self._key}
+
+    @property
+    def asker(self) -> str:
+        """Who asks, as the ledger's audit tells: whoever has its file, or the key that a server was shown."""
+        return f"key:{self._key_id}" if self.is_remote else "local"
 
     def is_there(self) -> bool:
         """Return whether there is a ledger: not before the first write, where it is a file."""
@@ -106,7 +151,20 @@ class Ledger:
         return self._stores[-1]
 
     def rows(self) -> dict[str, list[Any]]:
-        """Return every row of every table with its seal; nothing where there is no ledger yet."""
+        """Return every row of every table with its seal; nothing where there is no ledger yet.
+
+        What a server needs of its own, a key, is left out.
+        """
+        return {
+            name: [row for row in rows if row not in self._before.get(name, []) and not self._is_ours(row[0])]
+            for name, rows in self._rows().items()
+        }
+
+    def _is_ours(self, row: Any) -> bool:
+        # When it was used last changes with every minute.
+        return isinstance(row, ApiKey) and row.key_id == self._key_id
+
+    def _rows(self) -> dict[str, list[Any]]:
         if not self.is_there():
             return {table.table: [] for table in TABLES}
         store = self.store()
@@ -116,6 +174,7 @@ class Ledger:
         """Close everything that was opened."""
         for fare in self._opened:
             await fare.close()
+        self._servers.close()
         for store in self._stores:
             store.close()
         give_back(self._folder)

@@ -70,6 +70,7 @@ async def test_a_debt_beyond_the_range_is_refused_and_nothing_is_written(fare, l
     assert (await fare.balance("alice")).debt == Credits("8799999999")
 
 
+@pytest.mark.here("it grants more than the ledger counts of one key in a day")
 async def test_usage_of_one_quarter_of_an_hour_beyond_the_range_is_refused_and_nothing_is_written(fare, ledger):
     await fare.grant("alice", "8800000000", key="one")
     for _ in range(11):
@@ -100,6 +101,7 @@ async def test_a_refusal_does_not_harm_those_who_wait_together_with_it(ledger):
     assert (await fare.balance("alice")).spent == Credits(24)
 
 
+@pytest.mark.here("a ledger is recomputed where it is; a server in front of it says only_local")
 async def test_a_verification_says_what_it_read_and_how_far_it_is(fare):
     await fare.grant("alice", 100, key="welcome")
     await image(fare, user="alice")

@@ -43,6 +43,11 @@ ASKED = {
     ("POST", f"{API}/checkout"): {"packageId": "credits_500"},
     ("POST", f"{API}/portal"): {},
     ("POST", f"{API}/webhook"): None,
+    # What each command may is in test_commands.py.
+    ("POST", f"{API}/commands"): None,
+    ("GET", f"{API}/prices"): None,
+    ("GET", f"{API}/charges"): {"responseKey": "response:openai::resp_1"},
+    ("POST", f"{API}/reprice"): None,
     ("GET", f"{API}/keys"): None,
     ("POST", f"{API}/keys"): None,
     ("POST", f"{API}/keys/{{key_id}}/roll"): None,
@@ -55,6 +60,8 @@ BODIES = {
     ("POST", f"{API}/price"): TWEET,
     ("POST", f"{API}/webhook"): {},
     ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+    ("POST", f"{API}/commands"): [{"type": "touchRun", "runId": "run-alice"}],
+    ("POST", f"{API}/reprice"): {},
 }
 # A run that another caller has closed is a conflict, payments are not configured yet.
 FINE = {200, 409, 503}

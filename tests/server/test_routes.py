@@ -122,11 +122,10 @@ def test_usage_tells_balance_total_workflows_models_and_latest_runs(alice):
     assert usage["period"] == "month"
     assert usage["balance"]["availableCredits"] == "99.961"
     assert usage["total"] == spent
-    assert usage["byWorkflow"] == [spent | {"workflowType": "tweet"}]
-    assert usage["byModel"] == [
-        spent | {"model": "gpt-5-mini", "units": {"input_tokens": "1200", "output_tokens": "350"}}
-    ]
-    assert usage["byDay"] == [spent | {"day": "2026-11-23"}]
+    units = {"input_tokens": "1200", "output_tokens": "350"}
+    assert usage["byWorkflow"] == [spent | {"workflowType": "tweet", "units": units}]
+    assert usage["byModel"] == [spent | {"model": "gpt-5-mini", "units": units}]
+    assert usage["byDay"] == [spent | {"day": "2026-11-23", "units": units}]
     assert [run["runId"] for run in usage["recentWorkflows"]] == ["r1"]
 
 

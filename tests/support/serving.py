@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import httpx2
@@ -73,11 +73,17 @@ def engine_on(url: str, clock: Clock | None = None) -> Engine:
 
 
 @contextmanager
-def served(engine: Engine, *, public_url: str | None = None, is_local: bool = True) -> Iterator[Serving]:
-    """Serve an engine for as long as the block lasts."""
+def served(
+    engine: Engine,
+    *,
+    public_url: str | None = None,
+    is_local: bool = True,
+    shown: Callable[[Engine, str], dict[str, str]] = credentials,
+) -> Iterator[Serving]:
+    """Serve an engine for as long as the block lasts. shown: makes what its callers show."""
     app = make_app(engine, audience=AUDIENCE, public_url=public_url, is_local=is_local)
     engine.create()
-    shown = credentials(engine, AUDIENCE)
+    made = shown(engine, AUDIENCE)
     listener = bound(Listening(port=0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none", server_header=False)
@@ -94,7 +100,7 @@ def served(engine: Engine, *, public_url: str | None = None, is_local: bool = Tr
     thread.start()
     try:
         assert ready.wait(30)
-        yield Serving(engine, server, url, shown)
+        yield Serving(engine, server, url, made)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -19,6 +19,7 @@ from callfare.clock import Clock, SystemClock
 from callfare.committer import Committer
 from callfare.context import current_run, current_user
 from callfare.delivery import Delivery
+from callfare.engine.elsewhere import Elsewhere
 from callfare.engine.glances import Glances
 from callfare.engine.reports import Reports
 from callfare.engine.requests import Requests, Subject, shown_key
@@ -41,7 +42,7 @@ from callfare.ledger.verify import Verification, verify
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.secrets import Secrets, open_secrets
-from callfare.settings import Settings
+from callfare.settings import Terms
 from callfare.spool import Spool
 from callfare.store.memory import MemoryStore
 from callfare.store.protocol import Store, UnpricedEvents
@@ -83,7 +84,7 @@ class Engine:
     def __init__(
         self,
         store: Store,
-        settings: Settings,
+        settings: Terms,
         clock: Clock | None = None,
         *,
         address: str | None = None,
@@ -100,6 +101,8 @@ class Engine:
         self.workflows = Workflows()
         self.requests = Requests(settings, self.workflows, self.clock)
         self.reports = Reports(store, settings, self.workflows, self.clock)
+        # What the server in front of the ledger does itself; None where the ledger is here.
+        self.elsewhere: Elsewhere | None = None
         # Where finished calls go that the ledger cannot take; None for a ledger in memory, or opened for reading.
         self.delivery = None if spool is None else Delivery(spool, store, self.clock)
         self._committer = Committer(store, keep=None if self.delivery is None else self.delivery.keep)
@@ -193,6 +196,20 @@ class Engine:
                 raise answer
         return answers  # type: ignore[return-value]  # faults were raised
 
+    async def apply_many_async(self, commands: Sequence[Command]) -> list[Receipt | CallfareError]:
+        """Apply commands in their order, and return for each its receipt or its refusal. None of them is spooled here.
+
+        Raises LedgerUnavailable, and what is a fault and no refusal.
+        """
+        if not commands:
+            return []
+        await self.catch_up_async()
+        answers = [self._answered(one, Receipt) for one in await self._committer.commit_many_async(commands)]
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, CallfareError):
+                raise answer
+        return answers  # type: ignore[return-value]  # faults were raised, and what is not spooled has a receipt
+
     def _answered(self, answer: Receipt | BaseException, kind: type[C]) -> C | BaseException | None:
         if isinstance(answer, KeyConflict | InsufficientCredit):
             return self._for_caller(answer)
@@ -227,6 +244,9 @@ class Engine:
         """Deliver what waits here, as `catch_up` does."""
         if self.delivery is not None and self.delivery.has_waiting:
             await self.read_async(self.delivery.deliver)
+
+    async def know_prices_async(self) -> None:
+        """Make sure that asking what a call may cost will not block the loop."""
 
     def deliver_left_overs(self) -> None:
         """Deliver what processes that have ended left in the spool, before anything is asked that depends on it.
@@ -267,8 +287,7 @@ class Engine:
         """Have a command applied for an asyncio caller who has gone; nobody hears what became of it."""
         self._committer.leave(command)
 
-    @staticmethod
-    async def read_async(read: Callable[[], T]) -> T:
+    async def read_async(self, read: Callable[[], T]) -> T:
         """Return what a read returns, run in a thread so that the loop goes on."""
         return await asyncio.to_thread(read)
 

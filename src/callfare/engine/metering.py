@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-import msgspec
-
 from callfare.capture.base import Intent
 from callfare.checks import RESPONSE_ID_LENGTH_MAX, clean_text
 from callfare.context import current_step, current_user
 from callfare.engine.engine import Engine
-from callfare.engine.requests import Call, Subject
+from callfare.engine.reports import Estimated
+from callfare.engine.requests import Call, Subject, job_key
 from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel
 from callfare.finished import Finished
-from callfare.ids import job_key_of, new_id, response_key_of
+from callfare.ids import new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import ExtendRun, PendJob, RecordUsage, SettleJob
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
-from callfare.ledger.rows import Event
 from callfare.local_run import LocalRun
 from callfare.money import Credits
 from callfare.pricing.ceiling import ceiling
@@ -134,15 +132,9 @@ class Ticket:
 
     def _job(self, job_id: str, reading: Reading) -> Finished:
         call = self._meter.call_of(self._intent, reading, is_estimated=False)
-        key = job_key(self._intent.provider, self._intent.base_url, job_id)
-        named = replace(call, response_id=None, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
-        command = self._meter.usage(self._subject, named)
-        pend = PendJob(
-            charge=msgspec.structs.replace(_with_key(command, key, job_id), repeat="conflict"),
-            ttl_s=JOB_TTL_S,
-            step_key=None if self._step is None else command.key,
-        )
-        return Finished(pend, run=self._run, nanocredits=command.nanocredits)
+        named = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
+        pend = self._meter.job(self._subject, named, job_id)
+        return Finished(pend, run=self._run, nanocredits=pend.charge.nanocredits)
 
     def _lost(self, reading: Reading) -> None:
         _log.exception("a call of %s could not be recorded: usage %s", reading.model, dict(reading.usage))
@@ -181,6 +173,7 @@ class Metering:
 
     async def admit_async(self, intent: Intent, *, user: str | None = None) -> Ticket:
         """Return a ticket for a call that may be made, as `admit` does."""
+        await self.engine.know_prices_async()
         subject, run = self._whom(user)
         needed, reason = self._ceiling(intent)
         if run is None:
@@ -217,7 +210,7 @@ class Metering:
 
     def _check_account(self, subject: Subject, needed: int) -> None:
         if not subject.user:
-            self.engine.reports.account_of(UNATTRIBUTED)
+            self.engine.reports.balance(UNATTRIBUTED)
             return
         available = self.engine.reports.balance(subject.user).available
         if available.nanocredits <= 0 or needed > available.nanocredits:
@@ -263,9 +256,16 @@ class Metering:
         except (AmountOutOfRange, InvalidQuantity):
             return self.engine.requests.usage(subject, replace(call, usage={"calls": 1}))
 
+    def job(self, subject: Subject, call: Call, job_id: str) -> PendJob:
+        """Return the command for a long job; one whose count cannot be priced is kept unpriced, never lost."""
+        try:
+            return self.engine.requests.job(subject, call, job_id, ttl_s=JOB_TTL_S)
+        except (AmountOutOfRange, InvalidQuantity):
+            return self.engine.requests.job(subject, replace(call, usage={"calls": 1}), job_id, ttl_s=JOB_TTL_S)
+
     def correction(
         self,
-        estimate: ChargeReceipt | RecordUsage | Event,
+        estimate: ChargeReceipt | RecordUsage | Estimated,
         provider: str,
         reading: Reading,
         *,
@@ -321,7 +321,7 @@ class Metering:
 
     def _end(self, provider: str, base_url: str, job_id: str, outcome: str, reading: Reading | None) -> SettleJob:
         key = job_key(provider, base_url, job_id)
-        charge = None
+        call = None
         if reading is not None and reading.usage and outcome == "completed":
             intent = Intent(
                 provider=provider,
@@ -331,9 +331,8 @@ class Metering:
                 usage={},
                 attributes={},
             )
-            call = replace(self.call_of(intent, reading, is_estimated=False), response_id=None)
-            charge = _with_key(self.engine.requests.usage(Subject(), call), key, job_id)
-        return SettleJob(job_id=key, outcome=outcome, charge=charge)
+            call = self.call_of(intent, reading, is_estimated=False)
+        return self.engine.requests.job_end(key, job_id, outcome, call)
 
     def observe(self, *, provider: str, base_url: str, reading: Reading, user: str | None = None) -> None:
         """Take note that a provider told again about a response: an estimate is corrected. Never raises."""
@@ -366,12 +365,10 @@ class Metering:
         estimate = self._estimates.get(name) or self._estimate_of(name, current_user.get() or client_user)
         return None if estimate is None else self.correction(estimate, provider, reading, at_us=estimate.at_us)
 
-    def _estimate_of(self, name: str, user: str | None) -> Event | None:
+    def _estimate_of(self, name: str, user: str | None) -> Estimated | None:
         """Return the estimate that the ledger has of a response."""
         run = self.engine.active_run()
-        account_id = run.account_id if run else self.engine.reports.account_of(user or UNATTRIBUTED)
-        event = None if account_id is None else self.engine.reports.event_of_response(account_id, name)
-        return event if event is not None and "estimated" in event.flags.split() else None
+        return self.engine.reports.estimate_of_response(run.user if run else user or UNATTRIBUTED, name)
 
     def remember(self, estimate: RecordUsage) -> None:
         """Know an estimate again when its response is told of, even if the ledger cannot be asked then."""
@@ -379,15 +376,6 @@ class Metering:
             self._estimates[estimate.response_key or estimate.key] = estimate
             while len(self._estimates) > _ESTIMATES_MAX:
                 self._estimates.pop(next(iter(self._estimates)))
-
-
-def job_key(provider: str, base_url: str, job_id: str) -> str:
-    """Return the key of a long job at a provider."""
-    return job_key_of(provider=provider, base_url=clean_text(base_url), job_id=clean_text(job_id))
-
-
-def _with_key(command: RecordUsage, key: str, job_id: str) -> RecordUsage:
-    return msgspec.structs.replace(command, key=key, other_key=f"{key}#other", response_id=clean_text(job_id))
 
 
 def _for_user(error: BaseException, run: LocalRun) -> BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
@@ -26,30 +27,42 @@ from callfare.clock import Clock, event_instant, moment_of
 from callfare.engine import shapes
 from callfare.engine.usage_report import usage_report, window_of
 from callfare.errors import ChargeNotFound, InvalidInput, RunNotFound, UnpricedModel
-from callfare.estimate.history import past_runs
+from callfare.estimate.history import PastRuns, past_runs
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import parse_charge_id
+from callfare.ledger.charges import ESTIMATED
 from callfare.ledger.rows import RAW_USAGE, Entry, Event, Grant, Key, RawUsage, Retention, Row, Run, Transfer, User
 from callfare.ledger.view import balance_of
 from callfare.money import Credits
 from callfare.pricing.rating import Rating, rate
-from callfare.settings import Settings
+from callfare.settings import Terms
 from callfare.store import protocol as ask
 from callfare.store.protocol import Look, Query, Snapshot, Store
 from callfare.usage.quantities import check_attributes, check_usage
 
 R = TypeVar("R", bound=Row)
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimated:
+    """A call that was recorded by an estimate, and what is needed to correct it."""
+
+    account_id: int
+    key: str
+    nanocredits: int
+    at_us: int
+
+
 PAGE_MAX = 200
 _LATEST_US = 2**62
-_PAST_RUNS_MAX = 200
+PAST_RUNS_MAX = 200
 _CHARGE_ID_LENGTH_MAX = 8192
 
 
 class Reports:
     """Answers questions about one ledger."""
 
-    def __init__(self, store: Store, settings: Settings, workflows: Workflows, clock: Clock) -> None:
+    def __init__(self, store: Store, settings: Terms, workflows: Workflows, clock: Clock) -> None:
         self._store = store
         self._settings = settings
         self._workflows = workflows
@@ -127,6 +140,13 @@ class Reports:
             raise InvalidInput(f"{len(rows)} users have a run {run_id!r}; name the user", param="user")
         return rows[0]
 
+    def account_of_run(self, run_id: str, user: str | None) -> int:
+        """Return the number of a run's account.
+
+        Raises RunNotFound, InvalidInput when several users have a run of this id and none is named.
+        """
+        return self.find_run(run_id, user).account_id
+
     def calls(self, run_id: str, user: str | None, limit: int, cursor: str | None) -> Page[Call]:
         """Return a page of a run's calls, in their order."""
         check_whole(limit, "limit", least=1, most=PAGE_MAX)
@@ -186,6 +206,11 @@ class Reports:
 
         Raises UnpricedModel when it has no price, MissingAttribute when one that decides the price is not given.
         """
+        return self._priced(model, usage, attributes, at)
+
+    def _priced(
+        self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None
+    ) -> Price:
         rating = self.rating(model, usage, attributes, at)
         if rating.status == "unpriced":
             raise UnpricedModel(model, reason=rating.reason)
@@ -202,7 +227,7 @@ class Reports:
                 attributes=part.attributes,
                 at_least=part.at_least,
                 at_most=part.at_most,
-                credits_each=self.price(part.model, part.usage, part.attributes, None).credits,
+                credits_each=self._priced(part.model, part.usage, part.attributes, None).credits,
             )
             for part in workflow.parts
         )
@@ -220,12 +245,7 @@ class Reports:
         workflow = self._workflows.get(check_text(name, "workflow"))
         parts = self.parts_of(workflow)
         low, high = _bounds(workflow, parts)
-        account_id = self.account_of(user) if user is not None else None
-        rows: list[Run] = []
-        if account_id is not None:
-            query = ask.RunsOf(account_id=account_id, before_us=_LATEST_US, before_run_id="", limit=_PAST_RUNS_MAX)
-            rows = self._select(query, Run)
-        past = past_runs(rows, name)
+        past = self.past(name, user)
         median, highest = past.median_nanocredits, past.highest_nanocredits
         return Estimate(
             workflow=name,
@@ -238,6 +258,14 @@ class Reports:
             past_median=None if median is None else Credits.of_units(median),
             past_highest=None if highest is None else Credits.of_units(highest),
         )
+
+    def past(self, workflow: str, user: str | None) -> PastRuns:
+        """Return what the user's latest runs of a workflow have cost; nothing where no user is named."""
+        account_id = self.account_of(user) if user is not None else None
+        if account_id is None:
+            return past_runs((), workflow)
+        query = ask.RunsOf(account_id=account_id, before_us=_LATEST_US, before_run_id="", limit=PAST_RUNS_MAX)
+        return past_runs(self._select(query, Run), workflow)
 
     # Explanations
 
@@ -254,12 +282,23 @@ class Reports:
             raise ChargeNotFound(f"there is no charge {charge!r}; `callfare calls RUN` lists them", param="charge")
         return rows[0]
 
-    def event_of_response(self, account_id: int, response_key: str) -> Event | None:
-        """Return the event that stands for a provider's response, whichever key it was recorded under."""
+    def event_of_response(self, user: str, response_key: str) -> Event | None:
+        """Return the user's event that stands for a provider's response, whichever key it was recorded under."""
+        check_text(response_key, "response_key", length_max=_CHARGE_ID_LENGTH_MAX)
+        account_id = self.account_of(user)
+        if account_id is None:
+            return None
         rows = self._select(ask.EventNamed(account_id=account_id, key=response_key), Event)
         for named in self._select(ask.KeyNamed(account_id=account_id, key=response_key), Key):
             rows += self._select(ask.EventNamed(account_id=account_id, key=named.receipt), Event)
         return rows[0] if rows else None
+
+    def estimate_of_response(self, user: str, response_key: str) -> Estimated | None:
+        """Return the estimate that stands for a provider's response, None where there is none or it was counted."""
+        event = self.event_of_response(user, response_key)
+        if event is None or ESTIMATED not in event.flags.split():
+            return None
+        return Estimated(account_id=event.account_id, key=event.key, nanocredits=event.nanocredits, at_us=event.at_us)
 
     def explain(self, charge: str, user: str | None = None) -> Explanation:
         """Return everything behind a charge, of the user where one is named.

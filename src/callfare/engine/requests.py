@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -19,20 +19,30 @@ from callfare.checks import (
     check_text,
     check_user,
     check_whole,
+    clean_text,
     json_text,
 )
-from callfare.clock import Clock, event_instant, instant_of
+from callfare.clock import EARLIEST_US, Clock, event_instant, instant_of
 from callfare.errors import InvalidAmount
 from callfare.estimate.workflows import Workflow, Workflows
-from callfare.ids import made_key, new_account_id, new_id, response_key_of
+from callfare.ids import job_key_of, made_key, new_account_id, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
-from callfare.ledger.commands import AdjustUsage, CloseRun, ExtendRun, GrantCredit, OpenRun, RecordUsage
+from callfare.ledger.commands import (
+    AdjustUsage,
+    CloseRun,
+    ExtendRun,
+    GrantCredit,
+    OpenRun,
+    PendJob,
+    RecordUsage,
+    SettleJob,
+)
 from callfare.ledger.grants import SOURCES
 from callfare.ledger.rows import digest_of
 from callfare.ledger.settle import OUTCOMES
 from callfare.money import Credits, Usd
 from callfare.pricing.rating import Rating, rate_finished
-from callfare.settings import Settings
+from callfare.settings import Terms
 from callfare.usage.quantities import Quantity, check_attributes, check_usage, quantity_text
 
 Amount = Credits | int | Decimal | str
@@ -45,7 +55,8 @@ _STEP_LENGTH_MAX = 128
 class Call:
     """A metered call as its reporter tells it. `raw` is the provider's own usage object, kept as it is.
 
-    attempt: tells two calls of one step apart where the provider gave them no response id.
+    attempt: tells two calls of one step apart where the provider gave them no response id. seen_at: when its reporter
+    saw it who names no time of its own; no part of the request, and never later than now.
     """
 
     model: str
@@ -62,6 +73,7 @@ class Call:
     metadata: Mapping[str, Any] | None = None
     raw: Mapping[str, object] | None = None
     at: datetime | None = None
+    seen_at: datetime | None = None
     is_estimated: bool = False
 
 
@@ -77,7 +89,7 @@ class Subject:
 class Requests:
     """Builds commands under one ledger's settings. Writes nothing."""
 
-    def __init__(self, settings: Settings, workflows: Workflows, clock: Clock) -> None:
+    def __init__(self, settings: Terms, workflows: Workflows, clock: Clock) -> None:
         self._settings = settings
         self._workflows = workflows
         self._clock = clock
@@ -122,8 +134,12 @@ class Requests:
         ttl_s: int,
         input: Mapping[str, Any] | None,
         bounds: tuple[Credits, Credits] | None,
+        on_failure: str | None = None,
     ) -> OpenRun:
-        """Return the command that starts a run. `bounds` is the workflow's estimate, None when it is not known."""
+        """Return the command that starts a run. `bounds` is the workflow's estimate, None when it is not known.
+
+        on_failure: the workflow's when None.
+        """
         user, workflow = check_user(user), check_text(workflow, "workflow")
         known = self._workflows.find(workflow)
         if isinstance(hold, str) and hold in {"low", "high"}:
@@ -134,7 +150,8 @@ class Requests:
             asked = str(amount)
         if amount.nanocredits < 0:
             raise InvalidAmount("a hold cannot be negative", param="hold")
-        on_failure = known.on_failure if known else "charge"
+        if on_failure is None:
+            on_failure = known.on_failure if known else "charge"
         input_text = json_text(input, "input")
         run_id = new_id("run") if run_id is None else check_text(run_id, "run_id")
         ttl_s = check_whole(ttl_s, "ttl_s", least=1, most=_TTL_S_MAX)
@@ -150,6 +167,7 @@ class Requests:
             ttl_s=ttl_s,
             input=input_text,
             fingerprint=fingerprint_of(user, workflow, asked, ttl_s, on_failure, input_text),
+            asked=asked,
         )
 
     def extend(self, run_id: str, account_id: int | None, by: Amount, key: str | None) -> ExtendRun:
@@ -178,7 +196,7 @@ class Requests:
         usage = check_usage(call.usage)
         attributes = self.attributes(call.attributes)
         now_us = self._clock.now_us()
-        at_us = now_us if call.at is None else event_instant(call.at, now_us)
+        at_us = _instant_of(call, now_us)
         facts = {
             "provider": _check_optional(call.provider, "provider"),
             "base_url": _check_optional(call.base_url, "base_url"),
@@ -221,6 +239,9 @@ class Requests:
             raw=None if not call.raw else _json(call.raw),
             at_us=at_us,
             fingerprint=fingerprint,
+            ordinal=call.ordinal,
+            attempt=call.attempt,
+            is_dated=call.at is not None,
             **facts,  # type: ignore[arg-type]  # the facts are fields of the command under their own names
         )
 
@@ -270,11 +291,28 @@ class Requests:
             attributes=_encode_sorted(attributes).decode(),
             lines=lines_text(rating),
             raw=None if not raw else _json(raw),
+            model=model,
+            provider=provider,
         )
+
+    def job(self, subject: Subject, call: Call, job_id: str, *, ttl_s: int) -> PendJob:
+        """Return the command that holds what a long job will cost. The job's own id is its key."""
+        command = self.usage(subject, replace(call, response_id=None))
+        key = job_key(call.provider, call.base_url, job_id)
+        return PendJob(
+            charge=msgspec.structs.replace(_as_job(command, key, job_id), repeat="conflict"),
+            ttl_s=ttl_s,
+            step_key=None if call.step is None else command.key,
+        )
+
+    def job_end(self, key: str, job_id: str, outcome: str, call: Call | None) -> SettleJob:
+        """Return the command that ends a long job. call: what it really used, None where nobody said."""
+        charge = None if call is None else self.usage(Subject(), replace(call, response_id=None))
+        return SettleJob(job_id=key, outcome=outcome, charge=None if charge is None else _as_job(charge, key, job_id))
 
     def attributes(self, given: Mapping[str, str] | None) -> dict[str, str]:
         """Return the attributes of a call, none when None."""
-        return {} if given is None else check_attributes(given, also=self._settings.book.attribute_names)
+        return {} if given is None else check_attributes(given, also=self._settings.assumed().book.attribute_names)
 
     @staticmethod
     def attributes_of(text: str) -> dict[str, str]:
@@ -293,15 +331,36 @@ class Requests:
         markup: Fraction | None = None,
     ) -> Rating:
         """Return what a call that was made costs at the rates, and unless one is given the markup, of its instant."""
+        settings = self._settings.assumed()
         return rate_finished(
-            self._settings.book,
+            settings.book,
             model=model,
             usage=usage,
             attributes=attributes,
             at_us=at_us,
-            markup=self._settings.markup_at(at_us) if markup is None else markup,
+            markup=settings.markup_at(at_us) if markup is None else markup,
             provider=provider or None,
         )
+
+
+def job_key(provider: str, base_url: str, job_id: str) -> str:
+    """Return the key of a long job at a provider."""
+    return job_key_of(provider=provider, base_url=clean_text(base_url), job_id=clean_text(job_id))
+
+
+def _as_job(command: RecordUsage, key: str, job_id: str) -> RecordUsage:
+    return msgspec.structs.replace(command, key=key, other_key=f"{key}#other", response_id=clean_text(job_id))
+
+
+def _instant_of(call: Call, now_us: int) -> int:
+    """Return when a call was made.
+
+    Raises InvalidTime for a time that was named and is impossible.
+    """
+    if call.at is not None:
+        return event_instant(call.at, now_us)
+    # Whoever only saw it may have a clock that is wrong, and a finished call is no less finished for that.
+    return now_us if call.seen_at is None else min(max(instant_of(call.seen_at, "seen_at"), EARLIEST_US), now_us)
 
 
 def _check_optional(text: object, what: str, length_max: int = NAME_LENGTH_MAX) -> str:

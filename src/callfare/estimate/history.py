@@ -19,7 +19,12 @@ class PastRuns:
 
 def past_runs(runs: Iterable[Run], workflow: str) -> PastRuns:
     """Return what the completed runs of a workflow were charged."""
-    charged = sorted(run.charged_nanocredits for run in runs if run.workflow == workflow and run.status == "completed")
+    return past_of(run.charged_nanocredits for run in runs if run.workflow == workflow and run.status == "completed")
+
+
+def past_of(charges: Iterable[int]) -> PastRuns:
+    """Return what completed runs were charged, from the nanocredits of each."""
+    charged = sorted(charges)
     if not charged:
         return PastRuns(count=0, median_nanocredits=None, highest_nanocredits=None)
     return PastRuns(

@@ -48,6 +48,7 @@ class Workflows:
 
     def __init__(self) -> None:
         self._known = {name: Workflow(name=name, low=Credits(low), high=Credits(high)) for name, low, high in _SEED}
+        self._declared: set[str] = set()
 
     def declare(self, workflow: Workflow) -> None:
         """Make a workflow known, in place of an earlier one of its name.
@@ -63,6 +64,11 @@ class Workflows:
         if min(low or _NOTHING, high or _NOTHING) < _NOTHING or (low is not None and high is not None and high < low):
             raise InvalidAmount(f"workflow {workflow.name} needs 0 <= low <= high", param="low")
         self._known[workflow.name] = workflow
+        self._declared.add(workflow.name)
+
+    def is_declared(self, name: str) -> bool:
+        """Return whether a workflow was declared here, and is not only known from the start."""
+        return name in self._declared
 
     def find(self, name: str) -> Workflow | None:
         """Return a workflow by its name, or None when it is not known."""

@@ -43,7 +43,10 @@ class GrantCredit(Command, frozen=True, gc=False, kw_only=True, tag=True):
 
 
 class OpenRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
-    """Start a run under a hold; its run id is its key."""
+    """Start a run under a hold; its run id is its key.
+
+    `asked` is the hold as its caller named it: low, high or an amount. Only who passes the request on needs it.
+    """
 
     user: str
     new_account_id: int
@@ -56,6 +59,7 @@ class OpenRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
     ttl_s: int
     input: str | None
     fingerprint: int
+    asked: str = ""
 
 
 class ExtendRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
@@ -89,7 +93,8 @@ class RecordUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
     `repeat` says what another request under the same key is: "conflict" an error, "attempt" a later try of one step,
     "duplicate" a provider's response id seen again. The latter two are kept under `other_key`, uncharged. "never"
     stands by a key that was made for this very command, so that only its own repeat can be found under it.
-    `response_key` names the provider's response where the key itself does not.
+    `response_key` names the provider's response where the key itself does not. `ordinal`, `attempt` and `is_dated` (its
+    reporter named its time) are for whoever passes the request on; the fingerprint stands for them.
     """
 
     key: str
@@ -120,12 +125,16 @@ class RecordUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
     raw: str | None
     at_us: int
     fingerprint: int
+    ordinal: int = 1
+    attempt: str = ""
+    is_dated: bool = False
 
 
 class AdjustUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
     """Put another rating in place of a recorded one: a real count for an estimate, a price for an unpriced call.
 
-    `kind` is "correction" or "reprice". The difference is charged or given back.
+    `kind` is "correction" or "reprice". The difference is charged or given back. `model` and `provider` are what it was
+    rated by, for whoever passes the request on.
     """
 
     account_id: int
@@ -140,6 +149,8 @@ class AdjustUsage(Command, frozen=True, gc=False, kw_only=True, tag=True):
     attributes: str
     lines: str
     raw: str | None
+    model: str = ""
+    provider: str = ""
 
 
 class PendJob(Command, frozen=True, gc=False, kw_only=True, tag=True):

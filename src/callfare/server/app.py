@@ -22,6 +22,7 @@ from callfare.server.openapi import described
 from callfare.server.outer import REQUEST_ID, Hosts, Outer
 from callfare.server.refusals import InternalError, Refusals
 from callfare.server.routes_access import add_access
+from callfare.server.routes_commands import add_commands
 from callfare.server.routes_events import add_events
 from callfare.server.routes_mcp import Assistance
 from callfare.server.routes_reading import add_reading
@@ -83,7 +84,7 @@ def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is
     )
     routes = Routes(served, app.router)
     # They are looked at in this order, so what is asked for most comes first.
-    for add in (add_reading, add_events, add_writing, add_upkeep, add_access, assistance.add):
+    for add in (add_reading, add_events, add_writing, add_commands, add_upkeep, add_access, assistance.add):
         add(routes)
     _add_description(app, routes)
     _handle_errors(app, refusals)

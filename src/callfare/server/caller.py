@@ -121,6 +121,10 @@ class Caller:
             raise KeyRequired("send an Idempotency-Key: a repeat with it gets the first answer", param="key")
         return key
 
+    def header(self, name: str) -> str | None:
+        """Return a header of the request, None where there is none."""
+        return self._request.headers.get(name)
+
     @property
     def media_type(self) -> str:
         """The kind of the body, without its parameters."""

@@ -15,6 +15,11 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "a call of a user": {"userId": "user_123", "key": "job-7", **_TWEET},
         "a batch": [{"runId": "run_42", **_TWEET}, {"userId": "user_123", "responseId": "resp_9", **_TWEET}],
     },
+    ("POST", f"{API}/commands"): {
+        "a call of a run": [{"type": "recordUsage", "runId": "run_42", "key": "call-7", **_TWEET}],
+        "a run that ends": [{"type": "closeRun", "runId": "run_42", "outcome": "completed"}],
+    },
+    ("POST", f"{API}/reprice"): {"all": {}},
     ("POST", f"{API}/grants"): {"credit": {"userId": "user_123", "credits": "2000", "source": "purchase"}},
     ("POST", f"{API}/runs"): {
         "by its estimate": {"userId": "user_123", "workflowType": "story"},

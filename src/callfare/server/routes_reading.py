@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, TypeAdapter
 from starlette.responses import Response
 
 from callfare.engine import shapes
+from callfare.ids import account_text
 from callfare.payments.packages import seed_packages
 from callfare.server.caller import Caller, read
 from callfare.server.routing import Routes, answer, answer_facts
@@ -17,7 +18,7 @@ from callfare.server.wire import answered, asked, calls
 
 UserId = Annotated[str | None, Query(alias="userId", description="Left out, the user whom the credential is bound to.")]
 Limit = Annotated[int, Query(ge=1, le=200, description="How many at most.")]
-Cursor = Annotated[str | None, Query(max_length=2048, description="The nextCursor of the page before.")]
+Cursor = Annotated[str | None, Query(max_length=8192, description="The nextCursor of the page before.")]
 
 _PRICE = TypeAdapter(asked.PriceQuestion)
 _RECENT = 10
@@ -100,7 +101,8 @@ async def get_run(caller: Caller, user_id: UserId = None) -> Response:
     """Tell how a run stands."""
     user, run_id, engine = caller.user(user_id), caller.path("run_id"), caller.engine
     row = await engine.glance_async(lambda: engine.reports.find_run(run_id, user))
-    return answer(answered.Run.of(shapes.run(row, engine.clock.now_us())))
+    run = answered.Run.of(shapes.run(row, engine.clock.now_us()))
+    return answer(answered.KnownRun(**run.model_dump(by_alias=False), account_id=account_text(row.account_id)))
 
 
 async def list_calls(caller: Caller, user_id: UserId = None, limit: Limit = 50, cursor: Cursor = None) -> Response:
@@ -125,6 +127,6 @@ def add_reading(routes: Routes) -> None:
     routes.add("GET", f"{API}/estimate", get_estimate, answers=calls.Estimate)
     routes.add("POST", f"{API}/price", price_call, answers=calls.Price, asks=_PRICE)
     routes.add("GET", f"{API}/runs", list_runs, answers=answered.Runs)
-    routes.add("GET", f"{API}/runs/{{run_id}}", get_run, answers=answered.Run)
+    routes.add("GET", f"{API}/runs/{{run_id}}", get_run, answers=answered.KnownRun)
     routes.add("GET", f"{API}/runs/{{run_id}}/calls", list_calls, answers=calls.Calls)
     routes.add("GET", f"{API}/charges/{{charge_id}}", explain_charge, answers=calls.Explanation)

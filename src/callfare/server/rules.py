@@ -75,6 +75,11 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", f"{API}/runs/{{run_id}}/close"): _CLOSE,
     ("POST", f"{API}/events"): _RECORD,
     ("POST", f"{API}/grants"): Rule(scopes=("credits:grant",)),
+    # Each command stands under the rule of the route that does the same by itself as well.
+    ("POST", f"{API}/commands"): Rule(scopes=("usage:write", "holds:write", "credits:grant"), own="me:hold"),
+    ("GET", f"{API}/prices"): _ASK,
+    ("GET", f"{API}/charges"): Rule(scopes=("all:read", "usage:write"), own="me:read"),
+    ("POST", f"{API}/reprice"): Rule(scopes=("prices:write",), is_whole=True),
     ("GET", f"{API}/keys"): _KEYS,
     ("POST", f"{API}/keys"): _KEYS,
     ("POST", f"{API}/keys/{{key_id}}/roll"): _KEYS,

@@ -78,19 +78,21 @@ class Spending(Answer):
     credits: CreditsText
 
 
-def _spent(share: answers.Share) -> dict[str, Any]:
+def _counted(share: answers.Share) -> dict[str, Any]:
     return {
         "calls": share.calls,
         "unpriced_calls": share.unpriced_calls,
         "cost_usd": str(share.cost),
         "credits": str(share.credits),
+        "units": quantities(share.units),
     }
 
 
 class WorkflowShare(Spending):
-    """Spending of one kind of workflow; empty for calls outside runs."""
+    """Spending of one kind of workflow, with the units it counted; empty for calls outside runs."""
 
     workflow_type: str
+    units: dict[str, QuantityText]
 
 
 class ModelShare(Spending):
@@ -101,9 +103,10 @@ class ModelShare(Spending):
 
 
 class DayShare(Spending):
-    """Spending of one day of the zone that was asked for."""
+    """Spending of one day of the zone that was asked for, with the units it counted."""
 
     day: str
+    units: dict[str, QuantityText]
 
 
 class Run(Answer):
@@ -139,6 +142,12 @@ class Run(Answer):
             opened_at=run.opened_at,
             closed_at=run.closed_at,
         )
+
+
+class KnownRun(Run):
+    """A run, with the number of its account as it stands in the ids of its charges."""
+
+    account_id: str
 
 
 class Usage(Answer):
@@ -179,12 +188,9 @@ class Usage(Answer):
                 cost_usd=str(report.cost),
                 credits=str(report.credits),
             ),
-            by_workflow=[WorkflowShare(workflow_type=share.name, **_spent(share)) for share in report.by_workflow],
-            by_model=[
-                ModelShare(model=share.name, units=quantities(share.units), **_spent(share))
-                for share in report.by_model
-            ],
-            by_day=[DayShare(day=share.name, **_spent(share)) for share in report.by_day],
+            by_workflow=[WorkflowShare(workflow_type=share.name, **_counted(share)) for share in report.by_workflow],
+            by_model=[ModelShare(model=share.name, **_counted(share)) for share in report.by_model],
+            by_day=[DayShare(day=share.name, **_counted(share)) for share in report.by_day],
             recent_workflows=[Run.of(run) for run in recent],
         )
 

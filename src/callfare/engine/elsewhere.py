@@ -1,0 +1,49 @@
+"""What a façade has a server do where the ledger is elsewhere: everything about keys and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+from callfare.answers import ApiKeyShown, AuditEntry, NewApiKey, Page, UserToken
+from callfare.engine.requests import Amount
+
+
+class Elsewhere(Protocol):
+    """A server in front of a ledger. What it refuses is raised as the façade's own methods raise it."""
+
+    def make_key(
+        self,
+        label: str,
+        *,
+        scopes: Iterable[str],
+        user: str | None,
+        networks: Iterable[str],
+        grant_cap: Amount | None,
+        mode: str,
+        expires_at: datetime | None,
+        key: str | None,
+    ) -> NewApiKey:
+        """Make an API key."""
+        ...
+
+    def roll_key(self, key_id: str, *, overlap_s: int, key: str | None) -> NewApiKey:
+        """Put a new key in the place of one."""
+        ...
+
+    def revoke_key(self, key_id: str) -> ApiKeyShown:
+        """End a key at once."""
+        ...
+
+    def keys(self, limit: int, cursor: str | None) -> Page[ApiKeyShown]:
+        """List the keys."""
+        ...
+
+    def audit(self, user: str | None, limit: int, cursor: str | None) -> Page[AuditEntry]:
+        """List who asked for which write."""
+        ...
+
+    def mint_token(self, user: str, *, scopes: Iterable[str], ttl_s: int) -> UserToken:
+        """Return a token for a user."""
+        ...

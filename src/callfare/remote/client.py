@@ -1,0 +1,164 @@
+"""Requests to a server: each under one key however often it is tried, within one deadline.
+
+What is sent again has the same Idempotency-Key or stands under keys of its own, so no try counts twice. Refuses to wait
+past the deadline, and to take for an answer what is none of callfare's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from callfare.checks import check_text
+from callfare.clock import elapsed_s
+from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
+from callfare.ids import jitter, new_id
+from callfare.remote.address import Address
+from callfare.remote.connections import Answer, Connections, Request, Unreachable
+from callfare.remote.faults import error_of
+
+API = "/api/billing"
+TRIES = 3
+_FIRST_WAIT_MS = 100
+_OK = 200
+_NOT_MODIFIED = 304
+_AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+
+Query = Mapping[str, str | int | None]
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Client:
+    """One server, asked with one key. Safe to share between threads; a forked child has connections of its own.
+
+    deadline_s: how long an answer may take, all tries together.
+    """
+
+    def __init__(self, address: Address, *, deadline_s: float) -> None:
+        self.address = address
+        self.deadline_s = deadline_s
+        self._connections = Connections(address)
+
+    def get(self, path: str, query: Query | None = None) -> Any:  # noqa: ANN401 - JSON is what it is
+        """Return what a server tells. Raises its refusal, LedgerUnavailable, Misconfigured."""
+        return _decode(self._asked("GET", _target(path, query), {}, None, self.deadline_s).body)
+
+    def get_unless(self, path: str, etag: str | None) -> tuple[Any, str | None] | None:
+        """Return what a server tells with its ETag, None when that is still the one that is known."""
+        headers = {} if etag is None else {"If-None-Match": etag}
+        answer = self._asked("GET", _target(path, None), headers, None, self.deadline_s)
+        return None if answer.status == _NOT_MODIFIED else (_decode(answer.body), answer.headers.get("etag"))
+
+    def post(self, path: str, body: object, *, key: str | None = None, within_s: float | None = None) -> Any:  # noqa: ANN401
+        """Return what a server answers to a body.
+
+        key: names the request; made when None. within_s: a shorter time than the deadline.
+        """
+        return self.post_text(path, _encode(body), key=key, within_s=within_s)
+
+    def post_text(self, path: str, body: bytes, *, key: str | None = None, within_s: float | None = None) -> Any:  # noqa: ANN401
+        """Return what a server answers to a body that is JSON already."""
+        named = new_id("req") if key is None else header_of(key)
+        headers = {"Content-Type": "application/json", "Idempotency-Key": named}
+        deadline_s = self.deadline_s if within_s is None else min(within_s, self.deadline_s)
+        return _decode(self._asked("POST", _target(path, None), headers, body, deadline_s).body)
+
+    def _asked(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline_s: float
+    ) -> Answer:
+        """Return an answer that is a success, trying again while there is time."""
+        until_s = elapsed_s() + deadline_s
+        sent = {"Authorization": f"Bearer {self.address.key}", "Accept": "application/json", **headers}
+        request = Request(method, f"{self.address.prefix}{API}{target}", sent, body)
+        for wait in _waits():
+            tried = self._tried(request, until_s)
+            if isinstance(tried, Answer):
+                return tried
+            if not tried.is_worth_another or wait.is_last:
+                raise tried.error
+            wait_s = max(jitter(wait.most_ms) / 1000, tried.retry_after_s)
+            if elapsed_s() + wait_s >= until_s:
+                raise tried.error
+            threading.Event().wait(wait_s)
+        raise AssertionError(request.path)
+
+    def _tried(self, request: Request, until_s: float) -> Answer | _Failed:
+        try:
+            answer = self._connections.send(request, until_s)
+        except Unreachable as failure:
+            return _Failed(LedgerUnavailable(f"{failure}; repeat with the same key"), is_worth_another=True)
+        if answer.status in {_OK, _NOT_MODIFIED}:
+            return answer
+        return _Failed(
+            self._error(answer),
+            is_worth_another=answer.status in _AGAIN,
+            retry_after_s=_seconds(answer.headers.get("retry-after")),
+        )
+
+    def _error(self, answer: Answer) -> CallfareError:
+        try:
+            facts = _decode(answer.body)["error"]
+            return error_of(facts, answer.status)
+        except (msgspec.MsgspecError, KeyError, TypeError, AttributeError):
+            pass
+        if answer.status in _AGAIN:
+            return LedgerUnavailable(f"what stands before {self.address.shown} answers {answer.status}; try again")
+        moved = answer.headers.get("location")
+        hint = f"; it points to {moved[:200]!r}" if moved else ""
+        return Misconfigured(
+            f"{self.address.shown} does not answer as a callfare server does (status {answer.status}){hint}",
+            param="url",
+        )
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._connections.close()
+
+
+class _Failed(NamedTuple):
+    """A try without success, whether another is worth it, and how long the server asks to wait before."""
+
+    error: CallfareError
+    is_worth_another: bool
+    retry_after_s: float = 0
+
+
+class _Wait(NamedTuple):
+    most_ms: int
+    is_last: bool
+
+
+def _waits() -> Iterator[_Wait]:
+    for number in range(TRIES):
+        yield _Wait(most_ms=_FIRST_WAIT_MS << (2 * number), is_last=number == TRIES - 1)
+
+
+def _seconds(text: str | None) -> float:
+    """Return what Retry-After says; nothing for what is no number of seconds."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) <= 6 else 0  # noqa: PLR2004
+
+
+def _target(path: str, query: Query | None) -> str:
+    given = {name: str(value) for name, value in (query or {}).items() if value is not None}
+    return f"{path}?{urlencode(given, quote_via=quote, safe='')}" if given else path
+
+
+def header_of(key: str) -> str:
+    """Return a key as a header may carry it: what is not plain ASCII by its digest, the same each time.
+
+    Raises InvalidInput.
+    """
+    check_text(key, "key")
+    is_plain = key.isascii() and key.isprintable() and key == key.strip()
+    return key if is_plain else f"utf8:{blake2b(key.encode(), digest_size=16).hexdigest()}"
+
+
+def part(text: str) -> str:
+    """Return a text as one part of a path."""
+    return quote(text, safe="")

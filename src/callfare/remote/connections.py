@@ -1,0 +1,173 @@
+"""Connections to one server: kept while they are used, one request at a time on each. Safe to share between threads.
+
+Stands on the standard library, so that whoever only calls a server installs nothing for it. Follows no redirect: a key
+goes to the address it was given for, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import NamedTuple
+
+from callfare.clock import elapsed_s
+from callfare.remote.address import Address
+
+_CONNECT_S = 2.0
+# Servers hang up after some seconds of silence; what they may be about to hang up is not used again.
+_IDLE_S_MAX = 4.0
+_KEPT_MAX = 32
+_PART = 1 << 16
+_ANSWER_BYTES_MAX = 64 << 20
+
+
+class Unreachable(Exception):
+    """There is no answer. has_begun: the server may have read the request."""
+
+    def __init__(self, reason: str, *, has_begun: bool) -> None:
+        super().__init__(reason)
+        self.has_begun = has_begun
+
+
+class Request(NamedTuple):
+    """What is sent to a server."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+class Answer(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Kept(NamedTuple):
+    connection: HTTPConnection
+    since_s: float
+
+
+class Connections:
+    """The connections of one process to one server. A forked child begins with none."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._tls = ssl.create_default_context() if address.scheme == "https" else None
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._gate = threading.Lock()
+        self._free: list[_Kept] = []
+        self._is_closed = False
+
+    def send(self, request: Request, until_s: float) -> Answer:
+        """Return the answer to a request, there before an instant of `elapsed_s`.
+
+        Raises Unreachable.
+        """
+        if os.getpid() != self._pid:
+            self._start_afresh()
+        kept = self._taken()
+        if kept is not None:
+            try:
+                return self._sent(kept, request, until_s)
+            except Unreachable as failure:
+                # The server has hung up meanwhile, which says nothing about the request.
+                if until_s - elapsed_s() <= 0 or isinstance(failure.__cause__, TimeoutError):
+                    raise
+        return self._sent(self._new(), request, until_s)
+
+    def _sent(self, connection: HTTPConnection, request: Request, until_s: float) -> Answer:
+        has_begun = False
+        try:
+            _limit(connection, until_s, is_new=connection.sock is None)
+            if connection.sock is None:
+                connection.connect()
+            has_begun = True
+            _limit(connection, until_s)
+            connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
+            response = connection.getresponse()
+            answer = Answer(response.status, _Headers(response), _read(connection, response, until_s))
+        except (OSError, HTTPException) as failure:
+            connection.close()
+            reason = str(failure) or type(failure).__name__
+            raise Unreachable(f"{self._address.shown} does not answer: {reason}", has_begun=has_begun) from failure
+        except BaseException:
+            # Left in the middle of an answer, it could be taken for the next one's.
+            connection.close()
+            raise
+        if response.will_close:
+            connection.close()
+        else:
+            self._give_back(connection)
+        return answer
+
+    def _new(self) -> HTTPConnection:
+        address = self._address
+        if self._tls is not None:
+            return HTTPSConnection(address.host, address.port, context=self._tls)
+        return HTTPConnection(address.host, address.port)
+
+    def _taken(self) -> HTTPConnection | None:
+        with self._gate:
+            while self._free:
+                kept = self._free.pop()
+                if elapsed_s() - kept.since_s < _IDLE_S_MAX:
+                    return kept.connection
+                kept.connection.close()
+        return None
+
+    def _give_back(self, connection: HTTPConnection) -> None:
+        with self._gate:
+            if len(self._free) < _KEPT_MAX and not self._is_closed:
+                self._free.append(_Kept(connection, elapsed_s()))
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Give all connections up. One that is made afterwards is used once."""
+        if os.getpid() != self._pid:
+            self._start_afresh()
+        with self._gate:
+            self._is_closed = True
+            while self._free:
+                self._free.pop().connection.close()
+
+
+class _Headers(dict[str, str]):
+    """The headers of an answer, by their names in lower case."""
+
+    def __init__(self, response: HTTPResponse) -> None:
+        super().__init__((name.lower(), value) for name, value in response.getheaders())
+
+
+def _limit(connection: HTTPConnection, until_s: float, *, is_new: bool = False) -> None:
+    """Let the next step of a connection take no longer than what is left."""
+    left_s = until_s - elapsed_s()
+    if left_s <= 0:
+        raise TimeoutError("not in time")
+    connection.timeout = min(left_s, _CONNECT_S) if is_new else left_s
+    if connection.sock is not None:
+        connection.sock.settimeout(left_s)
+
+
+def _read(connection: HTTPConnection, response: HTTPResponse, until_s: float) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while part := response.read(_PART):
+        parts.append(part)
+        size += len(part)
+        if size > _ANSWER_BYTES_MAX:
+            raise HTTPException("the answer is too large")
+        _limit(connection, until_s)
+    if response.length:
+        raise HTTPException("the answer was cut off")
+    return b"".join(parts)

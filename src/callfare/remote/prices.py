@@ -1,0 +1,160 @@
+"""A server's prices, known here: what a call may cost at the most is worked out before it is made, asking nobody.
+
+The server prices what is charged. This copy is asked for again from time to time, and as soon as a charge shows an
+edition that it does not have.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from callfare.clock import elapsed_s, instant_of
+from callfare.errors import CallfareError, Misconfigured
+from callfare.pricing.book import Layer, ModelPrices, PriceBook, Rate
+from callfare.remote.client import Client
+from callfare.settings import Settings
+
+_log = logging.getLogger("callfare")
+
+_FRESH_S = 60.0
+Facts = Mapping[str, Any]
+
+
+class RemoteTerms:
+    """How the ledger behind a server prices and whom it serves. Safe to share between threads."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._start_afresh()
+        self._found: Settings | None = None
+        self._etag: str | None = None
+        self._asked_at_s = 0.0
+
+    def _start_afresh(self) -> None:
+        self._pid = os.getpid()
+        self._asking = threading.Lock()
+
+    @property
+    def book(self) -> PriceBook:
+        """The price book in force. Raises LedgerUnavailable where it was never told."""
+        return self._known().book
+
+    @property
+    def require_user(self) -> bool:
+        """Whether a call that names no user is refused. Where the server does not tell, it decides later."""
+        self.look()
+        return self.assumed().require_user
+
+    def markup_at(self, instant_us: int) -> Fraction:
+        """Return the markup in force at an instant."""
+        return self._known().markup_at(instant_us)
+
+    def assumed(self) -> Settings:
+        """Return what finished calls are rated by until the server does it: its prices, else those shipped."""
+        return self._found or _SHIPPED
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the prices are to be asked for, again or for the first time."""
+        return self._found is None or elapsed_s() - self._asked_at_s >= _FRESH_S
+
+    def doubt(self, edition: str) -> None:
+        """Have the prices asked for again when a charge was priced by an edition that is not known here."""
+        found = self._found
+        if found is not None and edition and all(layer.edition != edition for layer in found.book.layers):
+            self._asked_at_s = -_FRESH_S
+
+    def _known(self) -> Settings:
+        if self.is_due:
+            self.refresh()
+        assert self._found is not None
+        return self._found
+
+    def refresh(self) -> None:
+        """Ask for the prices. Raises LedgerUnavailable and refusals where none are known at all."""
+        if os.getpid() != self._pid:
+            self._start_afresh()
+        with self._asking:
+            if not self.is_due:
+                return
+            try:
+                told = self._client.get_unless("/prices", self._etag)
+            except CallfareError:
+                if self._found is None:
+                    raise
+                # What was in force a minute ago says enough about what to hold; the charge itself is the server's.
+                _log.warning("the prices of %s could not be asked for again", self._client.address.shown)
+                self._asked_at_s = elapsed_s()
+                return
+            if told is not None:
+                facts, self._etag = told
+                self._found = settings_of(facts)
+            self._asked_at_s = elapsed_s()
+
+    def look(self) -> None:
+        """Ask for the prices if they are due. Never raises."""
+        if self.is_due:
+            with suppress(CallfareError):
+                self.refresh()
+
+
+_SHIPPED = Settings()
+
+
+def settings_of(facts: Facts) -> Settings:
+    """Return the settings that a server tells of.
+
+    Raises Misconfigured for what cannot be read, or does not have the edition that it says.
+    """
+    try:
+        found = Settings(
+            book=PriceBook([_layer(layer) for layer in facts["layers"]]),
+            markups=tuple((_instant(one["since"]), Fraction(one["factor"])) for one in facts["markups"]),
+            require_user=bool(facts["requireUser"]),
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError) as fault:
+        raise Misconfigured(f"the server's prices cannot be read: {fault!r}; is it of another version?") from None
+    if found.book.edition != facts["edition"]:
+        raise Misconfigured(
+            f"the server's prices are of edition {facts['edition']} and read as {found.book.edition}; "
+            "is it of another version?"
+        )
+    return found
+
+
+def _layer(facts: Facts) -> Layer:
+    return Layer(facts["name"], [_model(model) for model in facts["models"]])
+
+
+def _model(facts: Facts) -> ModelPrices:
+    return ModelPrices(
+        provider=facts["provider"],
+        model=facts["model"],
+        basis=tuple(facts["basis"]),
+        rates=tuple(
+            Rate(
+                meter=rate["meter"],
+                usd=Decimal(rate["usd"]),
+                per=rate["per"],
+                attributes=rate["attributes"],
+                from_us=None if rate["since"] is None else _instant(rate["since"]),
+                until_us=None if rate["until"] is None else _instant(rate["until"]),
+            )
+            for rate in facts["rates"]
+        ),
+        source=facts["source"],
+        checked=date.fromisoformat(facts["checked"]),
+        derived={one["attribute"]: (one["source"], one["values"]) for one in facts["derived"]},
+    )
+
+
+def _instant(text: str) -> int:
+    return instant_of(datetime.fromisoformat(text), "since")

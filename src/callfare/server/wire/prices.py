@@ -1,0 +1,131 @@
+"""Bodies about prices: the book in force, and what rating again has done."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from callfare import answers
+from callfare.clock import moment_of
+from callfare.pricing import book
+from callfare.server.wire.base import Answer, Asked, CreditsText
+from callfare.settings import Settings
+from callfare.usage.quantities import quantity_text
+
+DecimalText = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$", examples=["0.15"])]
+FactorText = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+|/[0-9]+)?$", examples=["1"])]
+
+
+class Rate(Answer):
+    """Dollars for `per` of a meter, where all the attributes are reported. since, until: null for no bound."""
+
+    meter: str
+    usd: DecimalText
+    per: int
+    attributes: dict[str, str]
+    since: datetime | None
+    until: datetime | None
+
+
+class Derived(Answer):
+    """An attribute that is read from another where it is not reported."""
+
+    attribute: str
+    source: str
+    values: dict[str, str]
+
+
+class ModelPrices(Answer):
+    """All rates of one model, past and present, and the page they were read from. basis: the meters it bills."""
+
+    provider: str
+    model: str
+    basis: list[str]
+    rates: list[Rate]
+    derived: list[Derived]
+    source: str
+    checked: date
+
+    @classmethod
+    def of(cls, prices: book.ModelPrices) -> Self:
+        """Return the prices of a model as they go out."""
+        return cls(
+            provider=prices.provider,
+            model=prices.model,
+            basis=list(prices.basis),
+            rates=[
+                Rate(
+                    meter=rate.meter,
+                    usd=format(rate.usd, "f"),
+                    per=rate.per,
+                    attributes=dict(rate.attributes),
+                    since=None if rate.from_us is None else moment_of(rate.from_us),
+                    until=None if rate.until_us is None else moment_of(rate.until_us),
+                )
+                for rate in prices.rates
+            ],
+            derived=[
+                Derived(attribute=name, source=source, values=dict(values))
+                for name, (source, values) in prices.derived.items()
+            ],
+            source=prices.source,
+            checked=prices.checked,
+        )
+
+
+class Layer(Answer):
+    """One price book. Of the layers the first that names a model decides."""
+
+    name: str
+    edition: str
+    models: list[ModelPrices]
+
+
+class Markup(Answer):
+    """What list cost is multiplied by, from an instant on."""
+
+    since: datetime
+    factor: FactorText
+
+
+class Prices(Answer):
+    """The price book in force. requireUser: a call has to name its user."""
+
+    edition: str
+    layers: list[Layer]
+    markups: list[Markup]
+    require_user: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the prices of a ledger as they go out."""
+        return cls(
+            edition=settings.book.edition,
+            layers=[
+                Layer(name=layer.name, edition=layer.edition, models=[ModelPrices.of(model) for model in layer.models])
+                for layer in settings.book.layers
+            ],
+            markups=[
+                Markup(since=moment_of(since_us), factor=quantity_text(factor)) for since_us, factor in settings.markups
+            ],
+            require_user=settings.require_user,
+        )
+
+
+class RateAgain(Asked):
+    """A question without any content."""
+
+
+class Repriced(Answer):
+    """What rating again has done: calls that have a price now, those that still have none, and what was charged."""
+
+    priced: int
+    still_unpriced: int
+    credits: CreditsText
+
+    @classmethod
+    def of(cls, repriced: answers.Repriced) -> Self:
+        """Return what was done as it goes out."""
+        return cls(priced=repriced.priced, still_unpriced=repriced.still_unpriced, credits=str(repriced.credits))
