@@ -38,7 +38,7 @@ KINDS = (
     pytest.param(("postgres", "async"), marks=pytest.mark.all),
     # Through `callfare serve`'s application, over a real socket.
     ("sqlite", "remote-sync"),
-    ("sqlite", "remote-async"),
+    pytest.param(("sqlite", "remote-async"), marks=pytest.mark.all),
     pytest.param(("postgres", "remote-sync"), marks=pytest.mark.all),
 )
 

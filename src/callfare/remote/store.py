@@ -20,7 +20,7 @@ from callfare.ledger.verify import Scan
 from callfare.remote.client import Client
 from callfare.remote.heard import answer_of
 from callfare.remote.sent import facts_of
-from callfare.store.protocol import Query, Snapshot, StoreFacts
+from callfare.store.protocol import Look, Query, Seen, Snapshot, StoreFacts
 from callfare.store.upkeep import Upkeep
 
 R = TypeVar("R", bound=Row)
@@ -88,6 +88,11 @@ class RemoteStore:
     def snapshot(self, user: str) -> Snapshot | None:
         """Raise OnlyLocal."""
         del user
+        self._refuse()
+
+    def look(self, asked: Sequence[Look]) -> list[Seen]:
+        """Raise OnlyLocal."""
+        del asked
         self._refuse()
 
     def select(self, query: Query) -> list[Row]:
