@@ -88,7 +88,7 @@ class Api:
     async def answer(self, request: Request) -> Response:
         """Answer one request.
 
-        Raises CutOff when a fault ends the connection instead.
+        When a fault ends the connection instead, that is a CutOff.
         """
         asked_id = self.world.new_id("req", 14)
         headers = {"Request-Id": asked_id, "Stripe-Version": API_VERSION}
