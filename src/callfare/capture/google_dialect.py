@@ -172,6 +172,16 @@ class ContentTally:
         """Refuse: it follows from the chunks."""
         raise AttributeError(count)
 
+    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - what the SDK's layer gives
+        """Keep a chunk that counts and does not end the stream."""
+        body = event.body
+        if '"promptTokenCount"' not in body or '"finishReason"' in body or '"groundingMetadata"' in body:
+            return False
+        self._counted = body
+        if self._uncounted:
+            self._uncounted.clear()
+        return True
+
     def take(self, event: object) -> bool:
         """Take in a chunk."""
         body = getattr(event, "body", None)

@@ -5,6 +5,8 @@ One tally for each kind of stream; events are objects or dictionaries. Pure. Ref
 
 from __future__ import annotations
 
+from typing import Any
+
 from callfare.capture.dialect import Request, text_bytes
 from callfare.capture.openai_replies import texts_in, texts_of_choice
 from callfare.capture.tallies import Counting, ReplyTally, Tally
@@ -12,6 +14,12 @@ from callfare.usage.extract import field_of, members_of
 
 _ENDS_OF_RESPONSES = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 _TOLD = ("id", "model", "service_tier", "usage")
+_PIECES_OF_RESPONSES = {
+    "response.output_text.delta",
+    "response.function_call_arguments.delta",
+    "response.reasoning_text.delta",
+    "response.reasoning_summary_text.delta",
+}
 _BEGINNINGS_OF_RESPONSES = {"response.created", "response.queued", "response.in_progress"}
 
 
@@ -26,6 +34,27 @@ class ChatTally(Counting):
         self._hides = request.hides_usage
         self._ended: set[object] = set()
         self._told: dict[str, object] = {}
+
+    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - a chunk of any major of the SDK
+        """Take in a chunk with a word of one choice and nothing else."""
+        choices = event.choices
+        if event.usage is not None or len(choices) != 1 or not self._told:
+            return False
+        choice = choices[0]
+        delta = choice.delta
+        text = delta.content
+        if (
+            type(text) is not str
+            or not text.isascii()
+            or choice.finish_reason is not None
+            or delta.tool_calls is not None
+            or delta.refusal is not None
+            or delta.function_call is not None
+            or delta.__pydantic_extra__
+        ):
+            return False
+        self.written_bytes += len(text)
+        return True
 
     def take(self, event: object) -> bool:
         """Take in a chunk."""
@@ -58,6 +87,16 @@ class ResponseTally(Counting):
     """Events of a response. The last one carries all of it."""
 
     __slots__ = ()
+
+    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - an event of any major of the SDK
+        """Take in an event with a piece of text."""
+        if event.type not in _PIECES_OF_RESPONSES:
+            return False
+        text = event.delta
+        if not text.isascii():
+            return False
+        self.written_bytes += len(text)
+        return True
 
     def take(self, event: object) -> bool:
         """Take in an event."""

@@ -68,6 +68,13 @@ class Watch:
             LOGGER.exception("callfare could not count an event of a stream; the stream itself is unharmed")
             return False
 
+    def takes_lightly(self, event: object) -> bool:
+        """Count an event that is mere text; return False, uncounted, for any other, which `take` must see."""
+        try:
+            return self._tally.takes_lightly(event)
+        except Exception:  # noqa: BLE001 - what it cannot read is no mere text
+            return False
+
     @property
     def is_due(self) -> bool:
         """Whether the provider's count is in, and the stream is not settled by it yet."""
@@ -198,15 +205,39 @@ class MeteredStream(_MeteredStream):
             self._look_ahead()
         return event
 
+    def _takes(self, event: object) -> bool:
+        """Count an event, settle and look ahead where it asks for that; return whether it must be hidden."""
+        watch = self._watch
+        is_hidden = watch.take(event)
+        if watch.is_due:
+            watch.settle(Moment.GOING_ON)
+        if not is_hidden and watch.awaits_count:
+            self._look_ahead()
+        return is_hidden
+
     def __iter__(self) -> Iterator[object]:
         """Yield what is left. Leaving the loop early settles what was received so far."""
+        takes_lightly, pull, held = self._watch.takes_lightly, self._inner.__next__, self._held
         try:
             while True:
+                if held:
+                    event = held.popleft()
+                    if isinstance(event, StopIteration):
+                        return
+                    if isinstance(event, Exception):
+                        raise event
+                    yield event
+                    continue
                 try:
-                    event = self.__next__()
+                    event = pull()
                 except StopIteration:
+                    self._watch.settle(Moment.ENDED)
                     return
-                yield event
+                except BaseException:
+                    self._watch.settle(Moment.CUT)
+                    raise
+                if takes_lightly(event) or not self._takes(event):
+                    yield event
         except GeneratorExit:
             self._watch.leave(Moment.LEFT)
             raise
@@ -272,15 +303,49 @@ class AsyncMeteredStream(_MeteredStream):
             await self._look_ahead()
         return event
 
+    async def _takes(self, event: object) -> bool:
+        """Count an event, settle and look ahead where it asks for that; return whether it must be hidden."""
+        watch = self._watch
+        is_hidden = watch.take(event)
+        if watch.is_due:
+            await watch.settle_async(Moment.GOING_ON)
+        if not is_hidden and watch.awaits_count:
+            await self._look_ahead()
+        return is_hidden
+
+    async def _broken(self, error: BaseException) -> None:
+        """Settle a stream that broke here."""
+        if isinstance(error, asyncio.CancelledError):
+            await self._watch.settle_cancelled()
+        elif isinstance(error, GeneratorExit):
+            # The task was dropped where it waited: there is no event loop left to wait in.
+            self._watch.leave(Moment.CUT)
+        else:
+            await self._watch.settle_async(Moment.CUT)
+
     async def __aiter__(self) -> AsyncIterator[object]:
         """Yield what is left. Leaving the loop early settles what was received so far."""
+        takes_lightly, pull, held = self._watch.takes_lightly, self._inner.__anext__, self._held
         try:
             while True:
+                if held:
+                    event = held.popleft()
+                    if isinstance(event, StopAsyncIteration):
+                        return
+                    if isinstance(event, Exception):
+                        raise event
+                    yield event
+                    continue
                 try:
-                    event = await self.__anext__()
+                    event = await pull()
                 except StopAsyncIteration:
+                    await self._watch.settle_async(Moment.ENDED)
                     return
-                yield event
+                except BaseException as error:
+                    await self._broken(error)
+                    raise
+                if takes_lightly(event) or not await self._takes(event):
+                    yield event
         except GeneratorExit:
             await self._watch.settle_async(Moment.LEFT)
             raise
@@ -315,15 +380,8 @@ class AsyncMeteredStream(_MeteredStream):
             except StopAsyncIteration:
                 await self._watch.settle_async(Moment.ENDED)
                 raise
-            except asyncio.CancelledError:
-                await self._watch.settle_cancelled()
-                raise
-            except GeneratorExit:
-                # The task was dropped where it waited: there is no event loop left to wait in.
-                self._watch.leave(Moment.CUT)
-                raise
-            except BaseException:
-                await self._watch.settle_async(Moment.CUT)
+            except BaseException as error:
+                await self._broken(error)
                 raise
             is_hidden = self._watch.take(event)
             if self._watch.is_due:

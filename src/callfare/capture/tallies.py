@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 _DATA = b"data:"
 
@@ -33,6 +33,13 @@ class Tally(Protocol):
         """Take in an event; return whether it exists only because we asked for it, and must be hidden."""
         ...
 
+    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - an event of any SDK
+        """Take in an event that is a piece of text and nothing else; return False, untaken, for any other.
+
+        Almost all events are such pieces, and cost next to nothing here. May raise for what is no object of the SDK's.
+        """
+        ...
+
 
 class Counting:
     """What every tally begins with."""
@@ -43,6 +50,10 @@ class Counting:
         self.reply: object = None
         self.written_bytes = 0
         self.is_final = self.is_counted = self.awaits_count = False
+
+    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401, ARG002 - as the protocol has it
+        """Return False: no event is known to be mere text."""
+        return False
 
     def end(self, reply: object) -> None:
         """Take this for the whole reply."""
