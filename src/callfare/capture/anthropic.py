@@ -7,7 +7,7 @@ Refuses to import the SDK.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -17,11 +17,11 @@ from callfare.capture.dialect import (
     Request,
     bare_intent,
     bare_path,
+    bytes_for_model,
     fields_of,
     sound_attributes,
     sound_usage,
     text_bytes,
-    texts_for_model,
     tokens_of_bytes,
     whole,
 )
@@ -30,7 +30,8 @@ from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, ReplyTally, Tally
 from callfare.capture.twins import metered
 from callfare.usage.anthropic import read_message
-from callfare.usage.extract import field_of, members_of, read, with_estimates
+from callfare.usage.extract import read, with_estimates
+from callfare.usage.fields import field_of, list_of, members_of
 
 ClientT = TypeVar("ClientT")
 
@@ -75,9 +76,7 @@ class AnthropicDialect:
     ) -> Request:
         """Return a request with what it fixes: its text bounds the input, its limit the output."""
         fields = fields_of(body, options)
-        count = sum(
-            text_bytes(text) for name in ("messages", "system", "tools") for text in texts_for_model(fields.get(name))
-        )
+        count = sum([bytes_for_model(fields.get(name)) for name in ("messages", "system", "tools")])
         bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count)}
         most = whole(fields.get("max_tokens"))
         if most is not None:
@@ -181,13 +180,8 @@ class MessageTally(Counting):
 
 
 def _written_in(reply: object) -> int:
-    return sum(text_bytes(text) for text in _texts_in(reply))
-
-
-def _texts_in(reply: object) -> Iterator[object]:
-    """Yield the texts of a message: what it says, what it thinks, and what it calls tools with."""
-    content = field_of(reply, "content")
-    for block in content if isinstance(content, list) else ():
-        yield field_of(block, "text")
-        yield field_of(block, "thinking")
-        yield from texts_for_model(field_of(block, "input"))
+    """Return the UTF-8 length of what a message says, what it thinks, and what it calls tools with."""
+    spoken = ("text", "thinking", "input")
+    return sum(
+        bytes_for_model(field_of(block, name)) for block in list_of(field_of(reply, "content")) for name in spoken
+    )

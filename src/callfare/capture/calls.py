@@ -20,7 +20,8 @@ from callfare.capture.raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, 
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.capture.tallies import event_in
-from callfare.usage.extract import field_of, read
+from callfare.usage.extract import read
+from callfare.usage.fields import field_of
 
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _ANSWERED = range(200, 300)

@@ -6,10 +6,10 @@ providers. Pure. Refuses to guess: what the provider will decide is left out of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from callfare.capture.base import Intent
 from callfare.capture.settlements import Settlement
@@ -153,17 +153,22 @@ def tokens_of_bytes(count: int) -> int:
     return -(-count // BYTES_PER_TOKEN)
 
 
-def texts_for_model(value: object, depth: int = 0) -> Iterator[str]:
-    """Yield every text for the model within a message, an input or a tool."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping) and depth < _TEXT_DEPTH_MAX:
-        for name, part in value.items():
+def bytes_for_model(value: object, depth: int = 0) -> int:
+    """Return the UTF-8 length of all text for the model within a message, an input or a tool."""
+    kind = type(value)
+    if kind is str or isinstance(value, str):
+        return text_bytes(value)
+    if value is None or depth >= _TEXT_DEPTH_MAX:
+        return 0
+    total = 0
+    if kind is dict or isinstance(value, Mapping):
+        for name, part in cast("Mapping[object, object]", value).items():
             if name not in _SILENT:
-                yield from texts_for_model(part, depth + 1)
-    elif isinstance(value, list | tuple) and depth < _TEXT_DEPTH_MAX:
+                total += bytes_for_model(part, depth + 1)
+    elif isinstance(value, list | tuple):
         for part in value:
-            yield from texts_for_model(part, depth + 1)
+            total += bytes_for_model(part, depth + 1)
+    return total
 
 
 def sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:

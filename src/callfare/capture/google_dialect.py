@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
@@ -19,17 +19,17 @@ from callfare.capture.dialect import (
     Request,
     bare_intent,
     bare_path,
+    bytes_for_model,
     sound_attributes,
     sound_usage,
-    text_bytes,
-    texts_for_model,
     tokens_of_bytes,
     whole,
 )
 from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
-from callfare.usage.extract import Reader, field_of, read, with_estimates
+from callfare.usage.extract import read, with_estimates
+from callfare.usage.fields import Reader, field_of
 from callfare.usage.google import read_content, read_embedding, read_pictures
 from callfare.usage.quantities import Quantity
 
@@ -128,7 +128,7 @@ class GoogleDialect:
             return Settlement("settle", reading)
         estimates: dict[str, Quantity] = dict(intent.usage)
         if intent.operation == "chat":
-            written = sum(map(text_bytes, _texts_in(content))) if written_bytes is None else written_bytes
+            written = _written_in(content) if written_bytes is None else written_bytes
             estimates["output_tokens"] = tokens_of_bytes(written)
         usage = with_estimates(reading.usage, estimates)
         return Settlement("settle", replace(reading, usage=usage), estimated=True)
@@ -165,7 +165,7 @@ class ContentTally:
     @property
     def written_bytes(self) -> int:
         """The UTF-8 length of the text that came without a count."""
-        return sum(text_bytes(text) for body in self._uncounted for text in _texts_in(content_of(body)))
+        return sum(_written_in(content_of(body)) for body in self._uncounted)
 
     @written_bytes.setter
     def written_bytes(self, count: int) -> None:
@@ -224,7 +224,7 @@ def _fixed_by(operation: str, fields: Mapping[str, object]) -> dict[str, object]
     if operation == "video":
         return {"video_seconds": (made or 1) * (whole(field_of(asked, "durationSeconds")) or _VIDEO_SECONDS)}
     names = ("contents", "systemInstruction", "tools", "requests", "content", "instances")
-    count = sum(text_bytes(text) for name in names for text in texts_for_model(fields.get(name)))
+    count = sum([bytes_for_model(fields.get(name)) for name in names])
     bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count)}
     limits = field_of(fields, "generationConfig")
     most = whole(field_of(limits, "maxOutputTokens"))
@@ -252,6 +252,6 @@ def _candidates_in(content: object) -> list[object]:
     return candidates if isinstance(candidates, list) else []
 
 
-def _texts_in(content: object) -> Iterator[object]:
-    for candidate in _candidates_in(content):
-        yield from texts_for_model(field_of(field_of(candidate, "content"), "parts"))
+def _written_in(content: object) -> int:
+    parts = (field_of(field_of(candidate, "content"), "parts") for candidate in _candidates_in(content))
+    return sum(map(bytes_for_model, parts))

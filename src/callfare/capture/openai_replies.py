@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from callfare.capture.dialect import Request, text_bytes, tokens_of_bytes
 from callfare.capture.settlements import Settlement
-from callfare.usage.extract import Reading, field_of, members_of, read, with_estimates
+from callfare.usage.extract import Reading, read, with_estimates
+from callfare.usage.fields import field_of, members_of
 from callfare.usage.quantities import Quantity
 
 _TEXTS = frozenset({"content", "refusal", "reasoning_content"})

@@ -23,11 +23,10 @@ from callfare.capture.dialect import (
     JobAsked,
     Request,
     bare_path,
+    bytes_for_model,
     fields_of,
     sound_attributes,
     sound_usage,
-    text_bytes,
-    texts_for_model,
     tokens_of_bytes,
     whole,
 )
@@ -52,6 +51,7 @@ _REMIX = re.compile(r"/videos/[^/]+/remix")
 _JOB = re.compile(r"/(videos|responses)/([^/]+)(/cancel)?")
 _NOT_IDS = {"characters", "edits", "extensions", "input_tokens", "compact"}
 _DEFAULT_VIDEO: Mapping[str, object] = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
+_SPOKEN_TO = ("messages", "input", "instructions", "prompt", "tools", "functions")
 _RIFF_BYTES = 12
 
 
@@ -130,11 +130,7 @@ def _fixed_by(operation: str, fields: Mapping[str, object], files: object) -> di
 
 
 def _token_bounds(fields: Mapping[str, object]) -> dict[str, object]:
-    count = sum(
-        text_bytes(text)
-        for name in ("messages", "input", "instructions", "prompt", "tools", "functions")
-        for text in texts_for_model(fields.get(name))
-    )
+    count = sum([bytes_for_model(fields[name]) for name in _SPOKEN_TO if name in fields])
     ids = sum(_token_ids_in(fields.get(name)) for name in ("input", "prompt"))
     bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count) + ids}
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):

@@ -10,7 +10,7 @@ from typing import Any
 from callfare.capture.dialect import Request, text_bytes
 from callfare.capture.openai_replies import texts_in, texts_of_choice
 from callfare.capture.tallies import Counting, ReplyTally, Tally
-from callfare.usage.extract import field_of, members_of
+from callfare.usage.fields import field_of, members_of
 
 _ENDS_OF_RESPONSES = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
 _TOLD = ("id", "model", "service_tier", "usage")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from callfare.usage.extract import Counted, field_of
+from callfare.usage.fields import Counted, field_of, sum_of
 from callfare.usage.quantities import Quantity
 
 _TIERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -57,11 +57,11 @@ def _tokens_in(used: object) -> dict[str, object]:
     counted = {name: count for name, count in named.items() if count is not None}
     written = counted.get("cache_write_input_tokens", 0)
     # Some gateways tell the lifetimes only.
-    by_lifetime = _sum([counted.get("cache_write_5m_input_tokens", 0), counted.get("cache_write_1h_input_tokens", 0)])
+    by_lifetime = sum_of([counted.get("cache_write_5m_input_tokens", 0), counted.get("cache_write_1h_input_tokens", 0)])
     if not written and by_lifetime:
         counted["cache_write_input_tokens"] = written = by_lifetime
     if fresh is not None:
-        counted["input_tokens"] = _sum([fresh, counted.get("cached_input_tokens", 0), written])
+        counted["input_tokens"] = sum_of([fresh, counted.get("cached_input_tokens", 0), written])
     return counted
 
 
@@ -70,18 +70,8 @@ def _total(parts: list[dict[str, object]]) -> dict[str, object]:
     if len(parts) == 1:
         return dict(parts[0])
     return {
-        name: _sum([part.get(name, 0) for part in parts]) for name in dict.fromkeys(n for part in parts for n in part)
+        name: sum_of([part.get(name, 0) for part in parts]) for name in dict.fromkeys(n for part in parts for n in part)
     }
-
-
-def _sum(counts: list[object]) -> object:
-    """Return the sum of whole numbers, or what is none: it will be refused under its own name."""
-    total = 0
-    for count in counts:
-        if type(count) is not int:
-            return count
-        total += count
-    return total
 
 
 def _attributes_of(used: object) -> dict[str, object]:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
-from callfare.checks import RESPONSE_ID_LENGTH_MAX
 from callfare.errors import InvalidInput
+from callfare.usage.fields import Reader, field_of, label_of, members_of
 from callfare.usage.meters import LINEAGE, METERS
+from callfare.usage.openai import READERS, read_nothing
 from callfare.usage.quantities import (
     QUANTITY_MAX,
     Quantity,
@@ -30,8 +31,6 @@ from callfare.usage.quantities import (
 )
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-# Where pydantic's objects keep the fields that their class does not name.
-_EXTRA = "__pydantic_extra__"
 _RAW_DEPTH_MAX = 5
 _RAW_FIELDS_MAX = 100
 _RAW_NUMBER_MAX = 10**15
@@ -97,15 +96,15 @@ def read(
     """
     try:
         reply = _unwrapped(reply)
-        counted = (reader or _READERS.get(operation, _read_nothing))(reply, usage)
+        counted = (reader or READERS.get(operation, read_nothing))(reply, usage)
         sound, is_damaged = _sound(counted.usage)
         # The most that may be written says nothing of how much was.
         fixed = [name for name in counted.needed if name in usage and name != "output_tokens"] if is_damaged else ()
         return Reading(
-            model=_label_of(counted.model or field_of(reply, "model")) or model,
+            model=label_of(counted.model or field_of(reply, "model")) or model,
             usage=with_estimates(sound, {name: usage[name] for name in fixed}),
             attributes=_attributes_of(reply, attributes) | _sound_attributes(counted.attributes),
-            response_id=_label_of(counted.response_id or field_of(reply, "id")),
+            response_id=label_of(counted.response_id or field_of(reply, "id")),
             raw=_raw_of(reply),
             incomplete=is_damaged or counted.is_partial or not all(name in counted.usage for name in counted.needed),
         )
@@ -124,117 +123,6 @@ def with_estimates(reported: Mapping[str, Quantity], estimated: Mapping[str, Qua
     parts = leaves(reported) if missing else {}
     least = {name: sum(parts[part] for part in parts if name in LINEAGE[part]) for name in missing}
     return {name: max(estimated[name], least[name]) for name in missing} | dict(reported)
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """What a reply reported, unchecked.
-
-    needed: the meters without which it is incomplete.
-    attributes: what it says selects among rates, where that stands elsewhere than in the reply itself.
-    model, response_id: where they have other names than model and id.
-    is_partial: not all that was used could be told.
-    """
-
-    usage: dict[str, object]
-    needed: tuple[str, ...]
-    attributes: Mapping[str, object] = field(default_factory=dict)
-    model: object = None
-    response_id: object = None
-    is_partial: bool = False
-
-
-Reader = Callable[[object, Mapping[str, Quantity]], Counted]
-"""Reads one kind of reply, beside what its request fixed."""
-
-
-# One reader for each kind of call.
-
-
-def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
-    """Chat completions and Responses: tokens. What was cached or thought is a part of the totals."""
-    return Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens", "output_tokens"))
-
-
-def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
-    """Embeddings: input tokens alone."""
-    return Counted(_tokens_in(field_of(reply, "usage")), ("input_tokens",))
-
-
-def _read_speech(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
-    """Speech: the characters of the request, and the tokens that the last event of a stream reports beside them."""
-    tokens = _tokens_in(field_of(reply, "usage"))
-    if "output_tokens" in tokens:
-        tokens.setdefault("output_audio_tokens", tokens["output_tokens"])
-    return Counted(tokens | dict(fixed), ("characters",))
-
-
-def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
-    """Transcripts: seconds or tokens. Text forms carry neither; then the duration measured in the upload stands."""
-    used = field_of(reply, "usage")
-    counted = _tokens_in(used)
-    for seconds in (field_of(used, "seconds"), field_of(reply, "duration")):
-        if seconds is not None:
-            counted.setdefault("audio_seconds", seconds)
-    if not counted:
-        counted = dict(fixed)
-    return Counted(counted, ("input_tokens", "output_tokens") if "input_tokens" in counted else ("audio_seconds",))
-
-
-def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
-    """Images: how many were made, and the tokens beside them. Output that is not told apart is image tokens."""
-    used = field_of(reply, "usage")
-    counted = _tokens_in(used)
-    if "output_tokens" in counted and field_of(used, "output_tokens_details") is None:
-        counted["output_image_tokens"] = counted["output_tokens"]
-    made = field_of(reply, "data")
-    if isinstance(made, Sequence) and not isinstance(made, str):
-        counted["images"] = len(made)
-    return Counted(dict(fixed) | counted, ("images",))
-
-
-def _read_video(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
-    """Video jobs: their seconds, which the API writes as text."""
-    seconds = field_of(reply, "seconds")
-    return Counted(dict(fixed) if seconds is None else {"video_seconds": seconds}, ("video_seconds",))
-
-
-def _read_nothing(_reply: object, fixed: Mapping[str, Quantity]) -> Counted:
-    return Counted(dict(fixed), ("calls",))
-
-
-_READERS: Mapping[str, Reader] = {
-    "chat": _read_text,
-    "responses": _read_text,
-    "embedding": _read_embedding,
-    "speech": _read_speech,
-    "transcription": _read_transcription,
-    "image": _read_images,
-    "video": _read_video,
-}
-
-# Tokens
-
-
-def _tokens_in(used: object) -> dict[str, object]:
-    """Return the token counts of a usage object under our meters, under whichever names it has them."""
-    into = _first(used, "prompt_tokens_details", "input_tokens_details", "input_token_details")
-    out_of = _first(used, "completion_tokens_details", "output_tokens_details", "output_token_details")
-    of_cached = field_of(into, "cached_tokens_details")
-    named = {
-        "input_tokens": _first(used, "prompt_tokens", "input_tokens"),
-        "cached_input_tokens": field_of(into, "cached_tokens"),
-        "cache_write_input_tokens": field_of(into, "cache_write_tokens"),
-        "input_audio_tokens": field_of(into, "audio_tokens"),
-        "cached_input_audio_tokens": field_of(of_cached, "audio_tokens"),
-        "input_image_tokens": field_of(into, "image_tokens"),
-        "cached_input_image_tokens": field_of(of_cached, "image_tokens"),
-        "output_tokens": _first(used, "completion_tokens", "output_tokens"),
-        "reasoning_tokens": field_of(out_of, "reasoning_tokens"),
-        "output_audio_tokens": field_of(out_of, "audio_tokens"),
-        "output_image_tokens": field_of(out_of, "image_tokens"),
-    }
-    return {name: count for name, count in named.items() if count is not None}
 
 
 def _sound(counted: Mapping[str, object]) -> tuple[dict[str, Quantity], bool]:
@@ -310,7 +198,8 @@ def _placed(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
 
 def _attributes_of(reply: object, asked: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes as served where the reply tells them, as asked for otherwise."""
-    told = {name: field_of(reply, name) for name in _TOLD_ATTRIBUTES}
+    members = members_of(reply)
+    told = {name: members[name] for name in _TOLD_ATTRIBUTES if members.get(name) is not None}
     return {**asked, **_sound_attributes(told)}
 
 
@@ -328,36 +217,45 @@ def _sound_attributes(told: Mapping[str, object]) -> dict[str, str]:
 def _raw_of(reply: object) -> dict[str, object]:
     """Return what the reply says of itself and of its usage, reduced to counts and labels."""
     members = members_of(reply)
-    raw = {name: plain for name in _IDENTITY if (plain := _plain(members.get(name), 0)) is not None}
-    calls = Counter(_tool_calls_in(members.get("output") or ()))
+    raw: dict[str, object] = {}
+    for name in _IDENTITY:
+        value = members.get(name)
+        if value is not None and (plain := _plain(value, 0)) is not None:
+            raw[name] = plain
+    output = members.get("output")
+    calls = Counter(_tool_calls_in(output)) if output else None
     return raw | {"tool_calls": dict(calls)} if calls else raw
 
 
 def _tool_calls_in(output: object) -> Iterable[str]:
     """Yield the kind of each call to a tool that the provider ran itself, and may bill for."""
     for item in output if isinstance(output, list) else ():
-        kind = _label_of(field_of(item, "type"))
+        kind = label_of(field_of(item, "type"))
         if kind.endswith("_call") and kind not in ("function_call", "custom_tool_call"):
             yield kind
 
 
 def _plain(value: object, depth: int) -> object:
     """Return a value as plain JSON without prose: numbers, labels, and what holds them. None for anything else."""
+    if type(value) is int:
+        return value if -_RAW_NUMBER_MAX < value < _RAW_NUMBER_MAX else None
     if value is None or depth == _RAW_DEPTH_MAX:
         return None
     if isinstance(value, str):
         return value if _LABEL.fullmatch(value) else None
-    if isinstance(value, int) or isinstance(value, Real):  # noqa: SIM101 - the first is quick, and almost always enough
-        return _plain_number(value)
     if isinstance(value, list | tuple):
         return [_plain(part, depth + 1) for part in value[:_RAW_FIELDS_MAX]]
+    # Asking for the tower of numbers is slow, and none of them but a few have fields.
+    if isinstance(value, int) or (not hasattr(value, "__dict__") and isinstance(value, Real)):
+        return _plain_number(value)
     members = members_of(value).items()
-    plain = {
-        name: inner
-        for name, part in (members if len(members) <= _RAW_FIELDS_MAX else list(members)[:_RAW_FIELDS_MAX])
-        if part is not None and isinstance(name, str) and _is_name(name)
-        if (inner := _plain(part, depth + 1)) is not None
-    }
+    plain: dict[str, object] = {}
+    for name, part in members if len(members) <= _RAW_FIELDS_MAX else list(members)[:_RAW_FIELDS_MAX]:
+        if part is None or not isinstance(name, str) or not _is_name(name):
+            continue
+        inner = _plain(part, depth + 1)
+        if inner is not None:
+            plain[name] = inner
     return plain or None
 
 
@@ -373,51 +271,9 @@ def _is_name(text: str) -> bool:
     return _LABEL.fullmatch(text) is not None
 
 
-# Access
-
-
 def _unwrapped(reply: object) -> object:
     """Return the response that an event carries, such as response.completed, or what was given."""
-    if str(field_of(reply, "type") or "").startswith("response."):
+    kind = field_of(reply, "type")
+    if isinstance(kind, str) and kind.startswith("response."):
         return field_of(reply, "response") or reply
     return reply
-
-
-def field_of(source: object, name: str) -> object:
-    """Return a field of a mapping or an attribute of an object, or None when it is not there."""
-    if type(source) is dict:
-        return source.get(name)
-    own = getattr(source, "__dict__", _NOTHING)
-    if name in own or source is None:
-        return own.get(name)
-    if isinstance(source, Mapping):
-        return source.get(name)
-    if hasattr(type(source), _EXTRA):
-        return (getattr(source, _EXTRA, None) or _NOTHING).get(name)
-    return None if isinstance(source, str) else getattr(source, name, None)
-
-
-def members_of(source: object) -> Mapping[Any, object]:
-    """Return what a mapping or an object holds, with the fields that the SDK's class does not know.
-
-    SDK objects keep their fields where any object does. Asking them for one that is not there raises within, which
-    costs more than all the rest of a reading.
-    """
-    if type(source) is dict:
-        return source
-    unknown = getattr(source, _EXTRA, _NOTHING)
-    if unknown is _NOTHING:
-        return source if isinstance(source, Mapping) else getattr(source, "__dict__", _NOTHING)
-    own: dict[str, object] = vars(source)
-    return {**own, **unknown} if unknown else own
-
-
-def _first(source: object, *names: str) -> object:
-    """Return the first of these fields that is there."""
-    return next((value for name in names if (value := field_of(source, name)) is not None), None)
-
-
-def _label_of(value: object) -> str:
-    """Return an id or a name, or "" for anything that does not look like one."""
-    is_label = isinstance(value, str) and len(value) <= RESPONSE_ID_LENGTH_MAX and value.isprintable()
-    return value if is_label and isinstance(value, str) else ""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from callfare.usage.extract import Counted, field_of
+from callfare.usage.fields import Counted, field_of, first_of, list_of, sum_of
 from callfare.usage.quantities import Quantity
 
 _KINDS = ("audio", "image", "video")
@@ -30,65 +30,65 @@ _GENERATION = re.compile(r"gemini-(\d+)", re.ASCII)
 
 def read_content(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     """Return what a reply with candidates reports: tokens by kind, and searches."""
-    used = _either(reply, "usageMetadata", "usage_metadata")
-    model = _either(reply, "modelVersion", "model_version")
+    used = first_of(reply, "usageMetadata", "usage_metadata")
+    model = first_of(reply, "modelVersion", "model_version")
     counted = _tokens_in(used)
     searches = _searches_in(reply, model)
     if searches:
         counted["web_searches"] = searches
-    tier = _either(used, "trafficType", "traffic_type")
+    tier = first_of(used, "trafficType", "traffic_type")
     tier = str(getattr(tier, "value", tier))
     return Counted(
         counted,
         ("input_tokens", "output_tokens"),
         attributes={"service_tier": _TIERS.get(tier)},
         model=model,
-        response_id=_either(reply, "responseId", "response_id"),
+        response_id=first_of(reply, "responseId", "response_id"),
     )
 
 
 def read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     """Return what a reply with embeddings reports: its input, told at once or for each of them."""
-    whole = _either(_either(reply, "usageMetadata", "usage_metadata"), "promptTokenCount", "prompt_token_count")
+    whole = first_of(first_of(reply, "usageMetadata", "usage_metadata"), "promptTokenCount", "prompt_token_count")
     if whole is not None:
         return Counted({"input_tokens": whole}, ("input_tokens",))
     each = [
-        _either(
-            field_of(_either(made, "embeddings", "embedding"), "statistics") or field_of(made, "statistics"), *names
+        first_of(
+            field_of(first_of(made, "embeddings", "embedding"), "statistics") or field_of(made, "statistics"), *names
         )
-        for made in _list_of(_either(reply, "predictions", "embeddings"))
+        for made in list_of(first_of(reply, "predictions", "embeddings"))
         for names in [("token_count", "tokenCount")]
     ]
-    told = _sum(each) if each and None not in each else None
+    told = sum_of(each) if each and None not in each else None
     return Counted({} if told is None else {"input_tokens": told}, ("input_tokens",))
 
 
 def read_pictures(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     """Return how many pictures were made. One that was held back is told as a reason, and is no picture."""
-    made = [one for one in _list_of(field_of(reply, "predictions")) if not field_of(one, "raiFilteredReason")]
+    made = [one for one in list_of(field_of(reply, "predictions")) if not field_of(one, "raiFilteredReason")]
     return Counted({"images": len(made)} if field_of(reply, "predictions") is not None else {}, ("images",))
 
 
 def _tokens_in(used: object) -> dict[str, object]:
-    prompt = _either(used, "promptTokenCount", "prompt_token_count")
-    for_tools = _either(used, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
-    thought = _either(used, "thoughtsTokenCount", "thoughts_token_count")
-    written = _either(used, "candidatesTokenCount", "candidates_token_count")
+    prompt = first_of(used, "promptTokenCount", "prompt_token_count")
+    for_tools = first_of(used, "toolUsePromptTokenCount", "tool_use_prompt_token_count")
+    thought = first_of(used, "thoughtsTokenCount", "thoughts_token_count")
+    written = first_of(used, "candidatesTokenCount", "candidates_token_count")
     counted: dict[str, object] = {}
     if prompt is not None:
-        counted["input_tokens"] = _sum([prompt, for_tools or 0])
+        counted["input_tokens"] = sum_of([prompt, for_tools or 0])
     if written is not None or thought is not None:
         counted["output_tokens"] = _output(used, counted.get("input_tokens"), written or 0, thought or 0)
     if thought:
         counted["reasoning_tokens"] = thought
-    cached = _either(used, "cachedContentTokenCount", "cached_content_token_count")
+    cached = first_of(used, "cachedContentTokenCount", "cached_content_token_count")
     into = _by_kind(used, "promptTokensDetails", "prompt_tokens_details")
     of_tools = _by_kind(used, "toolUsePromptTokensDetails", "tool_use_prompt_tokens_details")
     of_cache = _by_kind(used, "cacheTokensDetails", "cache_tokens_details")
     out_of = _by_kind(used, "candidatesTokensDetails", "candidates_tokens_details")
     for kind in _KINDS:
         if kind in into or kind in of_tools:
-            counted[f"input_{kind}_tokens"] = _sum([into.get(kind, 0), of_tools.get(kind, 0)])
+            counted[f"input_{kind}_tokens"] = sum_of([into.get(kind, 0), of_tools.get(kind, 0)])
         if kind in of_cache:
             counted[f"cached_input_{kind}_tokens"] = of_cache[kind]
             cached = _less(cached, of_cache[kind])
@@ -101,52 +101,34 @@ def _tokens_in(used: object) -> dict[str, object]:
 
 def _output(used: object, read: object, written: object, thought: object) -> object:
     """Return what came out, thoughts included: some proxies count those among the candidates, which the total tells."""
-    total = _either(used, "totalTokenCount", "total_token_count")
+    total = first_of(used, "totalTokenCount", "total_token_count")
     if type(total) is int and type(read) is int and type(thought) is int and thought and total - read == written:
         return written
-    return _sum([written, thought])
+    return sum_of([written, thought])
 
 
 def _by_kind(used: object, *names: str) -> dict[str, object]:
     """Return the counts of the kinds that have meters of their own; text and documents are what remains."""
     found: dict[str, object] = {}
-    for part in _list_of(_either(used, *names)):
+    for part in list_of(first_of(used, *names)):
         modality = field_of(part, "modality")
         kind = str(getattr(modality, "value", modality)).lower()
-        count = _either(part, "tokenCount", "token_count")
+        count = first_of(part, "tokenCount", "token_count")
         if kind in _KINDS and count is not None:
-            found[kind] = _sum([found.get(kind, 0), count])
+            found[kind] = sum_of([found.get(kind, 0), count])
     return found
 
 
 def _searches_in(reply: object, model: object) -> int:
     """Return how many searches are billed: all of them, or one where a request that searched is billed as a whole."""
     queries = 0
-    for candidate in _list_of(field_of(reply, "candidates")):
-        grounding = _either(candidate, "groundingMetadata", "grounding_metadata")
-        queries += len(_list_of(_either(grounding, "webSearchQueries", "web_search_queries")))
+    for candidate in list_of(field_of(reply, "candidates")):
+        grounding = first_of(candidate, "groundingMetadata", "grounding_metadata")
+        queries += len(list_of(first_of(grounding, "webSearchQueries", "web_search_queries")))
     generation = _GENERATION.match(model) if isinstance(model, str) else None
     is_by_search = generation is None or int(generation[1]) >= _BY_SEARCH_FROM
     return queries if is_by_search else min(queries, 1)
 
 
-def _sum(counts: list[object]) -> object:
-    """Return the sum of whole numbers, or what is none: it will be refused under its own name."""
-    total = 0
-    for count in counts:
-        if type(count) is not int:
-            return count
-        total += count
-    return total
-
-
 def _less(whole: object, part: object) -> object:
     return max(whole - part, 0) if type(whole) is int and type(part) is int else whole
-
-
-def _either(source: object, *names: str) -> object:
-    return next((value for name in names if (value := field_of(source, name)) is not None), None)
-
-
-def _list_of(value: object) -> list[object]:
-    return value if isinstance(value, list) else []

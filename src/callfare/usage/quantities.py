@@ -20,6 +20,7 @@ Quantity = int | Fraction
 """How much of a meter was used: exact, never negative."""
 
 QUANTITY_MAX = 10**12
+_ORDER = {name: place for place, name in enumerate(METERS)}
 _DECIMALS_MAX = 30
 _DENOMINATOR_MAX = 10**_DECIMALS_MAX
 _NAME_LENGTH_MAX = 64
@@ -42,7 +43,8 @@ def check_usage(raw: Mapping[str, object]) -> dict[str, Quantity]:
     for name in raw:
         if name not in METERS:
             raise _unknown_meter(name)
-    usage = {name: _quantity_of(raw[name], name) for name in METERS if name in raw}
+    names = sorted(raw, key=_ORDER.__getitem__) if len(raw) > 1 else raw
+    usage = {name: _quantity_of(raw[name], name) for name in names}
     return {name: quantity for name, quantity in usage.items() if quantity} or usage
 
 

@@ -126,6 +126,7 @@ def test_a_response_counts_cache_writes_and_the_tools_it_ran():
         "cached_input_tokens": 300,
         "cache_write_input_tokens": 200,
         "output_tokens": 50,
+        "web_searches": 2,
     }
     assert reading.raw["tool_calls"] == {"web_search_call": 2}
 

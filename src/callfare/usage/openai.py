@@ -1,0 +1,146 @@
+"""Reading the replies of OpenAI's API, which many providers speak: tokens, seconds, characters, images, calls of tools.
+
+What a reply counts is reported as it stands; `extract.py` checks it. Refuses to keep any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from types import MappingProxyType
+from typing import Any
+
+from callfare.usage.fields import Counted, Reader, field_of, list_of, members_of, sum_of
+from callfare.usage.quantities import Quantity
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_INTO = {
+    "cached_input_tokens": "cached_tokens",
+    "cache_write_input_tokens": "cache_write_tokens",
+    "input_audio_tokens": "audio_tokens",
+    "input_image_tokens": "image_tokens",
+    "input_video_tokens": "video_tokens",
+}
+_OF_CACHED = {"cached_input_audio_tokens": "audio_tokens", "cached_input_image_tokens": "image_tokens"}
+_LIFETIMES = {"cache_write_30m_input_tokens": "ttl_30m", "cache_write_12h_input_tokens": "ttl_12h"}
+_OUT_OF = {
+    "reasoning_tokens": "reasoning_tokens",
+    "output_audio_tokens": "audio_tokens",
+    "output_image_tokens": "image_tokens",
+}
+# Calls of tools that the provider runs itself and bills by the call, as they stand among a response's output.
+_TOOLS = {
+    "web_search_call": "web_searches",
+    "file_search_call": "file_searches",
+    "code_interpreter_call": "code_executions",
+}
+
+
+def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
+    """Chat completions and Responses: tokens. What was cached or thought is a part of the totals."""
+    counted = tokens_in(field_of(reply, "usage"))
+    for item in list_of(field_of(reply, "output")):
+        meter = _TOOLS.get(field_of(item, "type"))
+        if meter is not None:
+            counted[meter] = sum_of([counted.get(meter, 0), 1])
+    return Counted(counted, ("input_tokens", "output_tokens"))
+
+
+def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
+    """Embeddings: input tokens alone."""
+    return Counted(tokens_in(field_of(reply, "usage")), ("input_tokens",))
+
+
+def _read_speech(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Speech: the characters of the request, and the tokens that the last event of a stream reports beside them."""
+    tokens = tokens_in(field_of(reply, "usage"))
+    if "output_tokens" in tokens:
+        tokens.setdefault("output_audio_tokens", tokens["output_tokens"])
+    return Counted(tokens | dict(fixed), ("characters",))
+
+
+def _read_transcription(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Transcripts: seconds or tokens. Text forms carry neither; then the duration measured in the upload stands."""
+    used = field_of(reply, "usage")
+    counted = tokens_in(used)
+    for seconds in (field_of(used, "seconds"), field_of(reply, "duration")):
+        if seconds is not None:
+            counted.setdefault("audio_seconds", seconds)
+    if not counted:
+        counted = dict(fixed)
+    return Counted(counted, ("input_tokens", "output_tokens") if "input_tokens" in counted else ("audio_seconds",))
+
+
+def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Images: how many were made, and the tokens beside them. Output that is not told apart is image tokens."""
+    used = field_of(reply, "usage")
+    counted = tokens_in(used)
+    if "output_tokens" in counted and field_of(used, "output_tokens_details") is None:
+        counted["output_image_tokens"] = counted["output_tokens"]
+    made = field_of(reply, "data")
+    if isinstance(made, Sequence) and not isinstance(made, str):
+        counted["images"] = len(made)
+    return Counted(dict(fixed) | counted, ("images",))
+
+
+def _read_video(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Video jobs: their seconds, which the API writes as text."""
+    seconds = field_of(reply, "seconds")
+    return Counted(dict(fixed) if seconds is None else {"video_seconds": seconds}, ("video_seconds",))
+
+
+def read_nothing(_reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Return what the request fixed: nobody knows how to read such a reply."""
+    return Counted(dict(fixed), ("calls",))
+
+
+READERS: Mapping[str, Reader] = {
+    "chat": _read_text,
+    "responses": _read_text,
+    "embedding": _read_embedding,
+    "speech": _read_speech,
+    "transcription": _read_transcription,
+    "image": _read_images,
+    "video": _read_video,
+}
+"""How each kind of call is read."""
+
+
+def tokens_in(used: object) -> dict[str, object]:
+    """Return the token counts of a usage object under our meters, under whichever names it has them."""
+    told = members_of(used)
+    if not told:
+        return {}
+    into = _part(told, "prompt_tokens_details", "input_tokens_details", "input_token_details")
+    out_of = _part(told, "completion_tokens_details", "output_tokens_details", "output_token_details")
+    read, written = told.get("prompt_tokens"), told.get("completion_tokens")
+    counted = {
+        "input_tokens": told.get("input_tokens") if read is None else read,
+        "output_tokens": told.get("output_tokens") if written is None else written,
+    }
+    for name, field in _INTO.items():
+        if field in into:
+            counted[name] = into[field]
+    of_cached = members_of(into.get("cached_tokens_details"))
+    for name, field in _OF_CACHED.items():
+        if field in of_cached:
+            counted[name] = of_cached[field]
+    lifetimes = members_of(into.get("cache_write_tokens_details"))
+    for name, field in _LIFETIMES.items():
+        if field in lifetimes:
+            counted[name] = lifetimes[field]
+    for name, field in _OUT_OF.items():
+        if field in out_of:
+            counted[name] = out_of[field]
+    cost = told.get("cost")
+    if cost is not None and not isinstance(cost, bool) and isinstance(cost, Real | str):
+        counted["billed_usd"] = cost
+    return {name: count for name, count in counted.items() if count is not None}
+
+
+def _part(told: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    for name in names:
+        part = told.get(name)
+        if part is not None:
+            return members_of(part)
+    return _NOTHING
