@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -61,7 +62,10 @@ def start():
     for host in started:
         if host.process.poll() is None:
             host.process.kill()
-        host.process.communicate()
+        host.process.wait()
+        for stream in (host.process.stdin, host.process.stdout, host.process.stderr):
+            with suppress(BrokenPipeError):
+                stream.close()
 
 
 def test_it_ends_with_its_input_and_writes_nothing_but_the_protocol(start, url):
@@ -100,6 +104,18 @@ def test_a_signal_ends_it_at_once(start, url, number):
     code = host.process.wait(timeout=30)
 
     assert code == -number
+
+
+def test_a_host_that_is_gone_ends_it_quietly(start, url):
+    host = start("--db", url, "--user", "alice")
+    host.ask(HELLO)
+    host.process.stdout.close()
+    host.tell(CALL)
+    host.process.stdin.close()
+
+    code = host.process.wait(timeout=30)
+
+    assert (code, host.process.stderr.read()) == (141, "")
 
 
 @pytest.mark.parametrize(

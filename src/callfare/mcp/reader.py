@@ -104,4 +104,4 @@ class EngineReader:
 
     async def prices(self) -> PriceBook:
         """Return the rates that are in force."""
-        return price_list(self._engine)
+        return await self._engine.read_async(lambda: price_list(self._engine))

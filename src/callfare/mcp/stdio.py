@@ -27,10 +27,19 @@ def principal_of(user: str | None) -> Principal:
 
 
 def serve(reader: Reader, principal: Principal) -> None:
-    """Answer what comes on standard input until it ends."""
+    """Answer what comes on standard input until it ends.
+
+    Raises BrokenPipeError when nobody reads the answers any more.
+    """
     # A thread waits for input and hears of no exception. There is nothing to put in order: nothing here writes.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    asyncio.run(_serve(reader, principal))
+    try:
+        asyncio.run(_serve(reader, principal))
+    except BaseExceptionGroup as raised:
+        _, others = raised.split(BrokenPipeError)
+        if others is not None:
+            raise
+        raise BrokenPipeError from None
 
 
 async def _serve(reader: Reader, principal: Principal) -> None:
