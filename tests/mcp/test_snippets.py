@@ -23,6 +23,7 @@ BLOCK = re.compile(r"^```(json|toml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # What whoever copies a snippet puts in the place of.
 LEDGER = "sqlite:////var/lib/app/callfare.db"
 SERVER, KEY = "http://127.0.0.1:8787", "cf_test_…"
+AFAR = "https://billing.example.com"
 
 
 def snippets():
@@ -31,7 +32,9 @@ def snippets():
         for kind, text in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
             read = tomllib.loads(text) if kind == "toml" else json.loads(text)
             for name in {"mcpServers", "servers", "mcp_servers"} & read.keys():
-                yield pytest.param(read[name]["callfare"], id=f"{page}-{name}-{read[name]['callfare'].get('type', '')}")
+                settings = read[name]["callfare"]
+                where = settings.get("type") or ("--server" if "--server" in settings["args"] else "--db")
+                yield pytest.param(settings, id=f"{page}-{name}-{where}")
 
 
 async def answers(client):
@@ -42,7 +45,7 @@ async def answers(client):
 
 
 @pytest.mark.parametrize("settings", list(snippets()))
-async def test_a_snippet_works_as_it_stands(settings, url, server):
+async def test_a_snippet_works_as_it_stands(settings, url, server, tmp_path):
     if "url" in settings:
         assert settings["url"].startswith(SERVER)
         assert KEY in settings["headers"]["Authorization"]
@@ -56,17 +59,24 @@ async def test_a_snippet_works_as_it_stands(settings, url, server):
         assert said["billing_balance"].splitlines()[2] == "User: alice"
     else:
         assert settings["command"] == "callfare"
-        assert LEDGER in settings["args"]
-        args = [url if word == LEDGER else word for word in settings["args"]]
+        assert len({LEDGER, AFAR} & set(settings["args"])) == 1
+        here = {LEDGER: url, AFAR: server.url}
+        args = [here.get(word, word) for word in settings["args"]]
         names = {name: value for name, value in os.environ.items() if not name.startswith("CALLFARE_")}
-        async with Client(StdioServerParameters(command=SCRIPT, args=args, env=names)) as client:
+        given = {
+            name: value.replace(KEY, server.credentials["reader"]) for name, value in settings.get("env", {}).items()
+        }
+        process = StdioServerParameters(
+            command=SCRIPT, args=args, env=names | given | {"XDG_STATE_HOME": str(tmp_path)}
+        )
+        async with Client(process) as client:
             tools, said = await answers(client)
         assert said["billing_balance"] == BALANCE
     assert tools == list(said) == TOOLS
 
 
 def test_there_is_a_snippet_for_each_kind_of_host():
-    assert len(list(snippets())) == 5
+    assert len(list(snippets())) == 6
 
 
 def test_the_page_names_every_tool_with_its_arguments():

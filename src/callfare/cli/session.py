@@ -93,11 +93,17 @@ class Session:
             yield fare
 
     @contextmanager
-    def engine(self) -> Iterator[Engine]:
-        """Open what the façade stands on, for commands about the ledger itself."""
+    def engine(self, *, api_key: str | None = None) -> Iterator[Engine]:
+        """Open what the façade stands on, for commands about the ledger itself.
+
+        api_key: for a server's address; CALLFARE_API_KEY when None.
+        """
         from callfare.facade import open_engine
 
-        engine = open_engine(self.options.db, self.options.book, **self._prices(), require_user=False, clock=None)
+        options = self.options
+        engine = open_engine(
+            options.db, options.book, **self._prices(), require_user=False, clock=None, api_key=api_key
+        )
         try:
             yield engine
         finally:
