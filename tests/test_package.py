@@ -30,6 +30,14 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     assert "callfare/py.typed" in packed
 
 
+def test_the_wheel_holds_the_convex_functions_and_nothing_generated(wheel):
+    written = {path.relative_to(ROOT / "convex").as_posix() for path in (ROOT / "convex" / "callfare").glob("*.ts")}
+
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("callfare/convex_functions/")}
+
+    assert packed == {f"callfare/convex_functions/{name}" for name in (*written, "schema.ts", "tsconfig.json")}
+
+
 @pytest.mark.all
 def test_the_wheel_alone_gives_a_working_command(wheel, tmp_path):
     python = tmp_path / "bin" / "python"

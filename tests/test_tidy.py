@@ -56,6 +56,7 @@ ENTRY_POINTS = (
     "callfare",
     "callfare.__main__",
     "callfare.cli",
+    "callfare.devtools.convex_schema",
     "callfare.devtools.demo",
     "callfare.devtools.fake_anthropic",
     "callfare.devtools.fake_google",

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from callfare.ids import base32
 from callfare.ledger.rows import digest_of
+from callfare.store.convex_address import named_address
 
 _NAME_MAX = 80
 _WHICH = ("host", "hostaddr", "port", "dbname", "service")
@@ -65,6 +66,8 @@ def _server_of(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme.lower() in {"http", "https"}:
         return f"{parts.scheme.lower()}://{parts.netloc.rpartition('@')[2].lower()}{parts.path.rstrip('/')}"
+    if parts.scheme == "convex":
+        return named_address(parts)
     asked = dict(parse_qsl(parts.query))
     which = [f"{name}={value}" for name, value in sorted(asked.items()) if name in _WHICH]
     if parts.path in {"", "/"} and not asked.keys() & {"dbname", "service"}:

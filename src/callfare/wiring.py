@@ -14,6 +14,7 @@ from pathlib import Path
 
 from callfare.errors import Misconfigured
 from callfare.facade import DEFAULT_URL
+from callfare.store.convex_address import ADDRESS_VARIABLES
 from callfare.store.open import without_password
 
 ENV_FILE = ".env.local"
@@ -21,6 +22,8 @@ _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P
 _QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>.*)(?P=quote)\s*(?:#.*)?")
 _OURS = "CALLFARE_"
 _PUBLIC = re.compile(r"cf_(?:test|live)_[0-9A-Za-z]{8}_")
+# The specification's names for a deployment of Convex; `convex://` alone takes its address from them.
+_TAKEN = frozenset(ADDRESS_VARIABLES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,9 @@ SETTINGS = (
         variable="CALLFARE_SPOOL_DIR", option="", default="", meaning="The folder for what the ledger cannot take now."
     ),
     Setting(variable="CALLFARE_API_KEY", option="", default="", meaning="The key for a server.", is_secret=True),
+    Setting(
+        variable="CALLFARE_CONVEX_SECRET", option="", default="", meaning="The secret of a deployment.", is_secret=True
+    ),
     Setting(variable="CALLFARE_HOST", option="--host", default="127.0.0.1", meaning="Where the server listens."),
     Setting(variable="CALLFARE_PORT", option="--port", default="8787", meaning="The port it listens on."),
     Setting(
@@ -82,7 +88,7 @@ def read_env_file(file: Path) -> dict[str, str]:
         parts = _LINE.fullmatch(line)
         if parts is None and line.strip().startswith(_OURS):
             raise Misconfigured(f"{file}, line {number}, is not NAME=VALUE")
-        if parts is not None and parts["name"].startswith(_OURS):
+        if parts is not None and (parts["name"].startswith(_OURS) or parts["name"] in _TAKEN):
             found[parts["name"]] = _unquoted(parts["value"])
     return found
 

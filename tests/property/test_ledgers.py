@@ -11,9 +11,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.property.ledgers import SEED, Ledgers, effort
 
 LONG = pytest.param("postgres", 60, marks=pytest.mark.all)
+CONVEX = pytest.param("convex", 8, marks=pytest.mark.all)
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("sqlite", 60), ("postgres", 8), LONG])
+@pytest.mark.parametrize(("kind", "examples"), [("sqlite", 60), ("postgres", 8), LONG, CONVEX])
 def test_credits_are_conserved_after_any_commands(kind, examples):
     print(f"CALLFARE_SEED={SEED}")
 

@@ -11,20 +11,23 @@ import pytest
 from callfare.clock import Clock, ManualClock
 from callfare.ledger.verify import verify
 from callfare.store.memory import MemoryStore
+from callfare.store.open import open_store as open_at
 from callfare.store.postgres import PostgresStore
 from callfare.store.protocol import Store
 from callfare.store.sqlite import SqliteStore
 from tests.support.audit import faults
 from tests.support.books import Books
 from tests.support.commands import START
+from tests.support.convex import Bridge, shared_bridge
 from tests.support.postgres import Server, bin_folders, shared_server
 
 # A store is added here once; every suite that takes `books` then runs on it. Of PostgreSQL the default run has one
 # version here; any other that is on the machine has `EVERY_STORE` there, and all of it with --all.
 _OTHERS = [f"postgres-{version}" for version in list(bin_folders())[1:]]
-STORES = ("memory", "sqlite", "postgres", *(pytest.param(kind, marks=pytest.mark.all) for kind in _OTHERS))
-EVERY_STORE = ("memory", "sqlite", "postgres", *_OTHERS)
-_LENT: dict[Path, tuple[Server, str]] = {}
+CONVEX = pytest.param("convex", marks=pytest.mark.all)
+STORES = ("memory", "sqlite", "postgres", CONVEX, *(pytest.param(kind, marks=pytest.mark.all) for kind in _OTHERS))
+EVERY_STORE = ("memory", "sqlite", "postgres", CONVEX, *_OTHERS)
+_LENT: dict[Path, tuple[Server | Bridge, str]] = {}
 
 
 def open_store(kind: str, folder: Path, clock: Clock | None) -> Store:
@@ -35,6 +38,8 @@ def open_store(kind: str, folder: Path, clock: Clock | None) -> Store:
     url = address(kind, folder)
     if url.startswith("postgresql:"):
         return PostgresStore(url, clock=clock)
+    if url.startswith("convex:"):
+        return open_at(url, clock)
     store = SqliteStore(url.removeprefix("sqlite:///"), clock=clock)
     store.create()
     return store
@@ -42,8 +47,11 @@ def open_store(kind: str, folder: Path, clock: Clock | None) -> Store:
 
 def address(kind: str, folder: Path) -> str:
     """Return the address of a ledger that belongs to a folder: its file, or one on a server, lent until `give_back`."""
-    if not kind.startswith("postgres"):
+    if kind in {"memory", "sqlite"}:
         return "memory://" if kind == "memory" else f"sqlite:///{folder}/callfare.db"
+    if folder not in _LENT and kind == "convex":
+        bridge = shared_bridge()
+        _LENT[folder] = bridge, bridge.lend_ledger()
     if folder not in _LENT:
         server = shared_server(int(kind.partition("-")[2] or 0) or None)
         _LENT[folder] = server, server.lend_ledger()

@@ -150,7 +150,7 @@ def _file_findings(engine: Engine) -> Iterator[Finding]:
         message=f"{facts.engine} at {facts.url}, {rows:,} rows",
         figures={"engine": facts.engine, "url": facts.url, "rows": rows},
     )
-    if facts.engine.startswith("PostgreSQL"):
+    if facts.engine.startswith(("PostgreSQL", "Convex")):
         yield _schema(facts.schema_version, load_migrations("postgres")[-1].number)
 
 

@@ -17,7 +17,7 @@ _NO_ADDRESS = "this is no ledger address; use sqlite:///callfare.db"
 
 
 def open_store(url: str, clock: Clock | None = None) -> Store:
-    """Return the store at an address: `sqlite:///file.db`, `sqlite:////absolute/file.db`, `postgresql://…` or `memory://`.
+    """Return the store at an address: `sqlite:///file.db`, `postgresql://…`, `convex://…` or `memory://`.
 
     `?mode=ro` opens a SQLite file for reading only; `#`, `?` and `%` in its name are written %23, %3F and %25.
     Raises Misconfigured for any other address, and for an option that is not known.
@@ -33,6 +33,9 @@ def open_store(url: str, clock: Clock | None = None) -> Store:
         return SqliteStore(_file_name(parts.path[1:]), clock=clock, is_readonly=mode == "ro")
     if parts.scheme in {"postgresql", "postgres"}:
         return _open_postgres(url, clock)
+    if parts.scheme == "convex":
+        _options(url, parts, known=frozenset())
+        return _open_convex(parts, clock)
     raise Misconfigured(
         f"{parts.scheme} is no ledger; use sqlite:///callfare.db" if parts.scheme else _NO_ADDRESS, param="url"
     )
@@ -81,6 +84,13 @@ def _open_postgres(url: str, clock: Clock | None) -> Store:
     except ImportError:
         raise Misconfigured("PostgreSQL needs its driver: pip install 'callfare[postgres]'", param="url") from None
     return PostgresStore(url, clock=clock)
+
+
+def _open_convex(parts: SplitResult, clock: Clock | None) -> Store:
+    from callfare.store.convex import ConvexStore  # noqa: PLC0415 - who has another ledger need not wait for TLS
+    from callfare.store.convex_address import deployment_of  # noqa: PLC0415 - the same
+
+    return ConvexStore(deployment_of(parts), clock=clock)
 
 
 def without_password(url: str) -> str:

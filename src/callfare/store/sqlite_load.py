@@ -41,12 +41,12 @@ class Loader:
     ) -> None:
         self.state = State()
         self._is_careful = is_careful
-        self._execute = connection.execute
+        self._connection = connection
         self._sql = sql
         self._now_us = now_us
 
     def _put(self, name: str, values: tuple[Any, ...], table: type[R]) -> list[R]:
-        rows = rows_of(self._execute(self._sql[name], values), table)
+        rows = rows_of(self._connection.execute(self._sql[name], values), table)
         for row in rows:
             self.state.find(row)
         return rows
