@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import httpx2
 import pytest
 
 from callfare.auth.tokens import mint
@@ -224,6 +225,8 @@ def test_a_parameter_in_the_address_is_refused_because_it_would_be_left_out_of_a
 def test_the_log_has_who_and_the_route_and_no_name_of_a_user(server, caplog):
     with caplog.at_level(logging.INFO, logger="callfare.http"):
         post(server, message("tools/call", BALANCE))
+        # The line is written once the answer is out: before the server turns to the next request.
+        httpx2.get(f"{server.url}/healthz")
 
     (line,) = [record for record in caplog.records if getattr(record, "route", "") == "/mcp"]
     assert line.who.startswith("key:")
