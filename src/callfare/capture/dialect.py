@@ -135,10 +135,10 @@ def bare_path(path: str) -> str:
 def fields_of(body: object, options: Mapping[str, Any]) -> dict[str, object]:
     """Return the fields of a body as they will be sent: those of extra_body win."""
     extra = options.get("extra_json")
-    return {
-        **(body if isinstance(body, Mapping) else {}),
-        **(extra if isinstance(extra, Mapping) else {}),
-    }
+    fields = dict(body) if type(body) is dict or isinstance(body, Mapping) else {}
+    if extra is not None and isinstance(extra, Mapping):
+        fields.update(extra)
+    return fields
 
 
 def text_bytes(text: object) -> int:
@@ -175,8 +175,10 @@ def sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
     """Return the quantities that can be true; the provider will refuse the others."""
     if not fixed:
         return {}
-    with suppress(InvalidInput):
+    try:
         return check_usage(fixed)
+    except InvalidInput:
+        pass
     usage: dict[str, Quantity] = {}
     for name, quantity in fixed.items():
         with suppress(InvalidInput):

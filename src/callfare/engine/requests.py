@@ -412,8 +412,11 @@ def _usage_text(usage: Mapping[str, Quantity]) -> str:
     return _encode_sorted({meter: quantity_text(quantity) for meter, quantity in usage.items()}).decode()
 
 
+_encode_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+
+
 def _json(value: Mapping[str, object]) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _encode_json(value)
 
 
 def fingerprint_of(*facts: object) -> int:

@@ -36,7 +36,7 @@ def check_usage(raw: Mapping[str, object]) -> dict[str, Quantity]:
 
     Raises UnknownMeter, and InvalidQuantity for what is empty, negative, not finite, boolean or above 10^12.
     """
-    if not isinstance(raw, Mapping):
+    if type(raw) is not dict and not isinstance(raw, Mapping):
         raise InvalidQuantity(f"usage is {_kind(raw)}; give a mapping of meter to quantity", param="usage")
     if not raw:
         raise InvalidQuantity("usage is empty; name at least one meter, such as input_tokens", param="usage")
@@ -44,7 +44,13 @@ def check_usage(raw: Mapping[str, object]) -> dict[str, Quantity]:
         if name not in METERS:
             raise _unknown_meter(name)
     names = sorted(raw, key=_ORDER.__getitem__) if len(raw) > 1 else raw
-    usage = {name: _quantity_of(raw[name], name) for name in names}
+    usage: dict[str, Quantity] = {}
+    for name in names:
+        value = raw[name]
+        # Nearly every quantity is a whole number of a believable size.
+        usage[name] = value if type(value) is int and 0 <= value <= QUANTITY_MAX else _quantity_of(value, name)
+    if 0 not in usage.values():
+        return usage
     return {name: quantity for name, quantity in usage.items() if quantity} or usage
 
 
@@ -55,7 +61,7 @@ def check_attributes(raw: Mapping[str, object], *, also: Collection[str] = ()) -
 
     Raises InvalidInput for an unknown name, and for a value that is not text of 1 to 128 printable characters.
     """
-    if not isinstance(raw, Mapping):
+    if type(raw) is not dict and not isinstance(raw, Mapping):
         raise InvalidInput(f"attributes are {_kind(raw)}; give a mapping of name to text", param="attributes")
     attributes: dict[str, str] = {}
     for name, value in raw.items():
