@@ -30,7 +30,17 @@ NOT_EXPORTED = {
     RunHandle: "what both kinds of run have in common; the kinds themselves are exported",
 }
 RAISES = re.compile(r"[Rr]aises ([^.]+)\.")
-OTHERS = {"KeyError", "ValueError"}
+# Below the payments: what a gateway says, each of them a `payments_unavailable`, and a message that has to wait.
+OTHERS = {
+    "BrokenPipeError",
+    "KeyError",
+    "ValueError",
+    "ProcessorAway",
+    "ProcessorRefused",
+    "GoneCustomer",
+    "ObjectGone",
+    "OrderMissing",
+}
 
 
 def members(kind: type) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt,
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import Operating
-from callfare.payments.packages import seed_packages
+from callfare.payments.packages import offered
 
 _log = logging.getLogger("callfare")
 
@@ -254,7 +254,7 @@ class Callfare(Access, Operating):
 
     def packages(self) -> tuple[Package, ...]:
         """Return the credit packages for sale."""
-        return seed_packages()
+        return offered(self._engine.settings).packages
 
     def explain(self, charge: str | Charge | Call) -> Explanation:
         """Return everything behind a charge: raw usage, prices, arithmetic, run, transfers, lots and payments.

@@ -8,6 +8,7 @@ CallfareError
 │   ├── InsufficientCredit        insufficient_credit
 │   ├── UnpricedModel             unpriced_model
 │   ├── UserRequired              user_required
+│   ├── PaymentsUnavailable       payments_unavailable
 │   └── LedgerUnavailable         ledger_unavailable
 │       ├── LedgerIncomplete      ledger_incomplete
 │       └── DeadlineExceeded      deadline_exceeded
@@ -147,6 +148,12 @@ class DeadlineExceeded(LedgerUnavailable):
     """The server did not have its answer in time. Nothing is known to be written; retry with the same key."""
 
     code = "deadline_exceeded"
+
+
+class PaymentsUnavailable(Refused):
+    """The payment processor did not do what was asked, or has not said so. Retry with the same key."""
+
+    code = "payments_unavailable"
 
 
 class Denied(CallfareError):

@@ -20,6 +20,7 @@ from callfare.engine.requests import Amount
 from callfare.errors import InvalidInput, Misconfigured
 from callfare.estimate.workflows import Part, Workflow
 from callfare.money import Credits
+from callfare.payments.packages import for_sale
 from callfare.pricing.book import PriceBook
 from callfare.pricing.load import load_layer, seed_book
 from callfare.settings import Settings, check_markups
@@ -81,7 +82,14 @@ def open_engine(
     layers = [load_layer(path) for path in paths_of(books)]
     if seed_prices:
         layers.extend(seed_book().layers)
-    settings = Settings(book=PriceBook(layers), markups=check_markups(markup), require_user=require_user)
+    sold = for_sale()
+    settings = Settings(
+        book=PriceBook(layers),
+        markups=check_markups(markup),
+        require_user=require_user,
+        packages=sold.packages,
+        plans=sold.plans,
+    )
     store = open_store(address, clock)
     # A refusal names the file it can be granted in; a server's address is nobody's business who reads the message.
     shown = address if url is not None and address != DEFAULT_URL and address.startswith("sqlite:") else None

@@ -9,6 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol
 
+from callfare.answers import Package
 from callfare.clock import instant_of
 from callfare.errors import InvalidAmount
 from callfare.money import decimal_of
@@ -41,16 +42,26 @@ class Terms(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Package):
+    """Credits for each month. rolls_over: what is left of a month lasts; else it ends with its month."""
+
+    rolls_over: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a ledger prices and whom it serves.
 
     markups: what a credit's worth of list cost is multiplied by, each from an instant on; 1 before the first.
     require_user: refuse a call that names no user, instead of charging it to `unattributed`.
+    packages, plans: what is for sale; the seed's packages where there are neither.
     """
 
     book: PriceBook = field(default_factory=seed_book)
     markups: tuple[tuple[int, Fraction], ...] = ()
     require_user: bool = False
+    packages: tuple[Package, ...] = ()
+    plans: tuple[Plan, ...] = ()
 
     def markup_at(self, instant_us: int) -> Fraction:
         """Return the markup in force at an instant."""

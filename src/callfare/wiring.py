@@ -20,7 +20,7 @@ from callfare.store.open import without_password
 ENV_FILE = ".env.local"
 _LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*?)\s*")
 _QUOTED = re.compile(r"(?P<quote>['\"])(?P<text>.*)(?P=quote)\s*(?:#.*)?")
-_OURS = "CALLFARE_"
+_OURS = ("CALLFARE_", "STRIPE_")
 _PUBLIC = re.compile(r"cf_(?:test|live)_[0-9A-Za-z]{8}_")
 # The specification's names for a deployment of Convex; `convex://` alone takes its address from them.
 _TAKEN = frozenset(ADDRESS_VARIABLES)
@@ -58,6 +58,31 @@ SETTINGS = (
         option="--trusted-proxy",
         default="",
         meaning="Addresses of the proxies before it, parted by commas.",
+    ),
+    Setting(variable="STRIPE_SECRET_KEY", option="", default="", meaning="Stripe's secret key.", is_secret=True),
+    Setting(
+        variable="STRIPE_WEBHOOK_SECRET",
+        option="",
+        default="",
+        meaning="What Stripe's events are signed with; several while one is rolled, parted by commas.",
+        is_secret=True,
+    ),
+    Setting(
+        variable="CALLFARE_PACKAGES_FILE", option="", default="", meaning="What is for sale, in place of the seed's."
+    ),
+    Setting(variable="CALLFARE_CHECKOUT_SUCCESS_URL", option="", default="", meaning="Where a payer comes back to."),
+    Setting(
+        variable="CALLFARE_CHECKOUT_CANCEL_URL", option="", default="", meaning="Where a payer who turns back comes to."
+    ),
+    Setting(
+        variable="CALLFARE_PORTAL_RETURN_URL", option="", default="", meaning="Where Stripe's portal leads back to."
+    ),
+    Setting(variable="CALLFARE_STRIPE_TAX", option="", default="", meaning="`on` has Stripe work out taxes."),
+    Setting(
+        variable="CALLFARE_STRIPE_API_URL",
+        option="",
+        default="",
+        meaning="A stand-in for Stripe; a test key only.",
     ),
 )
 

@@ -31,6 +31,7 @@ CODES = {
     "route_not_found": 4,
     "method_not_allowed": 4,
     "payments_not_configured": 7,
+    "payments_unavailable": 6,
     "invalid_input": 2,
     "invalid_amount": 2,
     "amount_out_of_range": 2,

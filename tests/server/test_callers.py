@@ -48,6 +48,7 @@ ASKED = {
     ("GET", f"{API}/prices"): None,
     ("GET", f"{API}/charges"): {"responseKey": "response:openai::resp_1"},
     ("POST", f"{API}/reprice"): None,
+    ("GET", f"{API}/checkout/done"): None,
     ("GET", f"{API}/keys"): None,
     ("POST", f"{API}/keys"): None,
     ("POST", f"{API}/keys/{{key_id}}/roll"): None,

@@ -19,7 +19,7 @@ from tests.support.serving import engine_on, served
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "openapi.json"
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
-PAYMENTS = ("/checkout", "/portal", "/webhook")
+PAYMENTS = ("/checkout", "/checkout/done", "/portal", "/webhook")
 EXAMPLES = 8
 # All but what follows another protocol, which describes it.
 DESCRIBED = set(RULES) - {("POST", "/mcp"), ("GET", "/.well-known/oauth-protected-resource")}

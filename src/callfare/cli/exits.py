@@ -11,6 +11,7 @@ from callfare.errors import (
     LedgerUnavailable,
     Misconfigured,
     NotFound,
+    PaymentsUnavailable,
     Refused,
 )
 
@@ -46,6 +47,7 @@ MEANINGS = {
 _OF_ERRORS: tuple[tuple[type[CallfareError], int], ...] = (
     (LedgerCorrupt, FAULTS),
     (LedgerUnavailable, UNAVAILABLE),
+    (PaymentsUnavailable, UNAVAILABLE),
     (InvalidInput, BAD_INPUT),
     (Refused, REFUSED),
     (Denied, REFUSED),

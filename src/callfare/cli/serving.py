@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +14,11 @@ from callfare.cli.session import Session
 from callfare.errors import InvalidInput, Misconfigured
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from callfare.cli.screen import Screen
     from callfare.engine.engine import Engine
+    from callfare.payments.till import Till
     from callfare.server.first_start import FirstKey
     from callfare.server.serving import Listening
 
@@ -36,6 +41,9 @@ BehindOption = Annotated[bool, typer.Option("--behind-proxy", help="A proxy stan
 ProxyOption = Annotated[
     list[str] | None, typer.Option("--trusted-proxy", metavar="ADDRESS", help="A proxy's address; may be repeated.")
 ]
+FakeOption = Annotated[
+    bool, typer.Option("--fake-stripe", help="Start a stand-in for Stripe beside it; for ledgers without live keys.")
+]
 
 
 def serve(
@@ -48,6 +56,7 @@ def serve(
     tls_key: KeyOption = None,
     behind_proxy: BehindOption = False,
     trusted_proxy: ProxyOption = None,
+    fake_stripe: FakeOption = False,
 ) -> None:
     """Answer over HTTP until stopped. Makes the ledger if there is none.
 
@@ -74,12 +83,13 @@ def serve(
         trusted_proxies=tuple(proxies),
     )
     with session.engine() as engine:
-        _serve(session, engine, listening)
+        _serve(session, engine, listening, is_faked=fake_stripe)
 
 
-def _serve(session: Session, engine: Engine, listening: Listening) -> None:
+def _serve(session: Session, engine: Engine, listening: Listening, *, is_faked: bool) -> None:
     from dataclasses import replace
 
+    from callfare.cli.selling import open_till, stand_in
     from callfare.server import first_start, log, serving
     from callfare.server.app import make_app
 
@@ -92,20 +102,42 @@ def _serve(session: Session, engine: Engine, listening: Listening) -> None:
     log.speak()
     # Refusals travel: where this machine keeps its ledger is nobody's business who reads one.
     engine.address = None
-    app = make_app(engine, audience=listening.url, public_url=listening.public_url, is_local=listening.is_local)
+    with stand_in(engine, listening.url) if is_faked else nullcontext(open_till(engine, listening.url)) as till:
+        if till is not None:
+            asyncio.run(till.desk.open())
+        app = make_app(
+            engine, audience=listening.url, public_url=listening.public_url, is_local=listening.is_local, till=till
+        )
+        _answer_until_stopped(session, app, listening, listener, made=made, till=till)
+
+
+def _answer_until_stopped(
+    session: Session,
+    app: Any,  # noqa: ANN401 - ASGI is a shape, not a class
+    listening: Listening,
+    listener: socket,
+    *,
+    made: FirstKey | None,
+    till: Till | None,
+) -> None:
+    from callfare.server import serving
+
     answer = {"url": listening.url, "key_file": None if made is None or made.file is None else str(made.file)}
     answer |= {} if made is None else {"key": made.key}
 
     def ready() -> None:
-        session.answer(answer, lambda screen: _ready(screen, listening, made))
+        session.answer(answer, lambda screen: _ready(screen, listening, made, till))
         session.screen.flush()
 
     if not serving.serve(app, listening, listener, ready):
         raise Misconfigured("the server did not start; its log says why")
 
 
-def _ready(screen: Screen, listening: Listening, made: FirstKey | None) -> None:
+def _ready(screen: Screen, listening: Listening, made: FirstKey | None, till: Till | None) -> None:
     screen.line(f"callfare answers at {listening.url}")
+    if till is not None:
+        where = f"at {till.desk.config.api_url}, a stand-in" if till.desk.config.api_url else "of Stripe"
+        screen.line(f"credits are sold in {till.desk.config.mode} mode, through the API {where}")
     if made is None:
         return
     shown = made.key

@@ -23,7 +23,7 @@ from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.charges import ATTEMPT, DUPLICATE
 from callfare.ledger.rows import Account, Event, Job, Row, Run, User
 from callfare.money import CREDITS_PER_USD, Credits, Usd
-from callfare.payments.packages import below_cost, cost_of, seed_packages
+from callfare.payments.packages import below_cost, cost_of, offered
 from callfare.store.protocol import UnpricedEvents, UserOf
 from callfare.store.sqlite import SqliteStore
 from callfare.store.statements import load_migrations
@@ -399,7 +399,8 @@ def _user_of(engine: Engine, account_id: int) -> str | None:
 
 def _packages(engine: Engine) -> Finding:
     markup = engine.settings.markup_at(engine.clock.now_us())
-    packages = seed_packages()
+    sale = offered(engine.settings)
+    packages = sale.products
     losing = below_cost(packages, markup)
     sold = [{"id": package.id, "price": package.price, "pays_for": cost_of(package, markup)} for package in losing]
     figures = {"markup": markup, "below_cost": sold}

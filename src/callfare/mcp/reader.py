@@ -10,7 +10,7 @@ from callfare.engine.engine import Engine
 from callfare.facade import Period
 from callfare.mcp.prices import price_list
 from callfare.mcp.wire import PriceBook
-from callfare.payments.packages import seed_packages
+from callfare.payments.packages import offered
 
 
 class Reader(Protocol):
@@ -100,7 +100,7 @@ class EngineReader:
 
     async def packages(self) -> tuple[Package, ...]:
         """Return the credit packages for sale."""
-        return seed_packages()
+        return offered(self._engine.settings).packages
 
     async def prices(self) -> PriceBook:
         """Return the rates that are in force."""

@@ -16,6 +16,7 @@ from callfare import errors
 from callfare.auth.door import Door
 from callfare.engine.engine import Engine
 from callfare.engine.on_behalf import OnBehalf
+from callfare.payments.till import Till
 from callfare.server.caller import Caller, Served
 from callfare.server.metrics import Metrics
 from callfare.server.openapi import described
@@ -25,6 +26,7 @@ from callfare.server.routes_access import add_access
 from callfare.server.routes_commands import add_commands
 from callfare.server.routes_events import add_events
 from callfare.server.routes_mcp import Assistance
+from callfare.server.routes_payments import add_payments
 from callfare.server.routes_reading import add_reading
 from callfare.server.routes_upkeep import add_upkeep
 from callfare.server.routes_writing import add_writing
@@ -48,6 +50,7 @@ STATUSES: tuple[tuple[type[errors.CallfareError], int], ...] = (
     (errors.NotFound, 404),
     (errors.Conflict, 409),
     (errors.LedgerUnavailable, 503),
+    (errors.PaymentsUnavailable, 503),
     (errors.UserRequired, 400),
     (errors.Refused, 422),
     (errors.PaymentsNotConfigured, 503),
@@ -55,11 +58,14 @@ STATUSES: tuple[tuple[type[errors.CallfareError], int], ...] = (
 )
 
 
-def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is_local: bool = True) -> Outer:
+def make_app(
+    engine: Engine, *, audience: str, public_url: str | None = None, is_local: bool = True, till: Till | None = None
+) -> Outer:
     """Return the application of one ledger.
 
     audience: the address that users' tokens have to be for. public_url: the address people reach it under, None when
     only this machine does. is_local: it listens on the loopback alone, so that what describes it needs no key.
+    till: buying credits, None where that is not set up.
 
     One without a rule is a MissingRule: the server does not start.
     """
@@ -72,6 +78,7 @@ def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is
         metrics=metrics,
         audience=audience,
         is_local=is_local,
+        till=till,
     )
     app = FastAPI(
         title="callfare",
@@ -80,11 +87,20 @@ def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        lifespan=_lifespan(engine, assistance),
+        lifespan=_lifespan(engine, assistance, till),
     )
     routes = Routes(served, app.router)
     # They are looked at in this order, so what is asked for most comes first.
-    for add in (add_reading, add_events, add_writing, add_commands, add_upkeep, add_access, assistance.add):
+    for add in (
+        add_reading,
+        add_events,
+        add_writing,
+        add_commands,
+        add_payments,
+        add_upkeep,
+        add_access,
+        assistance.add,
+    ):
         add(routes)
     _add_description(app, routes)
     _handle_errors(app, refusals)
@@ -94,12 +110,19 @@ def make_app(engine: Engine, *, audience: str, public_url: str | None = None, is
     return Outer(app, hosts=Hosts([public_url] if public_url else ()), refusals=refusals, metrics=metrics)
 
 
-def _lifespan(engine: Engine, assistance: Assistance) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    engine: Engine, assistance: Assistance, till: Till | None
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await engine.read_async(engine.create)
         async with assistance.running():
+            if till is not None:
+                await till.desk.open()
+                till.start()
             yield
+            if till is not None:
+                await till.stop()
         # Everything accepted has been answered; what still waits in the lane is written before the end.
         await engine.read_async(engine.close)
 

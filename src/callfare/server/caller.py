@@ -18,6 +18,7 @@ from callfare.engine.on_behalf import OnBehalf
 from callfare.errors import InvalidInput, InvalidUser, KeyRequired, UnsupportedMedia
 from callfare.ids import new_id
 from callfare.ledger.commands import AuditNote
+from callfare.payments.till import Till
 from callfare.server.limits import check_depth
 from callfare.server.metrics import Metrics
 from callfare.server.outer import REQUEST_ID, WHO
@@ -37,7 +38,7 @@ _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 class Served:
     """What the routes of one server stand on. audience: whom tokens are for.
 
-    is_local: it listens on the loopback alone.
+    is_local: it listens on the loopback alone. till: buying credits, None where that is not set up.
     """
 
     engine: Engine
@@ -46,6 +47,7 @@ class Served:
     metrics: Metrics
     audience: str
     is_local: bool
+    till: Till | None = None
 
 
 class Caller:
@@ -141,6 +143,13 @@ class Caller:
         body = await self._request.body()
         check_depth(body)
         return body
+
+    async def raw_body(self) -> bytes:
+        """Return the body exactly as it came: a signature is about its bytes.
+
+        Raises BodyTooLarge.
+        """
+        return await self._request.body()
 
 
 def read(kind: TypeAdapter[T], body: bytes) -> T:

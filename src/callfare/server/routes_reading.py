@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from callfare.engine import shapes
 from callfare.ids import account_text
-from callfare.payments.packages import seed_packages
+from callfare.payments.packages import offered
 from callfare.server.caller import Caller, read
 from callfare.server.routing import Routes, answer, answer_facts
 from callfare.server.rules import API
@@ -26,8 +26,8 @@ _RECENT = 10
 
 async def list_packages(caller: Caller) -> Response:
     """List the credit packages for sale."""
-    del caller
-    return answer(answered.Packages(packages=[answered.Package.of(package) for package in seed_packages()]))
+    packages = offered(caller.engine.settings).packages
+    return answer(answered.Packages(packages=[answered.Package.of(package) for package in packages]))
 
 
 async def get_balance(caller: Caller, user_id: UserId = None) -> Response:

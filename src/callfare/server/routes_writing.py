@@ -1,4 +1,4 @@
-"""Routes that write: grants, and runs from their opening to their end; and those that payments will fill."""
+"""Routes that write: grants, and runs from their opening to their end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from callfare.errors import InvalidInput, PaymentsNotConfigured
+from callfare.errors import InvalidInput
 from callfare.ids import base32
 from callfare.server.caller import Caller, read
 from callfare.server.routing import Routes, answer
@@ -19,8 +19,6 @@ _OPEN = TypeAdapter(asked.OpenRun)
 _EXTEND = TypeAdapter(asked.ExtendRun)
 _TOUCH = TypeAdapter(asked.TouchRun)
 _CLOSE = TypeAdapter(asked.CloseRun)
-_CHECKOUT = TypeAdapter(asked.Checkout)
-_PORTAL = TypeAdapter(asked.Portal)
 
 
 def replayed(key: str, *, is_replay: bool) -> dict[str, str]:
@@ -96,31 +94,6 @@ async def close_run(caller: Caller) -> Response:
     return answer(answered.ClosedRun.of(receipt), headers=replayed(receipt.key, is_replay=receipt.is_replay))
 
 
-async def create_checkout(caller: Caller) -> Response:
-    """Begin to buy a package. Answers 503 until payments are configured."""
-    caller.one_user(read(_CHECKOUT, await caller.body()).user_id)
-    raise _not_configured()
-
-
-async def create_portal(caller: Caller) -> Response:
-    """Show a customer their payments. Answers 503 until payments are configured."""
-    caller.one_user(read(_PORTAL, await caller.body()).user_id)
-    raise _not_configured()
-
-
-async def take_webhook(caller: Caller) -> Response:
-    """Take an event of the payment processor. Answers 503 until payments are configured."""
-    del caller
-    raise _not_configured()
-
-
-def _not_configured() -> PaymentsNotConfigured:
-    return PaymentsNotConfigured("payments are not configured on this server")
-
-
-_NOTHING = {"description": "Not answered until payments are configured."}
-
-
 def add_writing(routes: Routes) -> None:
     """Add the routes that write."""
     routes.add("POST", f"{API}/grants", grant_credit, answers=answered.GrantReceipt, asks=_GRANT)
@@ -128,6 +101,3 @@ def add_writing(routes: Routes) -> None:
     routes.add("POST", f"{API}/runs/{{run_id}}/extend", extend_run, answers=answered.Hold, asks=_EXTEND)
     routes.add("POST", f"{API}/runs/{{run_id}}/touch", touch_run, answers=answered.Hold, asks=_TOUCH)
     routes.add("POST", f"{API}/runs/{{run_id}}/close", close_run, answers=answered.ClosedRun, asks=_CLOSE)
-    routes.add("POST", f"{API}/checkout", create_checkout, answers=_NOTHING, asks=_CHECKOUT)
-    routes.add("POST", f"{API}/portal", create_portal, answers=_NOTHING, asks=_PORTAL)
-    routes.add("POST", f"{API}/webhook", take_webhook, answers=_NOTHING)

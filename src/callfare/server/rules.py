@@ -90,6 +90,8 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", f"{API}/portal"): Rule(scopes=("payments:write",), own="me:portal"),
     # Stripe signs what it sends; until there is a secret to check that by, the route only says so.
     ("POST", f"{API}/webhook"): _OPEN,
+    # Whoever comes back from paying has no credential; the page tells of one checkout, whose id nobody can guess.
+    ("GET", f"{API}/checkout/done"): _OPEN,
 }
 
 

@@ -39,6 +39,18 @@ class Packages(Answer):
     packages: list[Package]
 
 
+class Address(Answer):
+    """Where to go on."""
+
+    url: str
+
+
+class Received(Answer):
+    """A message was taken."""
+
+    received: bool
+
+
 class Balance(Answer):
     """What a user has. availableCredits = postedCredits - heldCredits."""
 

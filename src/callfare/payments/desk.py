@@ -1,0 +1,145 @@
+"""What everything about payments stands on: the ledger, the processor, the clock, and how it is set up.
+
+Finds an order by its id, which tells its account, and asks the ledger without blocking the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from callfare.clock import Clock
+from callfare.errors import Misconfigured, NotFound
+from callfare.ids import new_id, order_owner
+from callfare.ledger.commands import AuditNote, Command
+from callfare.ledger.receipts import FactReceipt, Receipt
+from callfare.ledger.rows import HOUSE, Row, User
+from callfare.ledger.sale_commands import NoteFact
+from callfare.ledger.sale_rows import Order
+from callfare.payments.config import PaymentConfig
+from callfare.payments.gateway import ACCOUNT, INSTANCE, ORDER, PaymentGateway
+from callfare.payments.packages import ForSale
+from callfare.store.protocol import OrderNamed, Query, Store, UserOf
+
+C = TypeVar("C", bound=Receipt)
+R = TypeVar("R", bound=Row)
+T = TypeVar("T")
+
+
+class Ledger(Protocol):
+    """An open ledger, as the engine is one."""
+
+    store: Store
+    clock: Clock
+
+    async def commit_async(self, command: Command, kind: type[C]) -> C:
+        """Apply a command and return its receipt once it is durable."""
+        ...
+
+    async def glance_async(self, read: Callable[[], T]) -> T:
+        """Return what a short read returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """An order, and whose it is."""
+
+    user: str
+    order: Order
+
+
+@dataclass(slots=True)
+class Desk:
+    """One installation's payments: what is sold, to whom it is sold through, and where it is written down."""
+
+    ledger: Ledger
+    gateway: PaymentGateway
+    config: PaymentConfig
+    for_sale: ForSale
+    _instance: str | None = field(default=None)
+
+    @property
+    def now_us(self) -> int:
+        """The ledger's present."""
+        return self.ledger.clock.now_us()
+
+    async def commit(self, command: Command, kind: type[C]) -> C:
+        """Apply a command and return its receipt once it is durable."""
+        return await self.ledger.commit_async(command, kind)
+
+    async def select(self, query: Query, table: type[R]) -> list[R]:
+        """Return the rows that a query asks for."""
+        store = self.ledger.store
+        rows = await self.ledger.glance_async(lambda: store.select(query))
+        return [row for row in rows if isinstance(row, table)]
+
+    async def one(self, query: Query, table: type[R]) -> R | None:
+        """Return the row that a query asks for, if there is one."""
+        found = await self.select(query, table)
+        return found[0] if found else None
+
+    async def open(self) -> None:
+        """Make sure that this ledger and this key belong together: a ledger has seen test keys or live ones.
+
+        Raises Misconfigured.
+        """
+        told = await self.fixed("stripe_mode", self.config.mode)
+        if told != self.config.mode:
+            raise Misconfigured(
+                f"this ledger has been used with {told} keys of Stripe's, and STRIPE_SECRET_KEY is a "
+                f"{self.config.mode} key; name another ledger with --db, or use the other key"
+            )
+        await self.instance()
+
+    async def fixed(self, name: str, value: str) -> str:
+        """Keep a fact unless it is kept already, and return it as it stands."""
+        return (await self.commit(NoteFact(name=name, value=value, is_fixed=True), FactReceipt)).value
+
+    async def instance(self) -> str:
+        """Return the name that this installation stamps on what it makes."""
+        if self._instance is None:
+            self._instance = await self.fixed("stripe_instance", new_id("inst"))
+        return self._instance
+
+    async def stamp(self, account_id: int, order_id: str | None = None) -> dict[str, str]:
+        """Return the stamp of an object of ours."""
+        stamp = {INSTANCE: await self.instance(), ACCOUNT: str(account_id)}
+        return stamp if order_id is None else stamp | {ORDER: order_id}
+
+    async def user_of(self, account_id: int) -> User | None:
+        """Return the user behind an account."""
+        return await self.one(UserOf(account_id=account_id), User)
+
+    async def bought(self, order_id: str) -> Bought | None:
+        """Return an order by its id, None when there is none."""
+        account_id = order_owner(order_id)
+        if account_id is None or account_id == HOUSE:
+            return None
+        order = await self.one(OrderNamed(account_id=account_id, order_id=order_id), Order)
+        user = await self.user_of(account_id) if order is not None else None
+        return Bought(user.user, order) if order is not None and user is not None else None
+
+    async def must_find(self, order_id: str) -> Bought:
+        """Return an order by its id.
+
+        Raises NotFound.
+        """
+        found = await self.bought(order_id)
+        if found is None:
+            raise NotFound("there is no such order", param="order")
+        return found
+
+
+def by_stripe(operation: str, message_id: str | None = None) -> AuditNote:
+    """Return the note that the processor's word stands behind a write."""
+    return AuditNote(
+        id=new_id("aud"), principal="stripe", key_id=None, operation=f"stripe.{operation}", request_id=message_id
+    )
+
+
+async def shielded(work: Awaitable[T]) -> T:
+    """Return what some work returns, which goes on when whoever waits for it has gone."""
+    return await asyncio.shield(asyncio.ensure_future(work))

@@ -1,0 +1,133 @@
+"""Payments of one installation as a whole: what is asked of them, and the work that goes on beside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from callfare.errors import CallfareError, NotFound, PaymentsUnavailable
+from callfare.payments.desk import Desk
+from callfare.payments.gateway import ObjectGone
+from callfare.payments.inbox import Inbox
+from callfare.payments.orders import Orders
+from callfare.payments.reconciling import Reconciler
+from callfare.payments.settlement import Settled, Settlement
+
+_log = logging.getLogger("callfare.payments")
+
+_AT_ONCE = 16
+_LOOK_S = 5
+_PAGES_AT_ONCE = 4
+RECONCILE_S = 300
+
+
+class Till:
+    """Buying credits: orders, messages, and what brings them together when messages are lost."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.orders = Orders(desk)
+        self.settlement = Settlement(desk)
+        self.inbox = Inbox(desk, self.settlement)
+        self.reconciler = Reconciler(desk, self.settlement, self.inbox)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        # Anybody may open the page, and each time Stripe is asked: this many at once, the others are told to wait.
+        self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+
+    @property
+    def takes_messages(self) -> bool:
+        """Whether there is a secret to check messages by; without one the route is off."""
+        return bool(self.desk.config.webhook_secrets)
+
+    async def come_back(self, session: str) -> Settled:
+        """Settle the checkout that a payer comes back from, without waiting for its message.
+
+        Raises NotFound, PaymentsUnavailable.
+        """
+        if self._pages.locked():
+            raise PaymentsUnavailable("many pages ask at once; this one asks again")
+        async with self._pages:
+            return await self._come_back(session)
+
+    async def _come_back(self, session: str) -> Settled:
+        try:
+            found = await self.desk.gateway.session(session)
+        except ObjectGone:
+            raise NotFound("there is no such checkout", param="session_id") from None
+        if found.reference is None or await self.desk.bought(found.reference) is None:
+            raise NotFound("there is no such checkout", param="session_id")
+        return await self.settlement.order(found.reference, session=session)
+
+    async def take(self, body: bytes, signature: str | None) -> None:
+        """Keep a message, and have it worked on beside: Stripe's payer waits for the answer.
+
+        Raises InvalidInput.
+        """
+        message_id = await self.inbox.take(body, signature)
+        if message_id is not None:
+            self._begin(message_id)
+
+    def _begin(self, message_id: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(message_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _work(self, message_id: str) -> None:
+        async with self._turns:
+            try:
+                await self.inbox.work(message_id)
+            except CallfareError as fault:
+                _log.warning("message %s is left for later: %s", message_id, fault.code)
+            except Exception:  # noqa: BLE001 - one message must not end the work on all others
+                # Its claim ends by itself, and then it is tried again.
+                _log.exception("message %s is left for later", message_id)
+
+    async def idle(self) -> None:
+        """Return when all messages that were taken have been worked on once."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
+
+    # Beside
+
+    def start(self) -> None:
+        """Have abandoned messages and lost ones looked for, from now on."""
+        loop = asyncio.get_running_loop()
+        self._loops = [
+            loop.create_task(self._every(_LOOK_S, self.work_due)),
+            loop.create_task(self._every(RECONCILE_S, self.reconciler.run)),
+        ]
+
+    async def _every(self, seconds: float, work: object) -> None:
+        assert callable(work), work
+        while True:
+            try:
+                await work()
+            except CallfareError as fault:
+                _log.warning("payments: %s: %s", fault.code, fault.message)
+            except Exception:  # noqa: BLE001 - the next look may succeed
+                _log.exception("payments: looking after what was left has failed")
+            await asyncio.sleep(seconds)
+
+    async def work_due(self) -> int:
+        """Work on every message that waits and that nobody has, and return how many there were."""
+        count = 0
+        for message_id in await self.inbox.due():
+            if await self.inbox.claim(message_id):
+                count += 1
+                await self._work(message_id)
+        return count
+
+    async def stop(self) -> None:
+        """End what goes on beside; what was accepted is worked on to its end."""
+        for task in self._loops:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        self._loops = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await self.idle()
+        await self.desk.gateway.close()
