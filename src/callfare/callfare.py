@@ -29,7 +29,7 @@ from callfare.answers import (
 from callfare.checks import check_user
 from callfare.context import current_user
 from callfare.engine import shapes, spooling
-from callfare.engine.requests import Amount
+from callfare.engine.requests import Amount, local_note
 from callfare.errors import CallfareError, RunClosed
 from callfare.facade import Outcome, Period, Source
 from callfare.finished import Finished
@@ -77,7 +77,9 @@ class Callfare(Access, Operating):
 
         Raises InvalidAmount, InvalidUser, InvalidTime, KeyConflict, LedgerUnavailable.
         """
-        command = self._engine.requests.grant(user, credits, key=key, source=source, expires_at=expires_at)
+        command = self._engine.requests.grant(
+            user, credits, key=key, source=source, expires_at=expires_at, note=local_note("credits.grant")
+        )
         self._engine.create()
         return shapes.grant(user, self._engine.commit(command, PostedGrant))
 

@@ -10,6 +10,8 @@ from hashlib import blake2b
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _TIME_CHARACTERS = 10
+# A random byte as a character: of its eight bits five count.
+_RANDOM = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
 _RANDOM_CHARACTERS = 16
 _ACCOUNT_CHARACTERS = 13
 
@@ -36,7 +38,11 @@ def from_base32(text: str) -> int:
 
 def new_id(prefix: str) -> str:
     """Return a fresh id such as `run_01hx…`: milliseconds since 1970, then 80 random bits."""
-    return f"{prefix}_{_time_text(time.time_ns() // 1_000_000)}{base32(secrets.randbits(80), _RANDOM_CHARACTERS)}"
+    return f"{prefix}_{_time_text(time.time_ns() // 1_000_000)}{_random_text()}"
+
+
+def _random_text() -> str:
+    return secrets.token_bytes(_RANDOM_CHARACTERS).translate(_RANDOM).decode("ascii")
 
 
 @lru_cache(maxsize=2)

@@ -307,6 +307,28 @@ def test_an_audit_row_tells_who_asked_for_what(books):
     )
 
 
+def test_what_one_request_records_for_one_account_has_one_audit_row_that_names_every_event(books):
+    books.do_all(grant("alice", 500), grant("bob", 500), open_run("r1"))
+    calls = [
+        record(1, run_id="r1", key="c1"),
+        record(2, run_id="ghost", key="c2"),
+        record(3, user="bob", key="c3"),
+        record(4, run_id="r1", key="c4"),
+        record(1, run_id="r1", key="c1"),
+    ]
+
+    books.batch(*(asked_by(call, number=1) for call in calls), asked_by(record(5, run_id="r1", key="c5"), number=2))
+    books.do(asked_by(record(6, run_id="r1", key="c6"), number=1))
+
+    found = sorted((row.request_id, row.object, row.request_key, row.state_after) for row in books.rows(AuditRow))
+    assert found == [
+        ("req_1", "event:c3", "c3", None),
+        ("req_1", "event:c6", "c6", None),
+        ("req_1", "events:2", None, '{"events":["c1","c4"]}'),
+        ("req_2", "event:c5", "c5", None),
+    ]
+
+
 def test_every_kind_of_write_names_its_object(books):
     books.do_all(
         grant("alice", 500),
@@ -320,7 +342,7 @@ def test_every_kind_of_write_names_its_object(books):
         revoke_key(audit=note("keys.revoke", number=8)),
     )
 
-    rows = sorted(books.rows(AuditRow), key=lambda row: row.audit_id)
+    rows = sorted(books.rows(AuditRow), key=lambda row: row.request_id)
 
     assert [(row.object, row.request_key) for row in rows] == [
         ("run:r1", None),
@@ -352,7 +374,7 @@ def test_a_repeat_leaves_no_second_audit_row(books):
         again = books.do(asked_by(command, number=number + 50))
         assert again.is_replay
 
-    assert [row.audit_id[-2:] for row in books.rows(AuditRow)] == ["00", "01", "02", "03"]
+    assert sorted(row.request_id for row in books.rows(AuditRow)) == ["req_0", "req_1", "req_2", "req_3"]
 
 
 def test_a_long_job_keeps_the_note_of_its_beginning_for_itself(books):

@@ -29,6 +29,7 @@ from callfare.store.protocol import (
     QuarantineAfter,
     RawOf,
     RollupsOf,
+    RunsAmong,
     RunsNamed,
     RunsOf,
     SaleNamed,
@@ -68,6 +69,7 @@ NO_QUERY_FINDS_ANYTHING = [
     UserNamed(user="nobody"),
     UserOf(account_id=7),
     RunsNamed(run_id="ghost"),
+    RunsAmong(run_ids='["ghost"]'),
     RunsOf(account_id=7, before_us=LATEST_US, before_run_id="", limit=10),
     EventsOfRun(account_id=7, run_id="ghost", after_number=0, after_key="", limit=10),
     EventsBetween(account_id=7, since_us=0, until_us=LATEST_US),
@@ -101,6 +103,18 @@ def test_what_is_not_there_is_an_empty_answer(books: Books, query):
     assert books.store.select(query) == []
     books.do_all(grant("alice", 100), open_run("r1"), record(1, run_id="r1", raw="{}"), pend(5, run_id="r1"))
     assert books.store.select(query) == []
+
+
+def test_runs_are_found_by_many_ids_at_once(books: Books):
+    books.do_all(
+        grant("alice", 500), grant("bob", 100), open_run("r2"), open_run("r1"), open_run("r1", "bob"), open_run("R1")
+    )
+    owners = sorted([ALICE, BOB])
+
+    found = books.store.select(RunsAmong(run_ids='["r2","r1","ghost","\u00e9"]'))
+
+    assert [(row.run_id, row.account_id) for row in found] == [("r1", owners[0]), ("r1", owners[1]), ("r2", ALICE)]
+    assert books.store.select(RunsAmong(run_ids="[]")) == []
 
 
 def test_users_are_found_by_name_and_by_account(books: Books):

@@ -68,6 +68,20 @@ async def test_who_made_a_key_is_listed(fare, ledger):
     assert (await fare.audit(user="nobody")).items == ()
 
 
+async def test_a_grant_is_noted_by_whoever_may_open_the_ledger_and_runs_and_calls_are_their_own_record(fare):
+    await fare.grant("alice", 500, key="welcome", source="promo")
+    await fare.grant("alice", 500, key="welcome", source="promo")
+    await fare.open_run("story", user="alice", run_id="r1")
+    await fare.record("gpt-5-mini", {"input_tokens": 10}, user="alice")
+    await fare.close_run("r1")
+
+    (entry,) = (await fare.audit()).items
+
+    assert (entry.principal, entry.key_id, entry.operation, entry.user) == ("local", None, "credits.grant", "alice")
+    assert (entry.object, entry.request_key) == ("grant:1", "welcome")
+    assert entry.after == '{"nanocredits":500000000000,"source":"promo"}'
+
+
 @pytest.mark.parametrize(
     ("facts", "error"),
     [

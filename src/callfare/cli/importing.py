@@ -73,7 +73,7 @@ def import_(
         steps(session) as told,
     ):
         wanted = Import(path=file, format=kind, name=Path(file).name if name is None else name, user=user)
-        record = partial(OnBehalf(engine).record, note=lambda: LOCAL_PRINCIPAL.note("usage.record"))
+        record = partial(OnBehalf(engine).record, note=LOCAL_PRINCIPAL.note("usage.record"))
         done = asyncio.run(importing.import_rows(rows, wanted, record, fates=written, progress=told))
     session.answer(done, lambda screen: _imported(screen, done))
     if done.refused:

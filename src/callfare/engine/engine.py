@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from callfare.answers import Repriced
 from callfare.clock import Clock, SystemClock
 from callfare.committer import Committer
@@ -22,7 +24,7 @@ from callfare.delivery import Delivery
 from callfare.engine.elsewhere import Elsewhere
 from callfare.engine.glances import Glances
 from callfare.engine.reports import Reports
-from callfare.engine.requests import Requests, Subject, shown_key
+from callfare.engine.requests import Requests, Subject, local_note, shown_key
 from callfare.engine.shapes import units
 from callfare.errors import (
     CallfareError,
@@ -338,7 +340,7 @@ class Engine:
         return Repriced(priced=priced, still_unpriced=unpriced, credits=Credits.of_units(nanocredits))
 
     def _again(self, event: Event) -> AdjustUsage:
-        return self.requests.adjustment(
+        command = self.requests.adjustment(
             event.account_id,
             event.corrects or event.key,
             "reprice",
@@ -349,6 +351,7 @@ class Engine:
             at_us=event.at_us,
             markup=Fraction(event.markup),
         )
+        return msgspec.structs.replace(command, audit=local_note("usage.reprice"))
 
     def _unpriced(self) -> Iterator[Event]:
         account_id, key = -1, ""

@@ -5,7 +5,7 @@ A server stands on this and on Reports. What is decided, is decided in the ledge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -57,8 +57,8 @@ class OnBehalf:
 
         Raises InvalidAmount, InvalidUser, InvalidTime, GrantCapReached, KeyConflict, LedgerUnavailable.
         """
-        command = self._engine.requests.grant(user, credits, key=key, source=source, expires_at=expires_at)
-        return shapes.grant(user, await self._engine.commit_async(_noted(command, note), PostedGrant))
+        command = self._engine.requests.grant(user, credits, key=key, source=source, expires_at=expires_at, note=note)
+        return shapes.grant(user, await self._engine.commit_async(command, PostedGrant))
 
     async def open_run(
         self,
@@ -117,11 +117,11 @@ class OnBehalf:
         return shapes.ended_run(await self._engine.commit_async(_noted(command, note), CloseReceipt), key)
 
     async def record(
-        self, told: Sequence[Told | CallfareError], note: Callable[[], AuditNote]
+        self, told: Sequence[Told | CallfareError], note: AuditNote | None
     ) -> list[Charge | CallfareError]:
         """Record calls that were made, in their order, and return a charge or a refusal for each.
 
-        told: a refusal in place of a call is handed through. note: makes one for each call. All share a commit.
+        told: a refusal in place of a call is handed through. note: one for all of them. All share a commit.
 
         Raises LedgerUnavailable and faults, after which nothing is known to be written.
         """
@@ -136,7 +136,7 @@ class OnBehalf:
         self,
         told: Told | CallfareError,
         accounts: Mapping[tuple[str, str | None], int | CallfareError],
-        note: Callable[[], AuditNote],
+        note: AuditNote | None,
     ) -> RecordUsage | CallfareError:
         if isinstance(told, CallfareError):
             return told
@@ -148,7 +148,7 @@ class OnBehalf:
                 if isinstance(account_id, CallfareError):
                     return account_id
                 subject = Subject(account_id=account_id, run_id=told.run_id)
-            return _noted(self._engine.requests.usage(subject, told.call), note())
+            return self._engine.requests.usage(subject, told.call, note)
         except CallfareError as refusal:
             return refusal
 
@@ -160,18 +160,11 @@ class OnBehalf:
         self, told: Sequence[Told | CallfareError]
     ) -> dict[tuple[str, str | None], int | CallfareError]:
         """Return whose the runs are that calls name, each asked for once."""
-        named = {(one.run_id, one.user) for one in told if isinstance(one, Told) and one.run_id is not None}
+        named = list({(one.run_id, one.user): None for one in told if isinstance(one, Told) and one.run_id is not None})
         if not named:
             return {}
-        return await self._engine.read_async(
-            lambda: {(run_id, user): self._owner(run_id, user) for run_id, user in named}
-        )
-
-    def _owner(self, run_id: str, user: str | None) -> int | CallfareError:
-        try:
-            return self._engine.reports.find_run(run_id, user).account_id
-        except CallfareError as refusal:
-            return refusal
+        owners = await self._engine.glance_async(lambda: self._engine.reports.owners_of_runs(named))
+        return dict(zip(named, owners, strict=True))
 
 
 def _noted(command: C, note: AuditNote | None) -> C:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
+
+import msgspec
 
 from callfare.answers import (
     Balance,
@@ -26,7 +29,7 @@ from callfare.checks import check_text, check_user, check_whole, clean_text
 from callfare.clock import Clock, event_instant, moment_of
 from callfare.engine import shapes
 from callfare.engine.usage_report import usage_report, window_of
-from callfare.errors import ChargeNotFound, InvalidInput, RunNotFound, UnpricedModel
+from callfare.errors import CallfareError, ChargeNotFound, InvalidInput, RunNotFound, UnpricedModel
 from callfare.estimate.history import PastRuns, past_runs
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import parse_charge_id
@@ -41,6 +44,7 @@ from callfare.store.protocol import Look, Query, Snapshot, Store
 from callfare.usage.quantities import check_attributes, check_usage
 
 R = TypeVar("R", bound=Row)
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +135,26 @@ class Reports:
         """
         check_text(run_id, "run_id")
         rows = self._select(ask.RunsNamed(run_id=run_id), Run)
-        if user is not None:
-            account_id = self.account_of(user)
-            rows = [row for row in rows if row.account_id == account_id]
-        if not rows:
-            raise RunNotFound(run_id)
-        if len(rows) > 1:
-            raise InvalidInput(f"{len(rows)} users have a run {run_id!r}; name the user", param="user")
-        return rows[0]
+        return _the_one(run_id, rows, user is not None, None if user is None else self.account_of(user))
+
+    def owners_of_runs(self, named: Sequence[tuple[str, str | None]]) -> list[int | CallfareError]:
+        """Return whose each run is, or why it cannot be told, as `find_run` does, by one look for all of them."""
+        wrong = {one: refusal for one in named if (refusal := _wrong_in(*one))}
+        asked = [one for one in named if one not in wrong]
+        run_ids = _encode(list({run_id: None for run_id, _ in asked})).decode()
+        users = list({user: None for _, user in asked if user is not None})
+        rows, *found = self._store.select_all(
+            [ask.RunsAmong(run_ids=run_ids), *(ask.UserNamed(user=user) for user in users)]
+        )
+        accounts = {row.user: row.account_id for rows in found for row in rows if isinstance(row, User)}
+        runs: defaultdict[str, list[Run]] = defaultdict(list)
+        for row in rows:
+            assert isinstance(row, Run), row
+            runs[row.run_id].append(row)
+        return [
+            wrong[one] if one in wrong else _owner(one[0], runs[one[0]], one[1] is not None, accounts.get(one[1] or ""))
+            for one in named
+        ]
 
     def account_of_run(self, run_id: str, user: str | None) -> int:
         """Return the number of a run's account.
@@ -359,6 +375,34 @@ class Reports:
                 query = ask.GrantNumbered(account_id=entry.account_id, grant_id=entry.grant_id)
                 lots = self._select(query, Grant)
             yield shapes.movement(entry, lots[0] if lots else None)
+
+
+def _wrong_in(run_id: str, user: str | None) -> CallfareError | None:
+    """Return what is wrong with the name of a run or a user, None when nothing is."""
+    try:
+        check_text(run_id, "run_id")
+        if user is not None:
+            check_user(user)
+    except CallfareError as refusal:
+        return refusal
+    return None
+
+
+def _owner(run_id: str, rows: list[Run], is_named: bool, account_id: int | None) -> int | CallfareError:  # noqa: FBT001 - of one private caller
+    try:
+        return _the_one(run_id, rows, is_named, account_id).account_id
+    except CallfareError as refusal:
+        return refusal
+
+
+def _the_one(run_id: str, rows: list[Run], is_named: bool, account_id: int | None) -> Run:  # noqa: FBT001 - of two private callers
+    if is_named:
+        rows = [row for row in rows if row.account_id == account_id]
+    if not rows:
+        raise RunNotFound(run_id)
+    if len(rows) > 1:
+        raise InvalidInput(f"{len(rows)} users have a run {run_id!r}; name the user", param="user")
+    return rows[0]
 
 
 def _bounds(workflow: Workflow, parts: tuple[EstimatePart, ...]) -> tuple[Credits, Credits]:

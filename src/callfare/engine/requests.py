@@ -29,6 +29,7 @@ from callfare.ids import job_key_of, made_key, new_account_id, new_id, response_
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import (
     AdjustUsage,
+    AuditNote,
     CloseRun,
     ExtendRun,
     GrantCredit,
@@ -104,8 +105,9 @@ class Requests:
         expires_at: datetime | None,
         paid: Usd | None = None,
         reference: str | None = None,
+        note: AuditNote | None = None,
     ) -> GrantCredit:
-        """Return the command that gives a user a lot of credit."""
+        """Return the command that gives a user a lot of credit. note: who asks."""
         amount = Credits(credits)
         if amount.nanocredits <= 0:
             raise InvalidAmount(f"a grant of {amount} credits is none; give more than 0", param="credits")
@@ -122,6 +124,7 @@ class Requests:
             reference=reference or key,
             expires_at_us=expires_at_us,
             fingerprint=fingerprint_of(user, amount.nanocredits, source, expires_at_us, paid and paid.picousd),
+            audit=note,
         )
 
     def open_run(
@@ -191,30 +194,24 @@ class Requests:
             key=None if key is None else stored_key(check_text(key, "key")),
         )
 
-    def usage(self, subject: Subject, call: Call) -> RecordUsage:
-        """Return the command that records a call which has been made."""
+    def usage(self, subject: Subject, call: Call, note: AuditNote | None = None) -> RecordUsage:
+        """Return the command that records a call which has been made. note: who asks, None where nobody is asked."""
         usage = check_usage(call.usage)
         attributes = self.attributes(call.attributes)
         now_us = self._clock.now_us()
         at_us = _instant_of(call, now_us)
-        facts = {
-            "provider": _check_optional(call.provider, "provider"),
-            "base_url": _check_optional(call.base_url, "base_url"),
-            "model": check_text(call.model, "model"),
-            "operation": _check_optional(call.operation, "operation"),
-            "usage": _usage_text(usage),
-            "attributes": _encode_sorted(attributes).decode(),
-            "response_id": _check_optional(call.response_id, "response_id", length_max=RESPONSE_ID_LENGTH_MAX),
-            "metadata": json_text(call.metadata, "metadata"),
-            "step": None if call.step is None else check_step(call.step),
-        }
+        provider = _check_optional(call.provider, "provider")
+        base_url = _check_optional(call.base_url, "base_url")
+        model = check_text(call.model, "model")
+        operation = _check_optional(call.operation, "operation")
+        usage_text, attributes_text = _usage_text(usage), _encode_sorted(attributes).decode()
+        response_id = _check_optional(call.response_id, "response_id", length_max=RESPONSE_ID_LENGTH_MAX)
+        metadata = json_text(call.metadata, "metadata")
+        step = None if call.step is None else check_step(call.step)
         rating = self.rate_finished(call.model, usage, attributes, at_us, call.provider)
-        fingerprint = fingerprint_of(
-            *facts.values(),
-            None if call.at is None else at_us,
-            call.attempt,
-            subject.run_id if call.key is not None else None,
-        )
+        told = (provider, base_url, model, operation, usage_text, attributes_text, response_id, metadata, step)
+        at_told_us, scope = None if call.at is None else at_us, subject.run_id if call.key is not None else None
+        fingerprint = fingerprint_of(*told, at_told_us, call.attempt, scope)
         key, repeat, response_key = self._identity(subject, call)
         # Responses that share an id are told apart by what they used.
         told_apart_by = "" if repeat == "duplicate" else call.response_id or call.attempt
@@ -242,7 +239,16 @@ class Requests:
             ordinal=call.ordinal,
             attempt=call.attempt,
             is_dated=call.at is not None,
-            **facts,  # type: ignore[arg-type]  # the facts are fields of the command under their own names
+            audit=note,
+            provider=provider,
+            base_url=base_url,
+            model=model,
+            operation=operation,
+            usage=usage_text,
+            attributes=attributes_text,
+            response_id=response_id,
+            metadata=metadata,
+            step=step,
         )
 
     def _identity(self, subject: Subject, call: Call) -> tuple[str, str, str | None]:
@@ -361,6 +367,14 @@ def _instant_of(call: Call, now_us: int) -> int:
         return event_instant(call.at, now_us)
     # Whoever only saw it may have a clock that is wrong, and a finished call is no less finished for that.
     return now_us if call.seen_at is None else min(max(instant_of(call.seen_at, "seen_at"), EARLIEST_US), now_us)
+
+
+def local_note(operation: str) -> AuditNote:
+    """Return the note of a write that whoever may open the ledger itself asks for, such as `credits.grant`.
+
+    It names no account of the system: history names no person, and who may open the ledger is for the system to say.
+    """
+    return AuditNote(id=new_id("aud"), principal="local", key_id=None, operation=operation)
 
 
 def _check_optional(text: object, what: str, length_max: int = NAME_LENGTH_MAX) -> str:

@@ -1,4 +1,8 @@
-"""Audit rows: who asked for a write, kept in the same transaction as its effect. A refusal and a repeat leave none."""
+"""Audit rows: who asked for a write, kept in the same transaction as its effect. A refusal and a repeat leave none.
+
+A write has a row of its own, save for usage: what one request records for one account in one transaction has one row
+together, which names every event.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,21 @@ import msgspec
 
 from callfare.ids import base32
 from callfare.ledger import receipts
-from callfare.ledger.commands import Command, GrantCredit, RefundGrant, RevokeKey, RollKey
-from callfare.ledger.rows import HOUSE, AuditRow
+from callfare.ledger.commands import Command, GrantCredit, RecordUsage, RefundGrant, RevokeKey, RollKey
+from callfare.ledger.rows import HOUSE, AuditRow, digest_of
 
 if TYPE_CHECKING:
     from callfare.ledger.commands import AuditNote
     from callfare.ledger.receipts import Receipt
+    from callfare.ledger.rows import Pk, Row
     from callfare.ledger.state import Draft
 
 GRANTED = "nanocredits"
 _TIME_CHARACTERS = 11
 _OWN_CHARACTERS = 16
+_NOTE_CHARACTERS = 8
+_DIGEST_CHARACTERS = 8
+_DIGEST_BITS = 2**40 - 1
 
 
 def write(draft: Draft, note: AuditNote, command: Command, receipt: Receipt, now_us: int) -> None:
@@ -26,8 +34,7 @@ def write(draft: Draft, note: AuditNote, command: Command, receipt: Receipt, now
     account_id: int = getattr(receipt, "account_id", HOUSE)
     row = AuditRow(
         account_id=account_id,
-        # By when it was decided, so that rows are read in that order.
-        audit_id=f"aud_{base32(now_us, _TIME_CHARACTERS)}{note.id[-_OWN_CHARACTERS:]}",
+        audit_id=_id_of(now_us, note.id[-_OWN_CHARACTERS:]),
         at_us=now_us,
         principal=note.principal,
         key_id=note.key_id,
@@ -40,6 +47,49 @@ def write(draft: Draft, note: AuditNote, command: Command, receipt: Receipt, now
     )
     assert not draft.has(row.pk), f"one note stands for one command: {note}"
     draft.put(row)
+
+
+class UsageAudit:
+    """Who asked for the usage of one transaction, request by request."""
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[int, str], tuple[AuditNote, list[str]]] = {}
+
+    def add(self, command: Command, receipt: Receipt) -> None:
+        """Note an accepted command, where it is usage that somebody asked for, and no repeat."""
+        note = command.audit
+        if note is None or type(command) is not RecordUsage or receipt.is_replay:
+            return
+        assert isinstance(receipt, receipts.ChargeReceipt), receipt
+        self._asked.setdefault((receipt.account_id, note.id), (note, []))[1].append(receipt.key)
+
+    def rows(self, now_us: int) -> dict[Pk, Row]:
+        """Return the rows by their primary keys."""
+        rows: dict[Pk, Row] = {}
+        for (account_id, _), (note, keys) in self._asked.items():
+            # A request may reach over several transactions, and no event is recorded in two of them.
+            own = note.id[-_NOTE_CHARACTERS:] + base32(digest_of(keys[0].encode()) & _DIGEST_BITS, _DIGEST_CHARACTERS)
+            is_one = len(keys) == 1
+            row = AuditRow(
+                account_id=account_id,
+                audit_id=_id_of(now_us, own),
+                at_us=now_us,
+                principal=note.principal,
+                key_id=note.key_id,
+                operation=note.operation,
+                object=f"event:{keys[0]}" if is_one else f"events:{len(keys)}",
+                request_key=keys[0] if is_one else None,
+                request_id=note.request_id,
+                state_before=None,
+                state_after=None if is_one else _text({"events": keys}),
+            )
+            rows[row.pk] = row
+        return rows
+
+
+def _id_of(now_us: int, own: str) -> str:
+    """Return the id of a row, by when it was decided, so that rows are read in that order."""
+    return f"aud_{base32(now_us, _TIME_CHARACTERS)}{own}"
 
 
 def _object_of(command: Command, receipt: Receipt) -> str:

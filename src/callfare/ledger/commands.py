@@ -10,7 +10,9 @@ import msgspec
 
 
 class AuditNote(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Who asks for a command, kept in the same transaction as its effect. One note stands for one command.
+    """Who asks for a command, kept in the same transaction as its effect.
+
+    One note stands for one command, or for all usage that one request records.
 
     principal: `key:` with its public id, `user` (the account says which), or `local`. operation: what they asked for.
     """

@@ -79,7 +79,8 @@ def decide(state: State, command: Command, now_us: int) -> Outcome:
     """
     draft = Draft(state)
     receipt = _dispatch(draft, command, now_us)
-    if command.audit is not None and not receipt.is_replay:
+    # Who asked for usage is kept for all of a transaction together: see audit.UsageAudit.
+    if command.audit is not None and not receipt.is_replay and type(command) is not RecordUsage:
         audit.write(draft, command.audit, command, receipt, now_us)
     return Outcome(receipt, draft.changed)
 

@@ -43,7 +43,7 @@ async def record_events(caller: Caller) -> Response:
     if kind == CLOUD_BATCH or (kind != CLOUD and body.lstrip()[:1] == b"["):
         return await _batch(caller, body, is_cloud=kind == CLOUD_BATCH)
     event = _of_cloud(read(CLOUD_EVENT, body)) if kind == CLOUD else read(EVENT, body)
-    (found,) = await caller.behalf.record([_told(caller, event, caller.key)], caller.note)
+    (found,) = await caller.behalf.record([_told(caller, event, caller.key)], caller.note())
     if isinstance(found, CallfareError):
         caller.served.metrics.took(recorded=0, refused=1)
         raise found
@@ -61,7 +61,7 @@ async def _batch(caller: Caller, body: bytes, *, is_cloud: bool) -> Response:
     turns = caller.behalf.turns
     numbered = [(event, None if key is None else f"{key}/{place}") for place, event in enumerate(events)]
     told = await turns.each(lambda one: _told(caller, *one), numbered)
-    found = await caller.behalf.record(told, caller.note)
+    found = await caller.behalf.record(told, caller.note())
     refused = sum(isinstance(one, CallfareError) for one in found)
     caller.served.metrics.took(recorded=len(found) - refused, refused=refused)
     batch = {

@@ -32,6 +32,7 @@ ANSWERS: dict[type[Query], tuple[str, type[Row]]] = {
     ask.UserNamed: ("user_named", User),
     ask.UserOf: ("user_of", User),
     ask.RunsNamed: ("runs_named", Run),
+    ask.RunsAmong: ("runs_among", Run),
     ask.JobsNamed: ("jobs_named", Job),
     ask.RunsOf: ("runs_of", Run),
     ask.EventsOfRun: ("events_of_run", Event),

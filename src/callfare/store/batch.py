@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from callfare.errors import CallfareError
 from callfare.ledger import rules
+from callfare.ledger.audit import UsageAudit
 from callfare.ledger.decide import decide
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def decide_all(
     """
     answers: list[Receipt | CallfareError] = []
     changed: dict[Pk, Row] = {}
+    usage = UsageAudit()
     for command in commands:
         try:
             outcome = decide(state, command, now_us)
@@ -35,5 +37,7 @@ def decide_all(
         state.merge(outcome.changes)
         changed |= outcome.changes
         answers.append(outcome.receipt)
+        usage.add(command, outcome.receipt)
+    changed |= usage.rows(now_us)
     rules.check(state, changed.values())
     return answers, changed

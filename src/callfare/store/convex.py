@@ -12,9 +12,10 @@ import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec.structs import astuple
 
 from callfare.clock import elapsed_s
@@ -42,7 +43,17 @@ from callfare.store.convex_questions import Range, named, query
 from callfare.store.convex_tables import fingerprint, layout_of, schema_number
 from callfare.store.convex_upkeep import ConvexUpkeep
 from callfare.store.gate import Gate
-from callfare.store.protocol import EventNamed, Look, Seen, Snapshot, StoreFacts, UnpricedEvents, UnsettledOrders
+from callfare.store.protocol import (
+    EventNamed,
+    Look,
+    RunsAmong,
+    RunsNamed,
+    Seen,
+    Snapshot,
+    StoreFacts,
+    UnpricedEvents,
+    UnsettledOrders,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -253,14 +264,16 @@ class ConvexStore:
             return [list(self._unpriced(queries[0]))]
         if len(queries) == 1 and isinstance(queries[0], UnsettledOrders):
             return [list(self._unsettled(queries[0]))]
-        ranges = [query(question) for question in queries]
+        parts = [_parts_of(question) for question in queries]
+        ranges = [query(part) for part in chain.from_iterable(parts)]
         told = self.read("select", {"ranges": [wanted.told() for wanted in ranges], "nowUs": None, "isFilling": False})
         if all(page["isDone"] for page in told["answers"]):
             answers = [page["rows"] for page in told["answers"]]
         else:
             with self._reading() as reading:
                 answers = [list(reading.rows(wanted)) for wanted in ranges]
-        return [[wanted.table(*columns) for *columns, _ in rows] for wanted, rows in zip(ranges, answers, strict=True)]
+        found = ([wanted.table(*columns) for *columns, _ in rows] for wanted, rows in zip(ranges, answers, strict=True))
+        return [list(chain.from_iterable(islice(found, len(part)))) for part in parts]
 
     def _unpriced(self, question: UnpricedEvents) -> Iterator[Row]:
         """Yield unpriced events that nothing has repriced: their prices would be events beside them."""
@@ -393,3 +406,10 @@ _FAULTS: dict[str, Callable[[FunctionFailed, str], CallfareError]] = {
     ),
     "misused": lambda failed, _: InvalidInput(f"the functions refused what was asked: {failed.message}"),
 }
+
+
+def _parts_of(question: Query) -> list[Query]:
+    """Return the questions that together ask for the same rows in the same order, each about one range."""
+    if not isinstance(question, RunsAmong):
+        return [question]
+    return [RunsNamed(run_id=run_id) for run_id in sorted(msgspec.json.decode(question.run_ids))]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from callfare.clock import SystemClock
 from callfare.errors import CallfareError, LedgerUnavailable
 from callfare.ledger import rollups, rules
+from callfare.ledger.audit import UsageAudit
 from callfare.ledger.decide import decide
 from callfare.ledger.rows import (
     TABLES,
@@ -80,14 +81,20 @@ class MemoryStore:
                 self._is_applying = True
                 self._batches += 1
                 now_us = self._clock.now_us()
-                return [self._answer(command, now_us, before) for command in commands]
+                usage = UsageAudit()
+                answers = [self._answer(command, now_us, before, usage) for command in commands]
+                self._merge(usage.rows(now_us), before)
             except BaseException:
                 self._restore(before)
                 raise
+            else:
+                return answers
             finally:
                 self._is_applying = False
 
-    def _answer(self, command: Command, now_us: int, before: dict[Pk, Row | None]) -> Receipt | CallfareError:
+    def _answer(
+        self, command: Command, now_us: int, before: dict[Pk, Row | None], usage: UsageAudit
+    ) -> Receipt | CallfareError:
         try:
             outcome = decide(self._state, command, now_us)
         except CallfareError as refusal:
@@ -98,6 +105,7 @@ class MemoryStore:
         parts = rollups.fold(row for row in rows if isinstance(row, Event)).items()
         found: dict[Pk, Any] = self._state.rows
         self._merge({pk: part.added_to(found.get(pk)) for pk, part in parts}, before)
+        usage.add(command, outcome.receipt)
         return outcome.receipt
 
     def _merge(self, changes: dict[Pk, Row], before: dict[Pk, Row | None]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from callfare.ledger.orders import UNSETTLED
 from callfare.ledger.rows import (
     HOUSE,
@@ -43,6 +45,9 @@ def plan_of(query: Query, state: State) -> tuple[type[Row], Callable[[Any], bool
             return User, lambda row: row.account_id == account, _by_pk, None
         case ask.RunsNamed(run_id=name):
             return Run, lambda row: row.run_id == name, _by_pk, None
+        case ask.RunsAmong(run_ids=names):
+            wanted = set(msgspec.json.decode(names))
+            return Run, lambda row: row.run_id in wanted, lambda row: (row.run_id, row.account_id), None
         case ask.JobsNamed(job_id=name):
             return Job, lambda row: row.job_id == name, _by_pk, None
         case ask.RunsOf(account_id=account, before_us=before_us, before_run_id=name, limit=limit):

@@ -45,6 +45,12 @@ class RunsNamed(Query, frozen=True, gc=False, kw_only=True):
     run_id: str
 
 
+class RunsAmong(Query, frozen=True, gc=False, kw_only=True):
+    """The runs with one of these ids, of any account. run_ids: a JSON array of texts, none of them twice."""
+
+    run_ids: str
+
+
 class RunsOf(Query, frozen=True, gc=False, kw_only=True):
     """Runs of an account, newest first, that were opened before a point."""
 

@@ -358,6 +358,17 @@ WHERE account_id = ANY(:accounts)
 ORDER BY account_id
 FOR NO KEY UPDATE;
 
+-- name: runs_among
+-- Runs of some ids, each told once, of any account.
+SELECT
+    r.account_id, r.run_id, r.workflow, r.status, r.on_failure, r.asked_nanocredits, r.held_nanocredits,
+    r.used_nanocredits, r.debt_nanocredits, r.charged_nanocredits, r.cost_picousd, r.calls, r.unpriced_calls,
+    r.low_nanocredits, r.high_nanocredits, r.ttl_s, r.opened_at_us, r.expires_at_us, r.closed_at_us, r.close_seq,
+    r.receipt, r.input, r.fingerprint
+FROM jsonb_array_elements_text(:run_ids::JSONB) AS n (run_id)
+INNER JOIN runs AS r ON n.run_id = r.run_id
+ORDER BY r.run_id, r.account_id;
+
 -- name: look
 -- A key, and the totals of a user whom it may see: not those of anybody else, and of nobody where there is no such key.
 -- What is due or owed changes the totals, so that is looked at as a whole.
