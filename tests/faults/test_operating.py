@@ -131,7 +131,7 @@ def test_of_processes_that_migrate_at_once_one_does_though_another_is_killed_in_
     killed.communicate()
     said = sorted(line for other in others for line in finish(other))
 
-    assert said == ["1 to 3", "3 to 3", "3 to 3"]
+    assert said == ["1 to 4", "4 to 4", "4 to 4"]
     shared_server().drop_database(url)
 
 
