@@ -216,7 +216,7 @@ class AsyncAccess(_Minting):
             expires_at=expires_at,
             key=key,
         )
-        await self._engine.read_async(self._engine.create)
+        await self._engine.create_async()
         return keys.new_key(await self._engine.commit_async(command, KeyReceipt), text)
 
     async def roll_key(self, key_id: str, *, overlap_s: int = OVERLAP_S, key: str | None = None) -> NewApiKey:

@@ -68,7 +68,7 @@ async def test_who_made_a_key_is_listed(fare, ledger):
     assert (await fare.audit(user="nobody")).items == ()
 
 
-@pytest.mark.here
+@pytest.mark.here("over HTTP every write is noted, runs and calls too")
 async def test_a_grant_is_noted_by_whoever_may_open_the_ledger_and_runs_and_calls_are_their_own_record(fare):
     await fare.grant("alice", 500, key="welcome", source="promo")
     await fare.grant("alice", 500, key="welcome", source="promo")

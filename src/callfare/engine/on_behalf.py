@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from callfare.answers import Charge, GrantReceipt, HoldReceipt, RunReceipt
+from callfare.answers import Charge, GrantReceipt, RunReceipt
 from callfare.checks import check_user
 from callfare.engine import shapes, spooling
 from callfare.engine.engine import Engine
@@ -88,21 +88,21 @@ class OnBehalf:
 
     async def extend(
         self, run_id: str, credits: Amount, *, user: str | None, key: str | None, note: AuditNote | None
-    ) -> HoldReceipt:
+    ) -> ExtendReceipt:
         """Reserve more credit for a run.
 
         Raises RunNotFound, InsufficientCredit, RunClosed, KeyConflict.
         """
         command = self._engine.requests.extend(run_id, await self._account(run_id, user), credits, key)
-        return shapes.hold(await self._engine.commit_async(_noted(command, note), ExtendReceipt))
+        return await self._engine.commit_async(_noted(command, note), ExtendReceipt)
 
-    async def touch(self, run_id: str, *, user: str | None, note: AuditNote | None) -> HoldReceipt:
+    async def touch(self, run_id: str, *, user: str | None, note: AuditNote | None) -> ExtendReceipt:
         """Renew a run's hold for its time to live.
 
         Raises RunNotFound, RunClosed.
         """
         command = TouchRun(run_id=run_id, account_id=await self._account(run_id, user))
-        return shapes.hold(await self._engine.commit_async(_noted(command, note), ExtendReceipt))
+        return await self._engine.commit_async(_noted(command, note), ExtendReceipt)
 
     async def close_run(
         self, run_id: str, outcome: str, *, user: str | None, key: str | None, note: AuditNote | None

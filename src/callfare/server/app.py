@@ -115,7 +115,7 @@ def _lifespan(
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await engine.read_async(engine.create)
+        await engine.create_async()
         async with assistance.running():
             if till is not None:
                 await till.desk.open()

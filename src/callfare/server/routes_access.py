@@ -64,9 +64,9 @@ async def revoke_key(caller: Caller) -> Response:
     read(_REVOKE, await caller.body())
     engine, key_id = caller.engine, caller.path("key_id")
     command = KeyRequests.revoke(key_id, by=caller.principal, request_id=caller.request_id)
-    await engine.commit_async(command, KeyReceipt)
+    receipt = await engine.commit_async(command, KeyReceipt)
     ended = await engine.read_async(lambda: keys.shown(keys.find_key(engine.store, key_id), engine.clock.now_us()))
-    return answer(access.Key.of(ended), headers=replayed(caller.key_or_new, is_replay=False))
+    return answer(access.Key.of(ended), headers=replayed(caller.key_or_new, is_replay=receipt.is_replay))
 
 
 async def mint_token(caller: Caller) -> Response:

@@ -69,7 +69,8 @@ async def _batch(caller: Caller, body: bytes, *, is_cloud: bool) -> Response:
         "refused": refused,
         "results": await turns.each(lambda one: _result(one, caller.request_id), found),
     }
-    return answer_facts(batch, headers=None if key is None else replayed(key, is_replay=False))
+    is_replay = not refused and all(isinstance(one, Charge) and one.is_replay for one in found)
+    return answer_facts(batch, headers=None if key is None else replayed(key, is_replay=is_replay))
 
 
 def _events(body: bytes, *, is_cloud: bool) -> list[UsageEvent | InvalidInput]:

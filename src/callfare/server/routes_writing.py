@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
+from callfare.engine import shapes
 from callfare.errors import InvalidInput
 from callfare.ids import base32
 from callfare.server.caller import Caller, read
@@ -74,16 +75,16 @@ async def extend_run(caller: Caller) -> Response:
     """Reserve more credit for a run."""
     more, key = read(_EXTEND, await caller.body()), caller.key_or_new
     user = caller.user(more.user_id)
-    hold = await caller.behalf.extend(caller.path("run_id"), more.credits, user=user, key=key, note=caller.note())
-    return answer(answered.Hold.of(hold), headers=replayed(key, is_replay=False))
+    receipt = await caller.behalf.extend(caller.path("run_id"), more.credits, user=user, key=key, note=caller.note())
+    return answer(answered.Hold.of(shapes.hold(receipt)), headers=replayed(key, is_replay=receipt.is_replay))
 
 
 async def touch_run(caller: Caller) -> Response:
     """Renew a run's hold for its time to live. A repeat is harmless, so its Idempotency-Key changes nothing."""
     touched = read(_TOUCH, await caller.body())
     user = caller.user(touched.user_id)
-    hold = await caller.behalf.touch(caller.path("run_id"), user=user, note=caller.note())
-    return answer(answered.Hold.of(hold), headers=replayed(caller.key_or_new, is_replay=False))
+    receipt = await caller.behalf.touch(caller.path("run_id"), user=user, note=caller.note())
+    return answer(answered.Hold.of(shapes.hold(receipt)), headers=replayed(caller.key_or_new, is_replay=False))
 
 
 async def close_run(caller: Caller) -> Response:
