@@ -95,13 +95,13 @@ class World:
         self.objects[made["id"]] = made
         return made
 
-    def find(self, kind: str, id: str, *, param: str | None = None) -> Json:
-        """Return an object of a kind by its id.
+    def find(self, kind: str, id: str, *, param: str | None = None, or_deleted: bool = False) -> Json:
+        """Return an object of a kind by its id; of one that was deleted, what is left, where that is wanted.
 
-        Raises Refusal when there is none, and for one that was deleted where it is not asked for by path.
+        Raises Refusal when there is none.
         """
         found = self.objects.get(id)
-        if found is None or found["object"] != kind or (found.get("deleted") and param not in {None, "id"}):
+        if found is None or found["object"] != kind or (found.get("deleted") and not or_deleted):
             raise missing(kind, id, param=param)
         return found
 
@@ -209,6 +209,18 @@ def updated(world: World, found: Json, type: str | None, **fields: Any) -> Json:
     if type is not None and changed:
         world.emit(type, found, previous)
     return found
+
+
+def taken(params: Json, *names: str) -> Json:
+    """Return those of some parameters that a request gives; an empty text takes a value away."""
+    return {name: cleaned(params[name]) for name in names if name in params}
+
+
+def cleaned(value: Any) -> Any:  # noqa: ANN401  # any part of a request
+    """Return a part of a request with null where it has an empty text, however deep."""
+    if isinstance(value, dict):
+        return {name: cleaned(inner) for name, inner in value.items()}
+    return None if value == "" else value
 
 
 def merged_metadata(found: Json, params: Json) -> Json:

@@ -7,7 +7,7 @@ from http import HTTPMethod
 
 from callfare.devtools.fake_stripe.refusals import Json, invalid, missing_param
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import World, merged_metadata, taken, updated
 
 _PRODUCT = ("active", "description", "images", "name", "shippable", "statement_descriptor", "unit_label", "url")
 _AMOUNT_MAX = 99_999_999
@@ -27,11 +27,12 @@ def create_product(world: World, call: Call) -> Json:
 
 def made_product(world: World, params: Json) -> Json:
     """Return a new product that nobody has been told of."""
-    fields: Json = {name: params[name] for name in _PRODUCT if name in params}
+    fields = taken(params, *_PRODUCT)
+    _must_be_named(fields)
     product = world.new("product", "prod", id_width=14, active=True, images=[], marketing_features=[], type="service")
-    product |= fields
+    product |= fields | {"images": fields.get("images") or []}
     product |= {"metadata": merged_metadata({}, params), "tax_code": params.get("tax_code"), "updated": world.now_s}
-    if "id" in params:
+    if params.get("id"):
         if params["id"] in world.objects:
             raise invalid("Product already exists.", code="resource_already_exists", param="id")
         del world.objects[product["id"]]
@@ -40,10 +41,18 @@ def made_product(world: World, params: Json) -> Json:
     return product
 
 
+def _must_be_named(fields: Json) -> None:
+    if "name" in fields and not fields["name"]:
+        raise invalid("You passed an empty string for 'name'.", param="name", code="parameter_invalid_empty")
+
+
 def change_product(world: World, call: Call) -> Json:
     """Change a product."""
     product = world.find("product", call.id())
-    fields = {name: call.params[name] for name in (*_PRODUCT, "default_price") if name in call.params}
+    fields = taken(call.params, *_PRODUCT, "default_price")
+    _must_be_named(fields)
+    if "images" in fields:
+        fields["images"] = fields["images"] or []
     metadata = merged_metadata(product, call.params)
     return updated(world, product, "product.updated", **fields, metadata=metadata, updated=world.now_s)
 
@@ -134,7 +143,7 @@ def _recurring(told: Json) -> Json:
 def change_price(world: World, call: Call) -> Json:
     """Change what can be changed of a price: never its amount."""
     price = world.find("price", call.id())
-    fields = {name: call.params[name] for name in ("active", "lookup_key", "nickname") if name in call.params}
+    fields = taken(call.params, "active", "lookup_key", "nickname")
     return updated(world, price, "price.updated", **fields, metadata=merged_metadata(price, call.params))
 
 

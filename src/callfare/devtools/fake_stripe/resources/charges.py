@@ -8,7 +8,7 @@ from callfare.devtools.fake_stripe.cards import Instrument
 from callfare.devtools.fake_stripe.refusals import Json
 from callfare.devtools.fake_stripe.resources.methods import instrument_of, shown_card
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import DAY_S, World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import DAY_S, World, merged_metadata, taken, updated
 
 _FEE_PER_MILLE: Final = 29
 _FEE_FIXED: Final = 30
@@ -161,7 +161,7 @@ def retrieve(world: World, call: Call) -> Json:
 def change(world: World, call: Call) -> Json:
     """Change what can be changed of a charge."""
     charge = world.find("charge", call.id())
-    fields = {name: call.params[name] for name in ("description", "receipt_email") if name in call.params}
+    fields = taken(call.params, "description", "receipt_email")
     return updated(world, charge, "charge.updated", **fields, metadata=merged_metadata(charge, call.params))
 
 

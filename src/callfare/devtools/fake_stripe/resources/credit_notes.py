@@ -24,6 +24,7 @@ def create(world: World, call: Call) -> Json:
     left = invoice["total"] - sum(each["amount"] for each in _of(world, invoice["id"]) if each["status"] == "issued")
     if not 0 < amount <= left:
         raise invalid(f"The sum of credit amounts ({amount}) must not exceed {left}.", param="amount")
+    _must_be_refundable(world, invoice, int(params.get("refund_amount", 0)))
     number = len(_of(world, invoice["id"])) + 1
     note = world.new(
         "credit_note",
@@ -58,6 +59,13 @@ def create(world: World, call: Call) -> Json:
     _settle(world, note, invoice, int(params.get("refund_amount", 0)))
     world.emit("credit_note.created", note)
     return note
+
+
+def _must_be_refundable(world: World, invoice: Json, refunded: int) -> None:
+    intent = invoices.intent_of(world, invoice)
+    charge = world.objects.get((intent or {}).get("latest_charge") or "", {})
+    if refunded > charge.get("amount_captured", 0) - charge.get("amount_refunded", 0) or refunded < 0:
+        raise invalid("The refund amount is above what was paid by this invoice's payment.", param="refund_amount")
 
 
 def _amount(params: Json) -> int:

@@ -7,7 +7,7 @@ from http import HTTPMethod
 from callfare.devtools.fake_stripe.refusals import Json
 from callfare.devtools.fake_stripe.resources import methods, subscriptions
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import World, merged_metadata, taken, updated
 
 _TAKEN = ("address", "description", "email", "name", "phone", "preferred_locales", "shipping", "tax_exempt")
 
@@ -15,7 +15,7 @@ _TAKEN = ("address", "description", "email", "name", "phone", "preferred_locales
 def create(world: World, call: Call) -> Json:
     """Make a customer, with a payment method when one is given."""
     params = call.params
-    customer = made(world, **{name: params[name] for name in _TAKEN if name in params})
+    customer = made(world, **taken(params, *_TAKEN))
     customer["metadata"] = merged_metadata({}, params)
     if "payment_method" in params:
         methods.attach(world, params["payment_method"], customer)
@@ -40,7 +40,7 @@ def made(world: World, **fields: object) -> Json:
         "preferred_locales": [],
         "tax_exempt": "none",
     }
-    customer |= {name: None if value == "" else value for name, value in fields.items()}
+    customer |= fields
     return customer
 
 
@@ -61,7 +61,7 @@ def change(world: World, call: Call) -> Json:
     before = dict(customer["invoice_settings"])
     _set_default(world, customer, params)
     after, customer["invoice_settings"] = customer["invoice_settings"], before
-    fields = {name: None if params[name] == "" else params[name] for name in _TAKEN if name in params}
+    fields = taken(params, *_TAKEN)
     return updated(
         world,
         customer,
@@ -74,12 +74,12 @@ def change(world: World, call: Call) -> Json:
 
 def retrieve(world: World, call: Call) -> Json:
     """Return a customer, or that it was deleted."""
-    return world.find("customer", call.id())
+    return world.find("customer", call.id(), or_deleted=True)
 
 
 def delete(world: World, call: Call) -> Json:
     """Delete a customer; its subscriptions end with it."""
-    customer = world.find("customer", call.id())
+    customer = world.find("customer", call.id(), or_deleted=True)
     if not customer.get("deleted"):
         for subscription in list(world.all("subscription")):
             if subscription["customer"] == customer["id"] and subscription["status"] not in subscriptions.ENDED:

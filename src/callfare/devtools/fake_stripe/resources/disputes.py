@@ -12,7 +12,7 @@ from callfare.devtools.fake_stripe.cards import Instrument
 from callfare.devtools.fake_stripe.refusals import Json, unexpected_state
 from callfare.devtools.fake_stripe.resources.charges import balance_transaction
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import DAY_S, World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import DAY_S, World, cleaned, merged_metadata, updated
 
 _FEE: Final = 1_500
 _DUE_DAYS: Final = 9
@@ -158,7 +158,8 @@ def change(world: World, call: Call) -> Json:
     """Add evidence; submitted, the test texts `winning_evidence` and `losing_evidence` decide it."""
     dispute = world.find("dispute", call.id())
     params = call.params
-    evidence = {**dispute["evidence"], **(params.get("evidence") or {})}
+    told = {name: text for name, text in cleaned(params.get("evidence") or {}).items() if name in _EVIDENCE}
+    evidence = {**dispute["evidence"], **told}
     is_submitted = bool(params.get("evidence")) and params.get("submit", True)
     details = dict(dispute["evidence_details"])
     fields: Json = {}

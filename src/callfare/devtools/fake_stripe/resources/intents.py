@@ -13,7 +13,7 @@ from callfare.devtools.fake_stripe.cards import Instrument
 from callfare.devtools.fake_stripe.refusals import Json, Refusal, card_error, invalid, missing_param, unexpected_state
 from callfare.devtools.fake_stripe.resources import charges, disputes, methods
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import World, merged_metadata, taken, updated
 
 _SMALLEST: Final = {"usd": 50, "eur": 50, "gbp": 30, "jpy": 50}
 _AUTHENTICATE: Final = (
@@ -49,7 +49,7 @@ def create(world: World, call: Call) -> Json:
         metadata=merged_metadata({}, params),
         payment_method=method["id"] if method else None,
         payment_method_types=kinds,
-        **{name: params[name] for name in _TAKEN if name in params},
+        **taken(params, *_TAKEN),
     )
     if "allowed_payment_method_types" not in params:
         intent["automatic_payment_methods"] = {"enabled": True, "allow_redirects": "always"}
@@ -266,7 +266,7 @@ def settle(world: World, intent: Json, *, succeeds: bool) -> None:
 def change(world: World, call: Call) -> Json:
     """Change an intent that is not under way."""
     intent = world.find("payment_intent", call.id(), param="intent")
-    fields: Json = {name: call.params[name] for name in (*_TAKEN, "customer") if name in call.params}
+    fields = taken(call.params, *_TAKEN, "customer")
     if "amount" in call.params:
         _must_be(intent, _OPEN, "change the amount of")
         fields["amount"] = call.params["amount"]

@@ -7,7 +7,7 @@ from http import HTTPMethod
 from callfare.devtools.fake_stripe.refusals import Json, invalid, missing_param
 from callfare.devtools.fake_stripe.resources import invoices, methods
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import DAY_S, World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import DAY_S, World, merged_metadata, taken, updated
 
 
 def create_item(world: World, call: Call) -> Json:
@@ -135,8 +135,7 @@ def create(world: World, call: Call) -> Json:
 def change(world: World, call: Call) -> Json:
     """Change an invoice's description, method or metadata."""
     invoice = invoices.found(world, call.id())
-    names = ("auto_advance", "default_payment_method", "description", "footer")
-    fields = {name: call.params[name] for name in names if name in call.params}
+    fields = taken(call.params, "auto_advance", "default_payment_method", "description", "footer")
     return updated(world, invoice, "invoice.updated", **fields, metadata=merged_metadata(invoice, call.params))
 
 

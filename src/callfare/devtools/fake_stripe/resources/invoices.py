@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from callfare.devtools.fake_stripe.refusals import Json, Refusal, invalid, missing, unexpected_state
+from callfare.devtools.fake_stripe.refusals import Json, Refusal, invalid, unexpected_state
 from callfare.devtools.fake_stripe.resources import intents
 from callfare.devtools.fake_stripe.routing import whole
 from callfare.devtools.fake_stripe.world import World
@@ -115,7 +115,8 @@ def issue(world: World, invoice: Json, *, intent: Json | None = None) -> Json:
     must_be(invoice, ("draft",), "finalized")
     customer = world.objects[invoice["customer"]]
     number = customer.get("next_invoice_sequence", 1)
-    customer["next_invoice_sequence"] = number + 1
+    if not customer.get("deleted"):
+        customer["next_invoice_sequence"] = number + 1
     invoice |= {
         "auto_advance": invoice["auto_advance"],
         "effective_at": world.now_s,
@@ -339,10 +340,7 @@ def found(world: World, id: str) -> Json:
 
     Raises Refusal when there is none.
     """
-    invoice = world.find("invoice", id)
-    if invoice.get("deleted"):
-        raise missing("invoice", id, param=None)
-    return invoice
+    return world.find("invoice", id)
 
 
 def payments_of(world: World, invoice: Json) -> list[Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from callfare.devtools.fake_stripe.cards import INSTRUMENTS, Instrument, instrument, named
 from callfare.devtools.fake_stripe.refusals import Json, Refusal, card_error, invalid, missing, unexpected_state
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import World, cleaned, merged_metadata, updated
 
 _NOBODY: Json = {"address": None, "email": None, "name": None, "phone": None, "tax_id": None}
 _NO_ADDRESS = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
@@ -39,8 +39,7 @@ def _given(params: Json) -> Instrument:
 
 def made(world: World, found: Instrument, billing: Json | None = None, metadata: Json | None = None) -> Json:
     """Return a new payment method, attached to nobody."""
-    details = {**_NOBODY, **{name: told for name, told in (billing or {}).items() if told != ""}}
-    details["address"] = {**_NO_ADDRESS, **(details["address"] or {})}
+    details = _billing(_NOBODY, billing or {})
     method = world.new(
         "payment_method",
         "pm",
@@ -52,6 +51,12 @@ def made(world: World, found: Instrument, billing: Json | None = None, metadata:
     method[found.kind] = _details(found)
     world.notes[method["id"]]["number"] = found.number
     return method
+
+
+def _billing(known: Json, told: Json) -> Json:
+    details = {**known, **cleaned(told)}
+    details["address"] = {**_NO_ADDRESS, **(details["address"] or {})}
+    return details
 
 
 def _details(found: Instrument) -> Json:
@@ -173,7 +178,7 @@ def retrieve(world: World, call: Call) -> Json:
 def change(world: World, call: Call) -> Json:
     """Change a payment method's details."""
     method = world.find("payment_method", call.id())
-    billing = {**method["billing_details"], **(call.params.get("billing_details") or {})}
+    billing = _billing(method["billing_details"], call.params.get("billing_details") or {})
     metadata = merged_metadata(method, call.params)
     return updated(world, method, "payment_method.updated", billing_details=billing, metadata=metadata)
 

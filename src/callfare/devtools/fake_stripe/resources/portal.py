@@ -6,7 +6,7 @@ from typing import Any
 
 from callfare.devtools.fake_stripe.refusals import Json, invalid, missing_param
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import World, merged_metadata, taken, updated
 
 
 def create_configuration(world: World, call: Call) -> Json:
@@ -40,7 +40,7 @@ def _profile(params: Json) -> Json:
 
 def _features(given: Json) -> Json:
     def told(name: str, **usual: Any) -> Json:  # each feature has its own fields
-        return {**usual, **{key: value for key, value in given.get(name, {}).items() if key in usual}}
+        return {**usual, **{key: value for key, value in given.get(name, {}).items() if key in usual and value != ""}}
 
     cancel = told("subscription_cancel", enabled=False, mode="at_period_end", proration_behavior="none")
     reason = given.get("subscription_cancel", {}).get("cancellation_reason", {})
@@ -69,7 +69,7 @@ def change_configuration(world: World, call: Call) -> Json:
     """Change a configuration."""
     configuration = world.find("billing_portal.configuration", call.id())
     params = call.params
-    fields: Json = {name: params[name] for name in ("active", "default_return_url", "name") if name in params}
+    fields = taken(params, "active", "default_return_url", "name")
     if "features" in params:
         fields["features"] = {**configuration["features"], **_features(params["features"])}
     if "business_profile" in params:

@@ -10,7 +10,7 @@ from typing import Final
 from callfare.devtools.fake_stripe.refusals import Json, card_error, invalid, missing_param, unexpected_state
 from callfare.devtools.fake_stripe.resources import methods
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import World, merged_metadata, taken, updated
 
 _OPEN: Final = ("requires_payment_method", "requires_confirmation", "requires_action")
 
@@ -147,7 +147,7 @@ def cancel(world: World, call: Call) -> Json:
 def change(world: World, call: Call) -> Json:
     """Change a setup intent's customer, description or metadata."""
     intent = world.find("setup_intent", call.id(), param="intent")
-    fields = {name: call.params[name] for name in ("customer", "description") if name in call.params}
+    fields = taken(call.params, "customer", "description")
     if intent["status"] == "succeeded" and "customer" in fields:
         raise invalid("A succeeded SetupIntent keeps its customer.", param="customer")
     return updated(world, intent, None, **fields, metadata=merged_metadata(intent, call.params))

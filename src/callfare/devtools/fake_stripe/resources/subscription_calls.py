@@ -47,7 +47,7 @@ def create(world: World, call: Call) -> Json:
         items,
         trial_end=trial_end,
         tries_now=behavior != "default_incomplete",
-        cancel_at=params.get("cancel_at"),
+        cancel_at=_moment(params.get("cancel_at")),
         cancel_at_period_end=params.get("cancel_at_period_end"),
         collection_method=params.get("collection_method"),
         days_until_due=params.get("days_until_due"),
@@ -59,6 +59,13 @@ def create(world: World, call: Call) -> Json:
     if behavior == "error_if_incomplete" and subscription["status"] == "incomplete":
         raise card_error("Your card was declined.", "card_declined", "generic_decline")
     return subscription
+
+
+def _moment(told: int | str | None) -> int | None:
+    """Return when a new subscription is to end; the words for "with its period" are for those that have one."""
+    if isinstance(told, str):
+        raise invalid("The stand-in takes such words for subscriptions that have begun.", param="cancel_at")
+    return told
 
 
 def _given(world: World, told: Json, here: str) -> Json:
@@ -100,6 +107,8 @@ def change(world: World, call: Call) -> Json:
     }
     if params.get("pause_collection"):
         fields["pause_collection"] = {"resumes_at": None, **params["pause_collection"]}
+    if isinstance(fields.get("cancel_at"), str):
+        fields["cancel_at"] = subscriptions.ends_at(subscription)
     if "cancel_at_period_end" in params:
         fields |= {
             "cancel_at": subscriptions.ends_at(subscription) if params["cancel_at_period_end"] else None,
