@@ -12,6 +12,7 @@ from openai import OpenAI
 from callfare import Callfare
 from callfare.clock import ManualClock
 from callfare.devtools.fake_openai import FakeOpenAI
+from tests.support.serving import engine_on, served
 
 
 @pytest.fixture
@@ -19,17 +20,31 @@ def clock() -> ManualClock:
     return ManualClock(datetime(2026, 11, 22, 12, 0, tzinfo=UTC))
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/ledger.db"
+@pytest.fixture(params=["memory", "sqlite", "server"])
+def url(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The address of an empty ledger: its own, or that of a server in front of it."""
+    file = f"sqlite:///{tmp_path}/ledger.db"
+    if request.param != "server":
+        yield "memory://" if request.param == "memory" else file
+        return
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    engine = engine_on(file, clock)
+    with served(engine) as serving:
+        monkeypatch.setenv("CALLFARE_API_KEY", serving.credentials["service"])
+        yield serving.url
 
 
 @pytest.fixture
-def fare(url: str, clock: ManualClock) -> Iterator[Callfare]:
+def fare(url: str, clock: ManualClock, tmp_path: Path) -> Iterator[Callfare]:
     with Callfare(url, clock=clock) as fare:
         yield fare
-        verification = fare.verify()
+        # A ledger is recomputed where it is.
+        here = Callfare(f"sqlite:///{tmp_path}/ledger.db", clock=clock) if url.startswith("http") else fare
+        verification = here.verify()
         assert verification.is_clean, verification
+        here.close()
 
 
 @pytest.fixture

@@ -127,6 +127,7 @@ def test_a_call_for_nobody_is_charged_to_unattributed_and_warned_of_once(fare: C
     assert fare.balance("unattributed").debt == Credits(8)
 
 
+@pytest.mark.parametrize("url", ["memory", "sqlite"], indirect=True)
 def test_a_call_for_nobody_can_be_refused(url: str, fake: FakeOpenAI, sdk: Callable[..., OpenAI]) -> None:
     with Callfare(url, require_user=True) as fare:
         fare.grant("alice", 1, key="k")
@@ -324,7 +325,8 @@ async def test_async_clients_are_metered_on_the_async_facade(url: str, fake: Fak
         assert len(calls) == 12
         spent = sum(call.credits.nanocredits for call in calls)
         assert (await fare.balance("alice")).available == Credits(1000) - Credits.of_units(spent)
-        assert (await fare.verify()).is_clean
+        # A server's ledger is recomputed where it is.
+        assert url.startswith("http") or (await fare.verify()).is_clean
 
 
 async def test_sync_and_async_clients_share_one_run(url: str, fake: FakeOpenAI, sdk: Callable[..., OpenAI]) -> None:

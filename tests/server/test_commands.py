@@ -139,6 +139,15 @@ def test_a_call_that_was_counted_cannot_be_corrected(house):
     assert codes(answer) == ["invalid_input"]
 
 
+def test_a_call_that_only_its_reporter_has_named_is_recorded_once(house):
+    call = command(house, "recordUsage", "alice") | {"callId": "call_01k9x3a5c8e7g2h4j6m0n1p2q3"}
+
+    first, again = [send(house, "service", call).json()["results"][0]["receipt"] for _ in range(2)]
+
+    assert first["id"].endswith("_call_01k9x3a5c8e7g2h4j6m0n1p2q3")
+    assert (first["isReplay"], again["isReplay"], again["id"]) == (False, True, first["id"])
+
+
 @pytest.mark.parametrize("body", [[], [{"type": "steal"}], [{"type": "touchRun"}], {}, [None]], ids=str)
 def test_what_is_no_list_of_commands_is_refused_as_a_whole(house, body):
     with house[0].client() as client:

@@ -13,7 +13,7 @@ from callfare import Callfare
 from callfare.clock import ManualClock
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.store.sqlite import SqliteStore
-from tests.spool.away import Away, MovedFile, StoppedServer
+from tests.spool.away import Away, MovedFile, StoppedCallfare, StoppedServer
 from tests.support.postgres import Server, running_server
 
 
@@ -32,15 +32,20 @@ def server() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def away(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Away]:
+@pytest.fixture(params=["sqlite", "postgres", "server"])
+def away(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Away]:
     """A ledger that can go away; it is back when the test has ended."""
     if request.param == "sqlite":
         away: Away = MovedFile(tmp_path / "ledger.db")
+    elif request.param == "server":
+        monkeypatch.setenv("CALLFARE_API_KEY", "")
+        away = StoppedCallfare(tmp_path / "ledger.db")
     else:
         away = StoppedServer(request.getfixturevalue("server"))
     yield away
     away.end()
+    if isinstance(away, StoppedCallfare):
+        away.begin()
 
 
 @pytest.fixture
@@ -70,7 +75,8 @@ def fare(away: Away) -> Iterator[Callfare]:
         yield fare
         come_back(away, fare)
         assert (fare.spool().waiting, fare.spool().refused_count) == (0, 0)
-        assert fare.verify().is_clean
+        with Callfare(away.ledger) as here:
+            assert here.verify().is_clean
 
 
 @pytest.fixture

@@ -78,13 +78,14 @@ def served(
     *,
     public_url: str | None = None,
     is_local: bool = True,
+    port: int = 0,
     shown: Callable[[Engine, str], dict[str, str]] = credentials,
 ) -> Iterator[Serving]:
     """Serve an engine for as long as the block lasts. shown: makes what its callers show."""
     app = make_app(engine, audience=AUDIENCE, public_url=public_url, is_local=is_local)
     engine.create()
     made = shown(engine, AUDIENCE)
-    listener = bound(Listening(port=0))
+    listener = bound(Listening(port=port))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none", server_header=False)
     server = uvicorn.Server(config)

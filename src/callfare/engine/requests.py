@@ -57,7 +57,8 @@ class Call:
     """A metered call as its reporter tells it. `raw` is the provider's own usage object, kept as it is.
 
     attempt: tells two calls of one step apart where the provider gave them no response id. seen_at: when its reporter
-    saw it who names no time of its own; no part of the request, and never later than now.
+    saw it who names no time of its own; no part of the request, and never later than now. call_id: the key that its
+    reporter has made for it already, where nothing else names it.
     """
 
     model: str
@@ -75,6 +76,7 @@ class Call:
     raw: Mapping[str, object] | None = None
     at: datetime | None = None
     seen_at: datetime | None = None
+    call_id: str | None = None
     is_estimated: bool = False
 
 
@@ -263,7 +265,7 @@ class Requests:
             return made_key("step", scope, call.step, str(call.ordinal)), "attempt", response_key
         if response_key:
             return response_key, "duplicate", None
-        return new_id("call"), "never", None
+        return call.call_id or new_id("call"), "never", None
 
     def adjustment(
         self,

@@ -51,6 +51,16 @@ class RemoteEngine(Engine):
         """Raise OnlyLocal: a server keeps its secrets to itself."""
         self._only_local()
 
+    def create(self) -> bool:
+        """Return False: a server has its ledger. Before a run its prices are asked for, so that an outage finds them."""
+        self._terms.look()
+        return False
+
+    async def create_async(self) -> bool:
+        """Return False, as `create` does."""
+        await self.know_prices_async()
+        return False
+
     def _heard(self, receipt: Receipt, kind: type[C]) -> C:
         if isinstance(receipt, ChargeReceipt):
             self._terms.doubt(receipt.edition)

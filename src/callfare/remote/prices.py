@@ -73,37 +73,51 @@ class RemoteTerms:
             self._asked_at_s = -_FRESH_S
 
     def _known(self) -> Settings:
-        if self.is_due:
-            self.refresh()
+        if self._found is None:
+            self._ask_first()
+        elif self.is_due:
+            self._ask_beside()
         assert self._found is not None
         return self._found
 
-    def refresh(self) -> None:
-        """Ask for the prices. Raises LedgerUnavailable and refusals where none are known at all."""
+    def _after_fork(self) -> None:
         if os.getpid() != self._pid:
             self._start_afresh()
+
+    def _ask_first(self) -> None:
+        """Ask for the prices when none are known. Raises LedgerUnavailable and refusals."""
+        self._after_fork()
         with self._asking:
-            if not self.is_due:
-                return
-            try:
-                told = self._client.get_unless("/prices", self._etag)
-            except CallfareError:
-                if self._found is None:
-                    raise
-                # What was in force a minute ago says enough about what to hold; the charge itself is the server's.
-                _log.warning("the prices of %s could not be asked for again", self._client.address.shown)
-                self._asked_at_s = elapsed_s()
-                return
-            if told is not None:
-                facts, self._etag = told
-                self._found = settings_of(facts)
-            self._asked_at_s = elapsed_s()
+            if self._found is None:
+                self._ask()
+
+    def _ask_beside(self) -> None:
+        """Have the prices asked for again by a thread: nobody who has some waits for others.
+
+        What was in force a minute ago says enough about what to hold; the charge itself is the server's.
+        """
+        self._asked_at_s = elapsed_s()
+        with suppress(RuntimeError):
+            threading.Thread(target=self._ask_again, name="callfare-prices", daemon=True).start()
+
+    def _ask_again(self) -> None:
+        try:
+            self._ask()
+        except CallfareError as error:
+            _log.warning("the prices could not be asked for again: %s", error)
+
+    def _ask(self) -> None:
+        told = self._client.get_unless("/prices", self._etag)
+        if told is not None:
+            facts, self._etag = told
+            self._found = settings_of(facts)
+        self._asked_at_s = elapsed_s()
 
     def look(self) -> None:
         """Ask for the prices if they are due. Never raises."""
         if self.is_due:
             with suppress(CallfareError):
-                self.refresh()
+                self._known()
 
 
 _SHIPPED = Settings()

@@ -26,7 +26,7 @@ def facts_of(command: commands.Command) -> dict[str, Any]:
 def _facts(command: commands.Command) -> dict[str, Any]:
     match command:
         case commands.RecordUsage():
-            return {"type": "recordUsage", **_call(command), "key": _key_of(command)}
+            return {"type": "recordUsage", **_call(command), **_key_of(command)}
         case commands.AdjustUsage():
             return _correction(command)
         case commands.PendJob():
@@ -105,9 +105,11 @@ def _call(command: commands.RecordUsage) -> dict[str, Any]:
     }
 
 
-def _key_of(command: commands.RecordUsage) -> str | None:
-    """Return the key to send: not where the server makes the same one of the step or the response."""
-    return None if command.repeat in {"attempt", "duplicate"} else shown_key(command.key)
+def _key_of(command: commands.RecordUsage) -> dict[str, Any]:
+    """Return the key to send: none where the server makes the same one of the step or the response."""
+    if command.repeat == "never":
+        return {"callId": command.key}
+    return {"key": shown_key(command.key)} if command.repeat == "conflict" else {}
 
 
 def _correction(command: commands.AdjustUsage) -> dict[str, Any]:

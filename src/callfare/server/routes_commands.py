@@ -224,6 +224,7 @@ def _call(one: _OF_CALL) -> Call:
         raw=one.raw,
         at=one.at,
         seen_at=one.seen_at,
+        call_id=one.call_id,
         is_estimated=one.is_estimated,
     )
 

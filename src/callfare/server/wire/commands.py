@@ -28,6 +28,7 @@ from callfare.server.wire.calls import Line
 AccountId = Annotated[
     StrictStr, Field(pattern=r"^[0-9a-hjkmnp-tv-z]{13}$", description="As in the ids of the account's charges.")
 ]
+CallId = Annotated[StrictStr, Field(pattern=r"^call_[0-9a-hjkmnp-tv-z]{26}$")]
 Key = Annotated[StrictStr, Field(min_length=1, max_length=255)]
 Step = Annotated[StrictStr, Field(max_length=128)]
 JobId = Annotated[StrictStr, Field(min_length=1, max_length=512)]
@@ -80,7 +81,7 @@ class _Call(UsageEvent):
     """A call with all that its reporter knows of it.
 
     seenAt: when it was seen, where the call names no time of its own. raw: the provider's own usage object.
-    attempt: tells two tries of one step apart.
+    attempt: tells two tries of one step apart. callId: made by its reporter, for a call that nothing else names.
     """
 
     account_id: AccountId | None = None
@@ -88,6 +89,7 @@ class _Call(UsageEvent):
     raw: Plain | None = None
     attempt: Annotated[StrictStr, Field(max_length=128)] = ""
     is_estimated: StrictBool = False
+    call_id: CallId | None = None
     seen_at: Moment | None = None
 
 
