@@ -24,7 +24,7 @@ APP = "tests.remote.app"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with a ledger in which alice has a lot of credit, and nothing in the environment that leads elsewhere."""
+    """A folder with a ledger in which alice has a lot of credit; nothing in the environment leads elsewhere."""
     monkeypatch.setenv("CALLFARE_API_KEY", "")
     monkeypatch.delenv("CALLFARE_SPOOL_DIR", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -52,7 +52,7 @@ class RemoteEngine(Engine):
         self._only_local()
 
     def create(self) -> bool:
-        """Return False: a server has its ledger. Before a run its prices are asked for, so that an outage finds them."""
+        """Return False: a server has its ledger. Its prices are asked for here, so that an outage finds them."""
         self._terms.look()
         return False
 
