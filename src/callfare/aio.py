@@ -55,6 +55,8 @@ class AsyncCallfare(AsyncAccess, AsyncOperating):
     CALLFARE_DATABASE_URL, else `sqlite:///callfare.db`.
     books: TOML price books of one's own, the first that names a model deciding.
     seed_prices: False drops the price table that callfare was specified with.
+    catalogue: the file of one that `callfare prices update` wrote, for the models that no book names; "none" for none.
+    None takes CALLFARE_CATALOGUE, else the one accepted beside the ledger's file, else the one that is shipped.
     markup: what list cost is multiplied by, one decimal or one for each time it begins at.
     require_user: refuse a call that names no user, instead of charging it to `unattributed`.
     spool: the folder for finished calls that the ledger cannot take; None takes CALLFARE_SPOOL_DIR, else one beside the

@@ -22,7 +22,8 @@ from callfare.estimate.workflows import Part, Workflow
 from callfare.money import Credits
 from callfare.payments.packages import for_sale
 from callfare.pricing.book import PriceBook
-from callfare.pricing.load import load_layer, seed_book
+from callfare.pricing.load import load_layer
+from callfare.pricing.shipped import accepted_beside, shipped_layers
 from callfare.settings import Settings, check_markups
 from callfare.spool import Spool
 from callfare.spool_place import Place, place_of, secrets_folder
@@ -56,10 +57,11 @@ def open_engine(
     spool: str | Path | None = None,
     api_key: str | None = None,
     deadline_s: int = DEADLINE_S,
+    catalogue: str | Path | None = None,
 ) -> Engine:
     """Return the engine that a façade stands on. Opens no file yet, and asks no server.
 
-    Raises Misconfigured when its spool holds another ledger's calls.
+    Raises Misconfigured when its spool holds another ledger's calls, PriceBookInvalid for a catalogue that is none.
     """
     address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
     if str(address).partition(":")[0].lower() in {"http", "https"}:
@@ -76,24 +78,25 @@ def open_engine(
             clock=clock,
             spool=spool,
             deadline_s=deadline_s,
+            catalogue=catalogue,
         )
     if api_key is not None:
         raise Misconfigured("a key is for a server; whoever has the ledger itself needs none", param="api_key")
     layers = [load_layer(path) for path in paths_of(books)]
-    if seed_prices:
-        layers.extend(seed_book().layers)
     sold = for_sale()
-    settings = Settings(
-        book=PriceBook(layers),
-        markups=check_markups(markup),
-        require_user=require_user,
-        packages=sold.packages,
-        plans=sold.plans,
-    )
+    markups = check_markups(markup)
     store = open_store(address, clock)
     # A refusal names the file it can be granted in; a server's address is nobody's business who reads the message.
     shown = address if url is not None and address != DEFAULT_URL and address.startswith("sqlite:") else None
     file = store.file.path if isinstance(store, SqliteStore) else None
+    layers += shipped_layers(has_seed=seed_prices, catalogue=catalogue_of(catalogue, file))
+    settings = Settings(
+        book=PriceBook(layers),
+        markups=markups,
+        require_user=require_user,
+        packages=sold.packages,
+        plans=sold.plans,
+    )
     state = os.environ.get("XDG_STATE_HOME") or None
     place = place_of(address, file=file, folder=spool or os.environ.get("CALLFARE_SPOOL_DIR") or None, state=state)
     return Engine(
@@ -104,6 +107,18 @@ def open_engine(
         spool=_spool_of(place, store),
         secrets_folder=secrets_folder(address, file=file, state=state),
     )
+
+
+def catalogue_of(catalogue: str | Path | None, file: Path | None) -> str | Path | None:
+    """Return the catalogue a ledger prices by: as given, as the environment has it, or as was accepted beside its file.
+
+    None for the one that is shipped.
+    """
+    given = catalogue or os.environ.get("CALLFARE_CATALOGUE") or None
+    if given is not None or file is None:
+        return given
+    accepted = accepted_beside(file)
+    return accepted if accepted.exists() else None
 
 
 def _spool_of(place: Place | None, store: Store) -> Spool | None:
@@ -168,6 +183,7 @@ class Facade:
         spool: str | Path | None = None,
         api_key: str | None = None,
         deadline_s: int = DEADLINE_S,
+        catalogue: str | Path | None = None,
     ) -> None:
         self._engine = open_engine(
             url,
@@ -179,6 +195,7 @@ class Facade:
             spool=spool,
             api_key=api_key,
             deadline_s=deadline_s,
+            catalogue=catalogue,
         )
         self._engine.deliver_left_overs()
 

@@ -14,7 +14,7 @@ from callfare.clock import instant_of
 from callfare.errors import InvalidAmount
 from callfare.money import decimal_of
 from callfare.pricing.book import PriceBook
-from callfare.pricing.load import seed_book
+from callfare.pricing.shipped import shipped_book
 
 _MARKUP_MAX = 1000
 
@@ -57,7 +57,7 @@ class Settings:
     packages, plans: what is for sale; the seed's packages where there are neither.
     """
 
-    book: PriceBook = field(default_factory=seed_book)
+    book: PriceBook = field(default_factory=shipped_book)
     markups: tuple[tuple[int, Fraction], ...] = ()
     require_user: bool = False
     packages: tuple[Package, ...] = ()

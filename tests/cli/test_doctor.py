@@ -243,7 +243,7 @@ def test_a_clock_that_agrees_is_fine(clock, tmp_path):
 
 
 def test_no_prices_at_all_is_told(clock):
-    practice = Practice("memory://", clock, seed_prices=False)
+    practice = Practice("memory://", clock, seed_prices=False, catalogue="none")
 
     assert practice.finding("prices").status == "warn"
 

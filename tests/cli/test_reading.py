@@ -311,7 +311,8 @@ def test_a_book_of_ones_own_decides(cli, folder):
     assert cli.json(*call)["cost"] == "0.15"
     assert cli.json(*call, "--book", "own.toml")["cost"] == "0.2"
     assert cli.json(*call, "--book", "own.toml", "--at", "2026-03-01")["cost"] == "0.25"
-    assert cli.error(*call, "--no-seed-prices", exit_code=3)["code"] == "unpriced_model"
+    assert cli.json(*call, "--no-seed-prices")["cost"] == "0.25"
+    assert cli.error("price", "gpt-unheard-of", "input_tokens=1", exit_code=3)["code"] == "unpriced_model"
 
 
 def test_explain_tells_a_charge_from_raw_usage_to_the_lots_that_paid(cli, written):
@@ -334,7 +335,7 @@ def test_explain_tells_a_charge_from_raw_usage_to_the_lots_that_paid(cli, writte
         "   cached_input_tokens: 800 × $0.15 / 1000000 (the rate of input_tokens) = $0.00012 = 0.012 credits\n"
         "   output_tokens: 345 × $0.60 / 1000000 = $0.000207 = 0.0207 credits\n"
         "   together $0.000387 = 0.0387 credits\n"
-        "   by price book seed-2024+e754e462\n"
+        "   by price book seed-2024+6c53b8aa\n"
         "\n"
         "4. What was put right later\n"
         "   nothing\n"

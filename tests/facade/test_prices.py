@@ -222,8 +222,39 @@ async def test_a_book_of_ones_own_prices_what_the_shipped_one_does_not_name(ledg
 async def test_the_shipped_book_can_be_left_out(ledger, own_book):
     fare = ledger.open(books=[str(own_book)], seed_prices=False)
 
+    price = await fare.price("gpt-5-mini", {"input_tokens": 1_000_000})
+
+    assert (str(price.cost), price.edition.partition("+")[0]) == ("0.25", "catalogue")
+
+
+async def test_the_catalogue_can_be_left_out(ledger, own_book):
+    fare = ledger.open(books=[str(own_book)], seed_prices=False, catalogue="none")
+
     with pytest.raises(UnpricedModel):
         await fare.price("gpt-5-mini", {"input_tokens": 1})
+
+
+async def test_a_model_the_seed_does_not_name_is_priced_by_the_catalogue(ledger):
+    fare = ledger.open()
+
+    price = await fare.price("claude-sonnet-4-5", {"input_tokens": 1000, "output_tokens": 100})
+
+    assert (str(price.cost), price.edition.partition("+")[0]) == ("0.0045", "catalogue")
+
+
+async def test_a_catalogue_in_the_environment_is_taken(ledger, monkeypatch):
+    monkeypatch.setenv("CALLFARE_CATALOGUE", "none")
+    fare = ledger.open()
+
+    with pytest.raises(UnpricedModel):
+        await fare.price("claude-sonnet-4-5", {"input_tokens": 1000})
+
+
+def test_a_catalogue_accepted_beside_the_ledger_is_taken_and_another_file_is_refused(tmp_path):
+    (tmp_path / "callfare.db.catalogue").write_text("{}\n", encoding="utf-8")
+
+    with pytest.raises(PriceBookInvalid, match="is not a catalogue"):
+        Callfare(f"sqlite:///{tmp_path}/callfare.db")
 
 
 @pytest.mark.parametrize("book", ["missing.toml", "."], ids=str)

@@ -70,6 +70,8 @@ def test_every_rate_of_the_seed_is_in_the_golden_table():
     assert covered == {
         ("gpt-5-mini", "input_tokens"),
         ("gpt-5-mini", "output_tokens"),
+        ("gpt-5-mini", "web_searches"),
+        ("gpt-5-mini", "file_searches"),
         ("gpt-4o-mini-tts", "characters"),
         ("whisper-1", "audio_seconds"),
         ("gpt-image-1", "images", "1024x1024"),

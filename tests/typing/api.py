@@ -120,7 +120,7 @@ def opening() -> None:
     """A façade is opened by an address and settings, and closed by a block."""
     with Callfare() as fare:
         assert_type(fare, Callfare)
-    Callfare("memory://", books=["prices.toml"], seed_prices=False, markup="1.3", require_user=True)
+    Callfare("memory://", books=["prices.toml"], seed_prices=False, catalogue="none", markup="1.3", require_user=True)
     Callfare("memory://", markup={NOW: "1.5"})
     Callfare("memory://", markup={NOW: Decimal("1.3")})
     Callfare("memory://", markup=1.5)  # type: ignore[arg-type]

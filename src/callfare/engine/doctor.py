@@ -272,7 +272,7 @@ def _clock(engine: Engine, newest_us: int) -> Finding:
 def _prices(engine: Engine) -> Finding:
     settings = engine.settings
     markup = settings.markup_at(engine.clock.now_us())
-    models = sum(len(layer.models) for layer in settings.book.layers)
+    models = sum(layer.size for layer in settings.book.layers)
     figures = {"edition": settings.book.edition, "models": models, "markup": markup}
     if not models:
         return Finding(

@@ -5,14 +5,19 @@ from __future__ import annotations
 from callfare.clock import moment_of
 from callfare.engine.engine import Engine
 from callfare.mcp import wire
-from callfare.pricing.book import Entry
+from callfare.pricing.edition import Catalogue
+from callfare.pricing.rates import Entry
 from callfare.usage.quantities import quantity_text
 
 
 def price_list(engine: Engine) -> wire.PriceBook:
-    """Return the rates of an engine's price book that are in force, and the markup on them."""
+    """Return the rates of an engine's price book that are in force, and the markup on them.
+
+    The catalogue's thousands of models are left out: nobody reads them, and any of them can be asked for.
+    """
     book, now_us = engine.settings.book, engine.clock.now_us()
-    named = {prices.model.casefold(): prices.model for layer in reversed(book.layers) for prices in layer.models}
+    layers = [layer for layer in reversed(book.layers) if not isinstance(layer, Catalogue)]
+    named = {prices.model.casefold(): prices.model for layer in layers for prices in layer.models}
     found = [book.entry(model, at_us=now_us) for _, model in sorted(named.items())]
     return wire.PriceBook(
         edition=book.edition,

@@ -10,12 +10,14 @@ from fractions import Fraction
 
 from callfare.errors import MissingAttribute
 from callfare.money import in_range, nanocredits_of
-from callfare.pricing.book import Entry, PriceBook
-from callfare.pricing.rating import rate
+from callfare.pricing.book import PriceBook
+from callfare.pricing.rates import Entry
+from callfare.pricing.rating import Rating, rate
 from callfare.usage.meters import LINEAGE
 from callfare.usage.quantities import Quantity, leaves
 
 _NO_MARKUP = Fraction(1)
+_INPUT = frozenset(name for name, lineage in LINEAGE.items() if lineage[-1] == "input_tokens")
 
 
 def ceiling(
@@ -35,7 +37,7 @@ def ceiling(
     entry = book.entry(model, provider=provider, at_us=at_us)
     if entry is None:
         return 0, book.absence(model, provider=provider, at_us=at_us)
-    fixed = {meter: quantity for meter, quantity in usage.items() if meter in entry.billed_meters}
+    fixed = next((fixed for basis in (entry.billed_meters, *entry.instead) if (fixed := _within(usage, basis))), {})
     if not fixed:
         return 0, ""
     try:
@@ -44,7 +46,24 @@ def ceiling(
         )
     except MissingAttribute:
         return _dearest(entry, fixed, markup), ""
+    if rating.status == "priced" and entry.thresholds and _INPUT.isdisjoint(fixed):
+        # How much the model will read is open, so the call may pass every threshold.
+        return max(rating.nanocredits, _at_any_size(entry, rating)), ""
     return rating.nanocredits, rating.reason
+
+
+def _within(usage: Mapping[str, Quantity], meters: frozenset[str]) -> dict[str, Quantity]:
+    return {meter: quantity for meter, quantity in usage.items() if meter in meters}
+
+
+def _at_any_size(entry: Entry, rating: Rating) -> int:
+    """Return the nanocredits of the same lines at the dearest rates that sizes tell apart."""
+    total = 0
+    for line in rating.lines:
+        rows = [row for row in entry.rates if row.meter == line.rate_meter and row.attributes == line.attributes]
+        dearest_usd = max(Fraction(row.usd) / row.per for row in rows)
+        total += nanocredits_of(dearest_usd * line.quantity, rating.markup)
+    return in_range(total, "credits")
 
 
 def _dearest(entry: Entry, usage: Mapping[str, Quantity], markup: Fraction) -> int:

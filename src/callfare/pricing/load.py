@@ -19,25 +19,38 @@ from typing import Any, NoReturn, TypeVar
 
 from callfare.clock import instant_of
 from callfare.errors import InvalidTime, PriceBookInvalid
-from callfare.pricing.book import Layer, ModelPrices, PriceBook, Rate
+from callfare.pricing.book import PriceBook
+from callfare.pricing.layer import Layer
 from callfare.pricing.locate import line_of
+from callfare.pricing.rates import ModelPrices, Rate
+from callfare.pricing.timeline import DAY_S, holds_at
 from callfare.usage.meters import LINEAGE, METERS
 
 _BOOK_KEYS = {"book", "description", "model"}
-_MODEL_KEYS = {"provider", "name", "basis", "source", "checked", "rate", "derived"}
-_RATE_KEYS = {"meter", "per", "usd", "from", "until", "attributes"}
+_MODEL_KEYS = {"provider", "name", "names", "basis", "otherwise", "source", "checked", "rate", "derived", "ordinary"}
+_RATE_KEYS = {"meter", "per", "usd", "from", "until", "attributes", "above_input_tokens", "daily"}
 _DERIVED_KEYS = {"from", "values"}
 _PER_MAX = 10**12
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?", re.ASCII)
+_HOUR = re.compile(r"(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", re.ASCII)
 _BOOK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _Value = TypeVar("_Value")
 
 
 @cache
 def seed_book() -> PriceBook:
-    """Return the price table that callfare was specified with, the one in force when a project names none."""
-    text = files("callfare.pricing").joinpath("books", "seed.toml").read_text(encoding="utf-8")
-    return load_book(text, name="books/seed.toml")
+    """Return the price table that callfare was specified with: it stands above all others that are shipped."""
+    return load_book(_shipped("seed.toml"), name="books/seed.toml")
+
+
+@cache
+def media_layer() -> Layer:
+    """Return the rates that the catalogue lacks: images, video, speech, transcripts, and models that were retired."""
+    return load_layer(_shipped("media.toml"), name="books/media.toml")
+
+
+def _shipped(name: str) -> str:
+    return files("callfare.pricing").joinpath("books", name).read_text(encoding="utf-8")
 
 
 def load_book(source: Path | str, *, layer: str | None = None, name: str | None = None) -> PriceBook:
@@ -89,10 +102,11 @@ class _Reader:
         models = [self._model(row, ("model", index)) for index, row in enumerate(rows)]
         seen: set[tuple[str, str]] = set()
         for index, prices in enumerate(models):
-            key = (prices.provider.casefold(), prices.model.casefold())
-            if key in seen:
-                self._refuse(("model", index, "name"), f"{prices.model} of {prices.provider} stands twice")
-            seen.add(key)
+            for name_taken in (prices.model, *prices.names):
+                key = (prices.provider.casefold(), name_taken.casefold())
+                if key in seen:
+                    self._refuse(("model", index, "name"), f"{name_taken} of {prices.provider} stands twice")
+                seen.add(key)
         return Layer(name or own_name, models)
 
     def _parsed(self) -> dict[str, Any]:
@@ -107,13 +121,16 @@ class _Reader:
 
     def _model(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> ModelPrices:
         self._only(row, _MODEL_KEYS, path)
-        basis = self._basis(row, path)
+        basis = self._basis(self._at(row, "basis", list, path), (*path, "basis"))
+        otherwise = self._otherwise(row, path)
+        billed = [*basis, *(meter for instead in otherwise for meter in instead)]
         rows = self._rows(row, "rate", path)
-        rates = [self._rate(rate, (*path, "rate", index), basis) for index, rate in enumerate(rows)]
-        for meter in basis:
-            if not any(rate.meter == meter for rate in rates):
+        rates = [self._rate(rate, (*path, "rate", index), billed) for index, rate in enumerate(rows)]
+        for meter in billed:
+            if not any(rate.meter == meter and rate.above is None for rate in rates):
                 self._refuse((*path, "basis"), f"the basis names {meter}, which has no rate")
         self._no_overlaps(rates, path)
+        ordinary = self._ordinary(row, path)
         return ModelPrices(
             provider=self._text_at(row, "provider", path),
             model=self._text_at(row, "name", path),
@@ -121,12 +138,37 @@ class _Reader:
             rates=tuple(rates),
             source=self._text_at(row, "source", path),
             checked=self._day(row, path),
-            derived=self._derived(row, rates, path),
+            derived=self._derived(row, rates, ordinary, path),
+            ordinary=ordinary,
+            otherwise=otherwise,
+            names=self._names(row, path),
         )
 
-    def _basis(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[str, ...]:
-        place = (*path, "basis")
-        basis = self._at(row, "basis", list, path)
+    def _names(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[str, ...]:
+        names = row.get("names", [])
+        if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
+            self._refuse((*path, "names"), "names is not a list of other names of the model")
+        return tuple(names)
+
+    def _otherwise(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[tuple[str, ...], ...]:
+        place = (*path, "otherwise")
+        bases = row.get("otherwise", [])
+        if not isinstance(bases, list) or not all(isinstance(basis, list) for basis in bases):
+            self._refuse(place, 'otherwise is not a list of lists of meters, such as [["characters"]]')
+        return tuple(self._basis(basis, place) for basis in bases)
+
+    def _ordinary(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> dict[str, tuple[str, ...]]:
+        """Return the values of attributes that select nothing, in lower case."""
+        place = (*path, "ordinary")
+        table = row.get("ordinary", {})
+        if not isinstance(table, dict):
+            self._refuse(place, "ordinary is not a table")
+        for name, values in table.items():
+            if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+                self._refuse((*place, name), f"ordinary.{name} is not a list of texts")
+        return {name: tuple(value.casefold() for value in values) for name, values in table.items()}
+
+    def _basis(self, basis: list[Any], place: tuple[str | int, ...]) -> tuple[str, ...]:
         if not basis:
             self._refuse(place, "the basis is empty; name the meters the model is billed by")
         for meter in basis:
@@ -152,10 +194,35 @@ class _Reader:
         from_us, until_us = self._instant(row, "from", path), self._instant(row, "until", path)
         if from_us is not None and until_us is not None and from_us >= until_us:
             self._refuse((*path, "until"), "until is not after from")
-        attributes = self._texts(row.get("attributes", {}), (*path, "attributes"))
         return Rate(
-            meter=meter, usd=self._usd(row, path), per=per, attributes=attributes, from_us=from_us, until_us=until_us
+            meter=meter,
+            usd=self._usd(row, path),
+            per=per,
+            attributes=self._texts(row.get("attributes", {}), (*path, "attributes")),
+            from_us=from_us,
+            until_us=until_us,
+            above=self._above(row, path),
+            daily=self._daily(row, path),
         )
+
+    def _above(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> int | None:
+        if "above_input_tokens" not in row:
+            return None
+        above = self._at(row, "above_input_tokens", int, path)
+        if not 1 <= above <= _PER_MAX:
+            self._refuse((*path, "above_input_tokens"), f"above_input_tokens is {above}; give a whole number above 0")
+        return above
+
+    def _daily(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[int, int] | None:
+        """Return the hours of the UTC day in which a rate holds, as seconds."""
+        if "daily" not in row:
+            return None
+        hours = self._at(row, "daily", list, path)
+        found = [_HOUR.fullmatch(hour) for hour in hours if isinstance(hour, str)]
+        if len(hours) != 2 or len(found) != 2 or not all(found) or hours[0] == hours[1]:  # noqa: PLR2004 - a pair
+            self._refuse((*path, "daily"), 'daily is no pair of hours in UTC, such as ["16:30", "00:30"]')
+        begin, end = (DAY_S if hour == "24:00" else int(hour[:2]) * 3600 + int(hour[3:]) * 60 for hour in hours)
+        return begin % DAY_S, end
 
     def _usd(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> Decimal:
         usd = self._at(row, "usd", str, path)
@@ -186,9 +253,13 @@ class _Reader:
             self._refuse((*path, key), error.message)
 
     def _derived(
-        self, row: Mapping[str, Any], rates: list[Rate], path: tuple[str | int, ...]
+        self,
+        row: Mapping[str, Any],
+        rates: list[Rate],
+        ordinary: Mapping[str, tuple[str, ...]],
+        path: tuple[str | int, ...],
     ) -> dict[str, tuple[str, Mapping[str, str]]]:
-        """Return how attributes are read from others: only into values that some rate has."""
+        """Return how attributes are read from others: only into values that some rate has, or that are ordinary."""
         tables = row.get("derived", {})
         place = (*path, "derived")
         if not isinstance(tables, dict):
@@ -202,7 +273,7 @@ class _Reader:
             source = self._text_at(table, "from", (*place, name))
             if source == name or not values:
                 self._refuse((*place, name), f"derived.{name} needs another attribute to read from, and values")
-            rated = {rate.attributes[name] for rate in rates if name in rate.attributes}
+            rated = {rate.attributes[name] for rate in rates if name in rate.attributes} | {*ordinary.get(name, ())}
             for key, value in values.items():
                 if value not in rated:
                     self._refuse((*place, name, "values", key), f"no rate has {name} {value!r}")
@@ -212,7 +283,7 @@ class _Reader:
     def _no_overlaps(self, rates: list[Rate], path: tuple[str | int, ...]) -> None:
         """Refuse two rates of a meter of which a call could meet both and neither is the more particular."""
         for (_, first), (index, second) in combinations(enumerate(rates), 2):
-            if first.meter != second.meter or not _meet_in_time(first, second):
+            if first.meter != second.meter or first.above != second.above or not _meet_in_time(first, second):
                 continue
             ours, theirs = dict(first.attributes), dict(second.attributes)
             if any(ours[name] != theirs[name] for name in ours.keys() & theirs.keys()):
@@ -278,7 +349,14 @@ _KINDS: Mapping[type, str] = {
 
 def _meet_in_time(first: Rate, second: Rate) -> bool:
     """Tell whether there is an instant at which both rates hold."""
-    return all(
+    return _meet_in_a_day(first, second) and all(
         one.until_us is None or other.from_us is None or other.from_us < one.until_us
         for one, other in ((first, second), (second, first))
     )
+
+
+def _meet_in_a_day(first: Rate, second: Rate) -> bool:
+    """Tell whether there is a second of the day at which both rates hold: if there is, one of them begins at one."""
+    if first.daily is None or second.daily is None:
+        return True
+    return holds_at(first, second.daily[0]) or holds_at(second, first.daily[0])

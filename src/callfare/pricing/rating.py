@@ -7,6 +7,7 @@ and it can be rated again under a book that knows it. Refuses to guess an attrib
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -23,13 +24,15 @@ from callfare.money import (
     divide_half_even,
     in_range,
 )
-from callfare.pricing.book import Entry, PriceBook, Rate
+from callfare.pricing.book import PriceBook
+from callfare.pricing.rates import Entry, Rate
 from callfare.usage.meters import LINEAGE
 from callfare.usage.quantities import Quantity, leaves
 
 Status = Literal["priced", "unpriced"]
 
 _NO_MARKUP = Fraction(1)
+_INPUT_METERS = frozenset(name for name, lineage in LINEAGE.items() if lineage[-1] == "input_tokens")
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -85,9 +88,13 @@ class _Step(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How leaves of these names are rated. A reason says why they are not; `missing`, which attribute would decide."""
+    """How leaves of these names are rated. A reason says why they are not; `missing`, which attribute would decide.
+
+    billed_meters: all below the basis, or below what stands in for it.
+    """
 
     steps: tuple[_Step, ...]
+    billed_meters: frozenset[str]
     reason: str
     missing: str
 
@@ -151,7 +158,11 @@ def rate_finished(
 
 def _plan_of(entry: Entry, disjoint: Mapping[str, Quantity], attributes: Mapping[str, str], markup: Fraction) -> _Plan:
     values = tuple([attributes.get(name) for name in entry.attribute_names]) if entry.attribute_names else ()
-    return _plan(entry, tuple(disjoint), values, markup.numerator, markup.denominator)
+    band = 0
+    if entry.thresholds:
+        read = sum([quantity for name, quantity in disjoint.items() if name in _INPUT_METERS])
+        band = bisect_left(entry.thresholds, read)
+    return _plan(entry, tuple(disjoint), values, band, (markup.numerator, markup.denominator))
 
 
 def _rating(
@@ -164,7 +175,7 @@ def _rating(
     markup: Fraction,
 ) -> Rating:
     """Return the lines of a plan with the quantities of one call, and their sums."""
-    billed_meters = entry.billed_meters
+    billed_meters = plan.billed_meters
     lines: list[Line] = []
     picousd = nanocredits = 0
     for step in plan.steps:
@@ -249,28 +260,53 @@ def _plan(
     entry: Entry,
     names: tuple[str, ...],
     values: tuple[str | None, ...],
-    markup_numerator: int,
-    markup_denominator: int,
+    band: int,
+    markup: tuple[int, int],
 ) -> _Plan:
-    """Return how leaves of these names are rated where the entry's attributes have these values."""
+    """Return how leaves of these names are rated where the entry's attributes have these values.
+
+    band: how many of the entry's thresholds the call has passed.
+    """
     reported = _reported(entry, values)
+    rates = _in_band(entry, band)
+    billed_meters = next(
+        (meters for meters in (entry.billed_meters, *entry.instead) if not meters.isdisjoint(names)),
+        entry.billed_meters,
+    )
     steps: list[_Step] = []
     gaps: list[_Gap] = []
     for name in names:
-        if name not in entry.billed_meters:
+        if name not in billed_meters:
             continue
-        rate_meter = next((meter for meter in LINEAGE[name] if any(row.meter == meter for row in entry.rates)), name)
-        found = _choose(entry, rate_meter, reported)
+        rate_meter = next((meter for meter in LINEAGE[name] if any(row.meter == meter for row in rates)), name)
+        found = _choose(entry, [row for row in rates if row.meter == rate_meter], rate_meter, reported)
         if isinstance(found, _Gap):
             gaps.append(found)
             steps.append(_step_without_rate(name, rate_meter))
         else:
-            steps.append(_step(name, found, Fraction(markup_numerator, markup_denominator)))
+            steps.append(_step(name, found, Fraction(*markup)))
     if not steps:
-        gaps.append(_Gap(f"{entry.model} is billed by {' and '.join(entry.basis)}, and none was reported"))
+        gaps.append(_Gap(f"{entry.model} is billed by {_shown_bases(entry)}, and none was reported"))
     # An attribute that is merely missing can be given; a gap in the book cannot, so it is what people must hear.
     gap = min(gaps, key=lambda gap: bool(gap.missing), default=_Gap(""))
-    return _Plan(tuple(steps), gap.reason, gap.missing)
+    return _Plan(tuple(steps), billed_meters, gap.reason, gap.missing)
+
+
+def _in_band(entry: Entry, band: int) -> tuple[Rate, ...]:
+    """Return the rates that hold for a call of this size: of those that differ in nothing else, the furthest."""
+    if not entry.thresholds:
+        return entry.rates
+    passed = entry.thresholds[:band]
+    furthest: dict[tuple[object, ...], Rate] = {}
+    for row in sorted(entry.rates, key=lambda row: -1 if row.above is None else row.above):
+        if row.above is None or row.above in passed:
+            furthest[(row.meter, *sorted(row.attributes.items()))] = row
+    return tuple(furthest.values())
+
+
+def _shown_bases(entry: Entry) -> str:
+    bases = (entry.basis, *entry.otherwise)
+    return ", or by ".join(" and ".join(basis) for basis in bases)
 
 
 def _step_without_rate(name: str, rate_meter: str) -> _Step:
@@ -301,16 +337,16 @@ def _reported(entry: Entry, values: tuple[str | None, ...]) -> dict[str, str]:
         for name, (source, values_of) in entry.derived.items()
         if source in given
     }
-    return derived | given
+    deciding = derived | given
+    return {name: value for name, value in deciding.items() if value not in entry.ordinary.get(name, ())}
 
 
-def _choose(entry: Entry, meter: str, reported: Mapping[str, str]) -> Rate | _Gap:
+def _choose(entry: Entry, rows: list[Rate], meter: str, reported: Mapping[str, str]) -> Rate | _Gap:
     """Return the rate whose attributes were all reported, the most particular of several, or why there is none.
 
     A reported attribute that tells rates apart is never passed over: a tier without a rate does not cost what the
     ordinary one costs.
     """
-    rows = [row for row in entry.rates if row.meter == meter]
     if not rows:
         return _Gap(f"{entry.layer} has no rate for {meter} of {entry.model} in force at that time")
     matching = [row for row in rows if row.attributes.items() <= reported.items()]
@@ -318,6 +354,8 @@ def _choose(entry: Entry, meter: str, reported: Mapping[str, str]) -> Rate | _Ga
     settled = dict(best.attributes) if best else {}
     rivals = [row for row in rows if row is not best and settled.items() <= row.attributes.items()]
     open_names = {name for row in rivals for name in row.attributes if name in reported and name not in settled}
+    # What is not ordinary costs what its own rate says, and has no price where there is none.
+    open_names |= {name for name in entry.ordinary if name in reported and name not in settled}
     if best and not open_names:
         return best
     possible = [
@@ -338,14 +376,19 @@ def _gap(entry: Entry, reported: Mapping[str, str], *, rivals: list[Rate], possi
         either = f"{absent} or {entry.derived[absent][0]}" if absent in entry.derived else absent
         values = ", ".join(_values(possible, absent))
         return _Gap(f"the price of {entry.model} depends on {either}; give {absent} as one of {values}", absent)
-    names = sorted({name for row in rivals for name in row.attributes if name in reported})
+    names = sorted(
+        {name for row in rivals for name in row.attributes if name in reported}
+        | entry.ordinary.keys() & reported.keys()
+    )
     for name in names:
         if reported[name] not in _values(rivals, name):
-            return _Gap(
-                f"{entry.model} has no rate for {name} {reported[name]}, only for {', '.join(_values(rivals, name))}"
-            )
+            return _Gap(f"{entry.model} has no rate for {name} {reported[name]}{_only_for(_values(rivals, name))}")
     return _Gap(f"{entry.model} has no rate for {' and '.join(f'{name} {reported[name]}' for name in names)} together")
 
 
 def _values(rows: Iterable[Rate], name: str) -> list[str]:
     return sorted({row.attributes[name] for row in rows if name in row.attributes})
+
+
+def _only_for(values: list[str]) -> str:
+    return f", only for {', '.join(values)}" if values else ""

@@ -103,7 +103,14 @@ class RemoteEngine(Engine):
             readers.shutdown(wait=False)
 
 
-def refuse_settings(*, books: tuple[str | Path, ...], seed_prices: bool, markup: object, require_user: bool) -> None:
+def refuse_settings(
+    *,
+    books: tuple[str | Path, ...],
+    seed_prices: bool,
+    markup: object,
+    require_user: bool,
+    catalogue: str | Path | None = None,
+) -> None:
     """Return when nothing is set here that is the server's to say.
 
     Raises Misconfigured.
@@ -111,6 +118,7 @@ def refuse_settings(*, books: tuple[str | Path, ...], seed_prices: bool, markup:
     for name, is_set in (
         ("books", bool(books)),
         ("seed_prices", not seed_prices),
+        ("catalogue", catalogue is not None),
         ("markup", markup != 1),
         ("require_user", require_user),
     ):

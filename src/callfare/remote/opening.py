@@ -23,6 +23,7 @@ def open_remote(
     clock: Clock | None,
     spool: str | Path | None,
     deadline_s: int,
+    catalogue: str | Path | None = None,
 ) -> RemoteEngine:
     """Return the engine of a ledger behind a server.
 
@@ -32,7 +33,9 @@ def open_remote(
     when the spool holds another ledger's calls; InvalidInput for a deadline that is none.
     """
     address = address_of(url, os.environ.get(KEY_VARIABLE) if key is None else key)
-    refuse_settings(books=tuple(books), seed_prices=seed_prices, markup=markup, require_user=require_user)
+    refuse_settings(
+        books=tuple(books), seed_prices=seed_prices, markup=markup, require_user=require_user, catalogue=catalogue
+    )
     place = place_of(
         address.shown,
         file=None,

@@ -14,11 +14,16 @@ from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 from callfare.clock import elapsed_s, instant_of
 from callfare.errors import CallfareError, Misconfigured
-from callfare.pricing.book import Layer, ModelPrices, PriceBook, Rate
+from callfare.pricing.book import PriceBook
+from callfare.pricing.edition import Catalogue, Unsaved, shipped_catalogue
+from callfare.pricing.layer import Layer
+from callfare.pricing.rates import ModelPrices, Rate
 from callfare.remote.client import Client
 from callfare.settings import Settings
 
@@ -59,7 +64,7 @@ class RemoteTerms:
 
     def assumed(self) -> Settings:
         """Return what finished calls are rated by until the server does it: its prices, else those shipped."""
-        return self._found or _SHIPPED
+        return self._found or _shipped()
 
     @property
     def is_due(self) -> bool:
@@ -107,11 +112,17 @@ class RemoteTerms:
             _log.warning("the prices could not be asked for again: %s", error)
 
     def _ask(self) -> None:
-        told = self._client.get_unless("/prices", self._etag)
+        known = self._catalogue()
+        told = self._client.get_unless(f"/prices?catalogue={quote(known.edition)}", self._etag)
         if told is not None:
             facts, self._etag = told
-            self._found = settings_of(facts)
+            self._found = settings_of(facts, known)
         self._asked_at_s = elapsed_s()
+
+    def _catalogue(self) -> Catalogue:
+        """Return the catalogue that is known here: the server's as it was told last, else the one that is shipped."""
+        layers = () if self._found is None else self._found.book.layers
+        return next((layer for layer in layers if isinstance(layer, Catalogue)), shipped_catalogue())
 
     def look(self) -> None:
         """Ask for the prices if they are due. Never raises."""
@@ -120,17 +131,19 @@ class RemoteTerms:
                 self._known()
 
 
-_SHIPPED = Settings()
+@cache
+def _shipped() -> Settings:
+    return Settings()
 
 
-def settings_of(facts: Facts) -> Settings:
-    """Return the settings that a server tells of.
+def settings_of(facts: Facts, known: Catalogue) -> Settings:
+    """Return the settings that a server tells of. known: the catalogue that it was told of.
 
     Raises Misconfigured for what cannot be read, or does not have the edition that it says.
     """
     try:
         found = Settings(
-            book=PriceBook([_layer(layer) for layer in facts["layers"]]),
+            book=PriceBook([*(_layer(layer) for layer in facts["layers"]), *_catalogue_of(facts["catalogue"], known)]),
             markups=tuple((_instant(one["since"]), Fraction(one["factor"])) for one in facts["markups"]),
             require_user=bool(facts["requireUser"]),
         )
@@ -144,6 +157,12 @@ def settings_of(facts: Facts) -> Settings:
     return found
 
 
+def _catalogue_of(facts: Facts | None, known: Catalogue) -> list[Layer]:
+    if facts is None:
+        return []
+    return [known] if facts["text"] is None else [Catalogue(Unsaved(facts["text"].encode()))]
+
+
 def _layer(facts: Facts) -> Layer:
     return Layer(facts["name"], [_model(model) for model in facts["models"]])
 
@@ -152,7 +171,10 @@ def _model(facts: Facts) -> ModelPrices:
     return ModelPrices(
         provider=facts["provider"],
         model=facts["model"],
+        names=tuple(facts["names"]),
         basis=tuple(facts["basis"]),
+        otherwise=tuple(tuple(basis) for basis in facts["otherwise"]),
+        ordinary={name: tuple(values) for name, values in facts["ordinary"].items()},
         rates=tuple(
             Rate(
                 meter=rate["meter"],
@@ -161,6 +183,8 @@ def _model(facts: Facts) -> ModelPrices:
                 attributes=rate["attributes"],
                 from_us=None if rate["since"] is None else _instant(rate["since"]),
                 until_us=None if rate["until"] is None else _instant(rate["until"]),
+                above=rate["aboveInputTokens"],
+                daily=None if rate["daily"] is None else (rate["daily"][0], rate["daily"][1]),
             )
             for rate in facts["rates"]
         ),

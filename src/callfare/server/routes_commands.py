@@ -264,12 +264,18 @@ def _correction(caller: Caller, one: commands.CorrectUsageCommand, event: Event)
 # What a library has to know beforehand
 
 
-async def list_prices(caller: Caller) -> Response:
+async def list_prices(
+    caller: Caller,
+    catalogue: Annotated[
+        str | None,
+        Query(max_length=64, description="The edition of the catalogue that is known; of another, the text."),
+    ] = None,
+) -> Response:
     """Tell the price book in force with all its dated rates, and the markup: what a call may cost before it is made.
 
     An answer has an ETag; a repeat with If-None-Match is answered 304 as long as no price has changed.
     """
-    body = prices.Prices.of(caller.engine.settings.assumed()).body()
+    body = prices.Prices.of(caller.engine.settings.assumed(), catalogue).body()
     etag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if caller.header("if-none-match") == etag:

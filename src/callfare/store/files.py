@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path, *, replaces: bool = False) -> Iterator[BinaryIO]:
     """Give a file to write, which only its owner may read, and have it stand under its name once the block has ended.
 
-    Until then it stands beside it as `<name>.part_…`; only a killed process leaves that behind. Raises Misconfigured
-    when something has the name already, and when it cannot be written.
+    Until then it stands beside it as `<name>.part_…`; only a killed process leaves that behind. replaces: a file that
+    has the name already gives way. Raises Misconfigured when something has the name, and when it cannot be written.
     """
     part = path.with_name(f"{path.name}.{new_id('part')}")
     try:
-        _refuse_taken(path)
+        _refuse_taken(path, replaces=replaces)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _refuse_taken(path)
-            part.rename(path)
+            _refuse_taken(path, replaces=replaces)
+            part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -41,8 +41,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         raise unusable(error, path, "written") from error
 
 
-def _refuse_taken(path: Path) -> None:
-    if os.path.lexists(path):
+def _refuse_taken(path: Path, *, replaces: bool) -> None:
+    if os.path.lexists(path) and not (replaces and path.is_file()):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 

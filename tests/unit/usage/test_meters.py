@@ -33,6 +33,7 @@ def test_the_tree_is_the_one_that_was_agreed_on():
         "reasoning_tokens": "output_tokens",
         "output_audio_tokens": "output_tokens",
         "output_image_tokens": "output_tokens",
+        "output_video_tokens": "output_tokens",
         "characters": None,
         "audio_seconds": None,
         "images": None,

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from callfare import answers
 from callfare.clock import moment_of
-from callfare.pricing import book
+from callfare.pricing import rates as said
+from callfare.pricing.edition import Catalogue
 from callfare.server.wire.base import Answer, Asked, CreditsText
 from callfare.settings import Settings
 from callfare.usage.quantities import quantity_text
@@ -19,7 +20,11 @@ FactorText = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+|/[0-9]+)?$", exampl
 
 
 class Rate(Answer):
-    """Dollars for `per` of a meter, where all the attributes are reported. since, until: null for no bound."""
+    """Dollars for `per` of a meter, where all the attributes are reported. since, until: null for no bound.
+
+    aboveInputTokens: the size beyond which all of a call costs this. daily: the seconds of the UTC day between which it
+    holds.
+    """
 
     meter: str
     usd: DecimalText
@@ -27,6 +32,8 @@ class Rate(Answer):
     attributes: dict[str, str]
     since: datetime | None
     until: datetime | None
+    above_input_tokens: int | None
+    daily: tuple[int, int] | None
 
 
 class Derived(Answer):
@@ -38,23 +45,32 @@ class Derived(Answer):
 
 
 class ModelPrices(Answer):
-    """All rates of one model, past and present, and the page they were read from. basis: the meters it bills."""
+    """All rates of one model, past and present, and the page they were read from. basis: the meters it bills.
+
+    otherwise: what it is billed by when nothing of its basis was reported. ordinary: values of attributes that select
+    nothing. names: other names of the model.
+    """
 
     provider: str
     model: str
+    names: list[str]
     basis: list[str]
+    otherwise: list[list[str]]
     rates: list[Rate]
     derived: list[Derived]
+    ordinary: dict[str, list[str]]
     source: str
     checked: date
 
     @classmethod
-    def of(cls, prices: book.ModelPrices) -> Self:
+    def of(cls, prices: said.ModelPrices) -> Self:
         """Return the prices of a model as they go out."""
         return cls(
             provider=prices.provider,
             model=prices.model,
+            names=list(prices.names),
             basis=list(prices.basis),
+            otherwise=[list(basis) for basis in prices.otherwise],
             rates=[
                 Rate(
                     meter=rate.meter,
@@ -63,6 +79,8 @@ class ModelPrices(Answer):
                     attributes=dict(rate.attributes),
                     since=None if rate.from_us is None else moment_of(rate.from_us),
                     until=None if rate.until_us is None else moment_of(rate.until_us),
+                    above_input_tokens=rate.above,
+                    daily=rate.daily,
                 )
                 for rate in prices.rates
             ],
@@ -70,17 +88,25 @@ class ModelPrices(Answer):
                 Derived(attribute=name, source=source, values=dict(values))
                 for name, (source, values) in prices.derived.items()
             ],
+            ordinary={name: list(values) for name, values in prices.ordinary.items()},
             source=prices.source,
             checked=prices.checked,
         )
 
 
 class Layer(Answer):
-    """One price book. Of the layers the first that names a model decides."""
+    """One price book. Of the layers the first that names a model decides. The catalogue's models are left out here."""
 
     name: str
     edition: str
     models: list[ModelPrices]
+
+
+class CatalogueText(Answer):
+    """The catalogue, the last of the layers. text: its whole file; null for whoever has it already, or did not ask."""
+
+    edition: str
+    text: str | None
 
 
 class Markup(Answer):
@@ -95,18 +121,27 @@ class Prices(Answer):
 
     edition: str
     layers: list[Layer]
+    catalogue: CatalogueText | None
     markups: list[Markup]
     require_user: bool
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Return the prices of a ledger as they go out."""
+    def of(cls, settings: Settings, known: str | None = None) -> Self:
+        """Return the prices of a ledger as they go out. known: the edition of the catalogue that the asker has."""
+        catalogue = next((layer for layer in settings.book.layers if isinstance(layer, Catalogue)), None)
         return cls(
             edition=settings.book.edition,
             layers=[
                 Layer(name=layer.name, edition=layer.edition, models=[ModelPrices.of(model) for model in layer.models])
                 for layer in settings.book.layers
+                if layer is not catalogue
             ],
+            catalogue=None
+            if catalogue is None
+            else CatalogueText(
+                edition=catalogue.edition,
+                text=None if known in {None, catalogue.edition} else catalogue.text.decode(),
+            ),
             markups=[
                 Markup(since=moment_of(since_us), factor=quantity_text(factor)) for since_us, factor in settings.markups
             ],

@@ -1,0 +1,175 @@
+"""How prices, their differences and their changes look to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from callfare.cli import show
+from callfare.cli.show import Column, Table, numbers
+
+if TYPE_CHECKING:
+    from callfare.cli.screen import Screen
+    from callfare.engine.price_review import Difference, ListedModel, Review, ShownPrices, Traffic
+
+_SHOWN_MAX = 20
+
+
+def listed(screen: Screen, found: Sequence[ListedModel]) -> None:
+    """Tell which models have prices, and in which layer."""
+    if not found:
+        screen.line("no price book names such a model")
+        return
+    rows = [(row.model, row.provider, row.layer, "" if row.decides else "a layer above decides") for row in found]
+    screen.table(Table(columns=(Column("model"), Column("provider"), Column("layer"), Column("note")), rows=rows))
+
+
+def shown(screen: Screen, found: Sequence[ShownPrices], reason: str) -> None:
+    """Tell the rates of a model, the deciding layer's and those that it stands before."""
+    for prices in found:
+        screen.line(f"{prices.model} of {prices.provider}, by {prices.edition}", "" if prices.decides else "below")
+        bases = ", or by ".join(" and ".join(basis) for basis in (prices.basis, *prices.otherwise))
+        screen.pairs(
+            {
+                "billed by": bases,
+                "source": f"{prices.source}, {prices.checked}",
+                "in force": _span(prices),
+                "note": "" if prices.decides else "another layer or provider decides",
+            }
+        )
+        rows = [
+            (
+                rate.meter,
+                _usd(rate.usd, rate.per),
+                _selected(rate.attributes),
+                _size(rate.above_input_tokens),
+                rate.hours,
+            )
+            for rate in prices.rates
+        ]
+        columns = (Column("meter"), numbers("price"), Column("where"), Column("size"), Column("hours, UTC"))
+        screen.table(Table(columns=columns, rows=rows))
+        screen.line()
+    if not any(prices.decides for prices in found):
+        screen.line(f"without a provider it has no price: {reason}", "warn")
+
+
+def diff(screen: Screen, found: Sequence[Difference], past: Sequence[Traffic], days: int) -> None:
+    """Tell the prices above the catalogue beside its own, and what past calls cost at either."""
+    if not found:
+        screen.line("no book above the catalogue names such a model")
+    _differences(screen, found, ("here", "catalogue"))
+    _traffic(screen, past, days, ("here", "by the catalogue"))
+
+
+def review(screen: Screen, found: Review, days: int, *, next_step: str) -> None:
+    """Tell what a newer catalogue changes."""
+    if not _changes(screen, found, days):
+        return
+    screen.line(f"next: {next_step}")
+
+
+def updated(screen: Screen, found: Review, days: int, place: Path, *, is_named: bool) -> None:
+    """Tell what has changed now."""
+    _changes(screen, found, days)
+    screen.line(f"{found.other_edition} is accepted: {place}", "ok")
+    screen.line("processes that run price by what they began with; those that start from now on, by this one")
+    if is_named:
+        screen.line(f"next: set CALLFARE_CATALOGUE={place} wherever this ledger is opened")
+
+
+def _changes(screen: Screen, found: Review, days: int) -> bool:
+    screen.line(f"in force {found.edition}; {found.other_made_from} makes {found.other_edition}")
+    if found.edition == found.other_edition:
+        screen.line("nothing would change", "ok")
+        return False
+    for title, names in (("new", found.added), ("gone", found.removed), ("changed", found.changed)):
+        if names:
+            more = f" and {len(names) - _SHOWN_MAX:,} more" if len(names) > _SHOWN_MAX else ""
+            screen.line(f"{show.counted(len(names), 'model')} {title}: {', '.join(names[:_SHOWN_MAX])}{more}")
+    _differences(screen, found.differences, ("now", "then"))
+    _traffic(screen, found.traffic, days, ("now", "then"))
+    return True
+
+
+def _differences(screen: Screen, found: Sequence[Difference], titles: tuple[str, str]) -> None:
+    rows = [
+        (
+            row.model,
+            row.provider,
+            row.meter,
+            _selected(row.attributes),
+            _usd(row.usd, row.per),
+            _usd(row.other_usd, row.other_per),
+            _times(row.change),
+        )
+        for row in found
+    ]
+    columns = (
+        Column("model"),
+        Column("provider", leaves=1),
+        Column("meter"),
+        Column("where"),
+        *(numbers(title) for title in titles),
+        numbers("factor"),
+    )
+    screen.table(Table(columns=columns, rows=rows))
+
+
+def _traffic(screen: Screen, past: Sequence[Traffic], days: int, titles: tuple[str, str]) -> None:
+    if not past:
+        screen.line(f"no calls in the last {show.counted(days, 'day')}")
+        return
+    screen.line(f"calls of the last {show.counted(days, 'day')}, each at the rates of its time:")
+    rows = [
+        (
+            row.model,
+            row.provider,
+            show.count(row.calls),
+            _cost(show.short(row.cost), row.unpriced),
+            _cost(show.short(row.other_cost), row.other_unpriced),
+            show.short(row.other_cost - row.cost),
+        )
+        for row in past
+    ]
+    columns = (
+        Column("model"),
+        Column("provider", leaves=1),
+        numbers("calls"),
+        *(numbers(title) for title in titles),
+        numbers("difference"),
+    )
+    screen.table(Table(columns=columns, rows=rows))
+
+
+def _cost(cost: str, unpriced: int) -> str:
+    return f"{cost} + {unpriced:,} unpriced" if unpriced else cost
+
+
+def _usd(usd: Decimal | None, per: int | None) -> str:
+    return "" if usd is None else f"${format(usd, 'f')} / {per:,}"
+
+
+def _times(change: Fraction | None) -> str:
+    """Return a factor in at most three digits after the point, for eyes only."""
+    if change is None:
+        return ""
+    thousandths = round(change * 1000)
+    return f"× {thousandths // 1000}.{thousandths % 1000:03}".rstrip("0").rstrip(".")
+
+
+def _selected(attributes: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in sorted(attributes.items()))
+
+
+def _size(above: int | None) -> str:
+    return "" if above is None else f"above {above:,} read"
+
+
+def _span(prices: ShownPrices) -> str:
+    begin = "" if prices.since is None else f"from {prices.since:%Y-%m-%d} "
+    end = "" if prices.until is None else f"until {prices.until:%Y-%m-%d}"
+    return (begin + end).strip()

@@ -1,0 +1,217 @@
+"""The command about prices: what is in force, what it is beside the catalogue, and how it changes."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from callfare.checks import check_choice
+from callfare.cli import given, price_stories
+from callfare.cli.session import Session
+from callfare.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from callfare.engine.engine import Engine
+    from callfare.pricing.edit import NewRate
+
+_ACTIONS = ("list", "show", "diff", "check", "update", "set")
+_RATE = re.compile(r"([a-z_0-9]+)=([0-9]{1,9}(?:\.[0-9]{1,18})?)(?:/([0-9_]{1,16}))?", re.ASCII)
+_DAYS = 30
+_DAYS_MAX = 3660
+_DAY_US = 24 * 3600 * 1_000_000
+
+
+def prices(
+    session: Session,
+    action: Annotated[str, typer.Argument(metavar="[ACTION]", help="list, show, diff, check, update or set.")] = "list",
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="With show and set a model; with list and diff a part of one."),
+    ] = None,
+    rate: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[METER=USD/PER...]", help="With set: dollars for so many, input_tokens=0.25/1000000."),
+    ] = None,
+    *,
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAME", help="Whose model, where several sell it.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="With show and diff: what was in force then.")
+    ] = None,
+    days: Annotated[
+        int, typer.Option("--days", metavar="DAYS", help="With diff and check: how far back calls are looked at.")
+    ] = _DAYS,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="With update: where the catalogue is written.")
+    ] = None,
+    attr: Annotated[
+        list[str] | None, typer.Option("--attr", metavar="NAME=VALUE", help="With set: what selects the rate.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="TEXT", help="With set: the page or contract it was read from.")
+    ] = None,
+    begins: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="With set: the first day, UTC; the rate before it ends.")
+    ] = None,
+) -> None:
+    """List prices, show one, compare them with the catalogue, or change them.
+
+    Nothing changes by itself: `check` tells what a newer catalogue would change and for which past calls, `update`
+    accepts it for this ledger, `set` writes into the book named with --book.
+    """
+    action = check_choice(action, "action", _ACTIONS)
+    if rate and action != "set":
+        raise InvalidInput(f"{action} takes no rate; `callfare prices set MODEL {rate[0]}` does", param="rate")
+    if action == "list":
+        _list(session, model, provider)
+    elif action == "show":
+        _show(session, model, provider, at)
+    elif action == "diff":
+        _diff(session, model, at, _checked(days))
+    elif action == "check":
+        _check(session, _checked(days))
+    elif action == "update":
+        _update(session, file, _checked(days))
+    else:
+        _set(session, model, rate or [], provider, attr or [], source=source, begins=begins)
+
+
+def _checked(days: int) -> int:
+    if not 0 <= days <= _DAYS_MAX:
+        raise InvalidInput(f"days is {days}; give 0 to {_DAYS_MAX}", param="days")
+    return days
+
+
+def _list(session: Session, model: str | None, provider: str | None) -> None:
+    from callfare.engine.price_review import listed
+
+    with session.engine() as engine:
+        found = listed(engine.settings.book, model or "", provider)
+    session.answer({"models": found}, lambda screen: price_stories.listed(screen, found))
+
+
+def _show(session: Session, model: str | None, provider: str | None, at: str | None) -> None:
+    from callfare.clock import instant_of
+    from callfare.engine.price_review import shown
+    from callfare.errors import UnpricedModel
+
+    if model is None:
+        raise InvalidInput("show which model? `callfare prices list` names them", param="model")
+    with session.engine() as engine:
+        at_us = engine.clock.now_us() if at is None else instant_of(given.moment(at, "at"), "at")
+        found = shown(engine.settings.book, model, provider, at_us)
+        reason = engine.settings.book.absence(model, provider=provider, at_us=at_us)
+    if not found:
+        raise UnpricedModel(model, reason=reason)
+    session.answer({"prices": found}, lambda screen: price_stories.shown(screen, found, reason))
+
+
+def _diff(session: Session, model: str | None, at: str | None, days: int) -> None:
+    from callfare.clock import instant_of
+    from callfare.engine import price_review
+
+    with session.engine() as engine:
+        book = engine.settings.book
+        at_us = engine.clock.now_us() if at is None else instant_of(given.moment(at, "at"), "at")
+        found = price_review.beside_catalogue(book, at_us, model or "")
+        lower = price_review.without_seed(book)
+        past = list(price_review.traffic(engine, lower, _since_us(engine, days)))
+    answer = {"edition": book.edition, "other_edition": lower.edition, "differences": found, "traffic": past}
+    session.answer(answer, lambda screen: price_stories.diff(screen, found, past, days))
+
+
+def _check(session: Session, days: int) -> None:
+    from callfare.engine.price_review import review
+    from callfare.engine.price_update import candidate
+
+    with session.engine() as engine:
+        _refuse_without_catalogue(engine)
+        found = review(engine, candidate(engine), _since_us(engine, days))
+    step = session.command("prices", "update")
+    session.answer(found, lambda screen: price_stories.review(screen, found, days, next_step=step))
+
+
+def _update(session: Session, file: Path | None, days: int) -> None:
+    from callfare.engine.price_review import review
+    from callfare.engine.price_update import accept, candidate, place_of_catalogue
+
+    with session.engine() as engine:
+        place = place_of_catalogue(engine, file)
+        _refuse_without_catalogue(engine)
+        new = candidate(engine)
+        found = review(engine, new, _since_us(engine, days))
+        accept(new, place)
+    answer = {"file": str(place), "review": found}
+    session.answer(answer, lambda screen: price_stories.updated(screen, found, days, place, is_named=file is not None))
+
+
+def _since_us(engine: Engine, days: int) -> int:
+    return engine.clock.now_us() - days * _DAY_US
+
+
+def _refuse_without_catalogue(engine: Engine) -> None:
+    from callfare.pricing.edition import Catalogue
+
+    if not any(isinstance(layer, Catalogue) for layer in engine.settings.book.layers):
+        raise InvalidInput("this ledger is opened without a catalogue, so there is none to update", param="catalogue")
+
+
+def _set(
+    session: Session,
+    model: str | None,
+    rates: list[str],
+    provider: str | None,
+    attr: list[str],
+    *,
+    source: str | None,
+    begins: str | None,
+) -> None:
+    from callfare.clock import SystemClock, moment_of
+    from callfare.pricing.edit import with_rates
+    from callfare.pricing.load import load_layer
+    from callfare.store.files import new_file, unusable
+
+    if model is None or not rates or provider is None or not source:
+        raise InvalidInput(
+            "set what? `callfare prices set MODEL METER=USD/PER --provider NAME --source TEXT --book FILE`",
+            param="model",
+        )
+    if len(session.options.book) != 1:
+        raise InvalidInput("name the one book to write with --book FILE; it is made where there is none", param="book")
+    (book,) = session.options.book
+    attributes = given.pairs(attr, "attr", "size=1024x1536")
+    new = [_rate(text, attributes) for text in rates]
+    try:
+        text = book.read_text(encoding="utf-8") if book.exists() else f'book = "{_book_name(book)}"\n'
+    except (OSError, UnicodeDecodeError) as error:
+        raise unusable(error if isinstance(error, OSError) else OSError(str(error)), book, "read") from error
+    if book.exists():
+        load_layer(text, name=str(book))
+    today = moment_of(SystemClock().now_us()).date()
+    first = None if begins is None else given.moment(begins, "from").date()
+    written = with_rates(text, provider=provider, model=model, rates=new, source=source, today=today, begins=first)
+    layer = load_layer(written, name=str(book))
+    with new_file(book, replaces=True) as out:
+        out.write(written.encode())
+    answer = {"file": str(book), "edition": layer.edition}
+    session.answer(answer, lambda screen: screen.line(f"{book} is now {layer.edition}", "ok"))
+
+
+def _rate(text: str, attributes: dict[str, str]) -> NewRate:
+    """Return a rate from `input_tokens=0.25/1000000`; for one of the meter where no number follows."""
+    from callfare.pricing.edit import NewRate
+
+    parts = _RATE.fullmatch(text)
+    if parts is None:
+        raise InvalidInput(f"rate {text[:64]!r} is not of the form input_tokens=0.25/1000000", param="rate")
+    per = int(parts[3].replace("_", "") or "0") if parts[3] else 1
+    return NewRate(meter=parts[1], usd=Decimal(parts[2]), per=per, attributes=attributes)
+
+
+def _book_name(file: Path) -> str:
+    return re.sub(r"[^a-z0-9._-]", "-", file.stem.lower()).strip("-._") or "own"

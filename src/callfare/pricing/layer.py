@@ -1,0 +1,111 @@
+"""Layers: the prices of one source, found by the name of a model, and of its provider where it is known.
+
+A name is compared without case: as it is given, then with its date in the other form, then as the family of a dated
+snapshot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from functools import cached_property
+
+from callfare.pricing.rates import ModelPrices, Rate
+from callfare.pricing.timeline import Timeline, attribute_names, timeline_of
+from callfare.usage.quantities import quantity_text
+
+_SNAPSHOT = re.compile(r"(.+)-(20\d\d)(-?)(0[1-9]|1[0-2])\3(0[1-9]|[12]\d|3[01])", re.ASCII | re.DOTALL)
+_EDITION_DIGITS = 8
+
+
+class Layer:
+    """The prices of one source, under a name and an edition that changes whenever a price does."""
+
+    def __init__(self, name: str, models: Iterable[ModelPrices]) -> None:
+        self.name = name
+        self.models = tuple(models)
+        self.edition = edition_of(name, self.models)
+        self._by_name: dict[str, dict[str, ModelPrices]] = {}
+        for prices in self.models:
+            for own_name in (prices.model, *prices.names):
+                self._by_name.setdefault(own_name.casefold(), {})[prices.provider.casefold()] = prices
+        self._timelines: dict[int, Timeline] = {}
+
+    @cached_property
+    def attribute_names(self) -> frozenset[str]:
+        """The attributes that some rate depends on, or that one is derived from."""
+        return frozenset(name for prices in self.models for name in attribute_names(prices, prices.rates))
+
+    @property
+    def size(self) -> int:
+        """How many models it has prices of."""
+        return len(self.models)
+
+    def timelines(self, model: str, provider: str | None) -> Mapping[str, Timeline]:
+        """Return what this layer knows of a model, by provider. A dated snapshot without prices has its family's."""
+        return {prices.provider: self._timeline(prices) for prices in self.sellers(model, provider)}
+
+    def sellers(self, model: str, provider: str | None) -> tuple[ModelPrices, ...]:
+        """Return the prices of a model, one for each provider that may be meant."""
+        by_provider = next((self._by_name[form] for form in forms_of(model.casefold()) if form in self._by_name), {})
+        if provider is None:
+            return tuple(by_provider.values())
+        found = by_provider.get(provider.casefold())
+        return () if found is None else (found,)
+
+    def absence(self, model: str, provider: str | None) -> str:  # noqa: ARG002 - a layer that left something out knows it
+        """Return why this layer has nothing for a model, as a phrase for people; empty where it just has not."""
+        return ""
+
+    def _timeline(self, prices: ModelPrices) -> Timeline:
+        found = self._timelines.get(id(prices))
+        if found is None:
+            # All prices that are ever found are kept, so no other object has their identity.
+            found = self._timelines[id(prices)] = timeline_of(prices, layer=self.name, edition=self.edition)
+        return found
+
+
+def forms_of(name: str) -> tuple[str, ...]:
+    """Return what a name may stand under: as it is, with its date in the other form, without its date."""
+    snapshot = _SNAPSHOT.fullmatch(name)
+    if snapshot is None:
+        return (name,)
+    family, year, dash, month, day = snapshot.groups()
+    other = "" if dash else "-"
+    return name, f"{family}-{year}{other}{month}{other}{day}", family
+
+
+def edition_of(name: str, models: Iterable[ModelPrices]) -> str:
+    """Return the name of an edition: the layer's, and a short hash of all that its prices say."""
+    content = sorted(_content(prices) for prices in models)
+    return f"{name}+{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_EDITION_DIGITS]}"
+
+
+def _content(prices: ModelPrices) -> list[object]:
+    """Return what prices say, whatever the order and spelling of their file."""
+    more: list[object] = [
+        sorted((name, sorted(values)) for name, values in prices.ordinary.items()),
+        [sorted(basis) for basis in prices.otherwise],
+        sorted(prices.names),
+        list(prices.patterns),
+    ]
+    return [
+        prices.provider,
+        prices.model,
+        sorted(prices.basis),
+        sorted(_content_of_rate(rate) for rate in prices.rates),
+        sorted((name, source, sorted(values.items())) for name, (source, values) in prices.derived.items()),
+        prices.source,
+        prices.checked.isoformat(),
+        # What older books could not say is left out where it is not said, so that their editions stay what they were.
+        *([more] if any(more) else []),
+    ]
+
+
+def _content_of_rate(rate: Rate) -> list[object]:
+    amount = [quantity_text(Fraction(rate.usd)), str(rate.per)]
+    more = [str(rate.above), str(rate.daily)] if rate.above is not None or rate.daily is not None else []
+    return [rate.meter, sorted(rate.attributes.items()), str(rate.from_us), str(rate.until_us), *amount, *more]

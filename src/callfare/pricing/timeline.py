@@ -1,0 +1,118 @@
+"""The entries of one model, one after another: its rates, cut wherever one begins or ends, by date and by hour."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from callfare.pricing.rates import Entry, ModelPrices, Rate
+from callfare.usage.meters import LINEAGE
+
+DAY_S = 24 * 3600
+_US = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """The entries of one day, one after another, where rates depend on the hour."""
+
+    starts_s: tuple[int, ...]
+    entries: tuple[Entry | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The entries of one model. An entry is None while no rate is in force."""
+
+    starts_us: tuple[int, ...]
+    entries: tuple[Entry | _Day | None, ...]
+
+    def at(self, at_us: int) -> Entry | None:
+        """Return what is in force at an instant, or None."""
+        found = self.entries[bisect_right(self.starts_us, at_us)]
+        if type(found) is _Day:
+            return found.entries[bisect_right(found.starts_s, at_us // _US % DAY_S)]
+        return found  # type: ignore[return-value]  # what is no day is an entry or none
+
+
+def timeline_of(prices: ModelPrices, *, layer: str, edition: str) -> Timeline:
+    """Return the entries of a model, cut wherever a rate begins or ends."""
+    bounds = {bound for rate in prices.rates for bound in (rate.from_us, rate.until_us) if bound is not None}
+    starts_us = tuple(sorted(bounds))
+    entries = []
+    for from_us, until_us in pairwise((None, *starts_us, None)):
+        rates = tuple(rate for rate in prices.rates if _covers(rate, from_us, until_us))
+        stretch = _Stretch(prices, layer, edition, from_us, until_us)
+        entries.append(stretch.day_of(rates) if any(rate.daily for rate in rates) else stretch.entry_of(rates))
+    return Timeline(starts_us, tuple(entries))
+
+
+def attribute_names(prices: ModelPrices, rates: Iterable[Rate]) -> tuple[str, ...]:
+    """Return the attributes that decide among rates of a model, with those they are derived from, sorted."""
+    names = {name for rate in rates for name in rate.attributes} | set(prices.ordinary)
+    return tuple(sorted(names | {prices.derived[name][0] for name in names if name in prices.derived}))
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A stretch of time that no bound of a rate divides."""
+
+    prices: ModelPrices
+    layer: str
+    edition: str
+    from_us: int | None
+    until_us: int | None
+
+    def day_of(self, rates: tuple[Rate, ...]) -> _Day:
+        """Return the entries of a day, one for each part of it that no rate divides."""
+        bounds = {bound for rate in rates if rate.daily for bound in rate.daily if bound % DAY_S}
+        starts_s = tuple(sorted(bounds))
+        entries = [self.entry_of(tuple(rate for rate in rates if holds_at(rate, second))) for second in (0, *starts_s)]
+        return _Day(starts_s, tuple(entries))
+
+    def entry_of(self, rates: tuple[Rate, ...]) -> Entry | None:
+        """Return the entry of rates that are in force together, None when there is no rate."""
+        if not rates:
+            return None
+        prices = self.prices
+        return Entry(
+            provider=prices.provider,
+            model=prices.model,
+            basis=prices.basis,
+            otherwise=prices.otherwise,
+            rates=rates,
+            from_us=self.from_us,
+            until_us=self.until_us,
+            source=prices.source,
+            checked=prices.checked,
+            layer=self.layer,
+            edition=self.edition,
+            derived=prices.derived,
+            ordinary=prices.ordinary,
+            attribute_names=attribute_names(prices, rates),
+            billed_meters=_below(prices.basis),
+            instead=tuple(_below(basis) for basis in prices.otherwise),
+            thresholds=tuple(sorted({rate.above for rate in rates if rate.above is not None})),
+        )
+
+
+def _below(basis: tuple[str, ...]) -> frozenset[str]:
+    """Return all the meters that a basis bills: its own and their parts."""
+    return frozenset(meter for meter, lineage in LINEAGE.items() if not set(lineage).isdisjoint(basis))
+
+
+def _covers(rate: Rate, from_us: int | None, until_us: int | None) -> bool:
+    """Tell whether a rate holds all through a stretch of time that no rate's bound divides."""
+    begins_in_time = rate.from_us is None or (from_us is not None and rate.from_us <= from_us)
+    ends_in_time = rate.until_us is None or (until_us is not None and until_us <= rate.until_us)
+    return begins_in_time and ends_in_time
+
+
+def holds_at(rate: Rate, second: int) -> bool:
+    """Tell whether a rate holds at a second of the UTC day. Hours that end before they begin pass midnight."""
+    if rate.daily is None:
+        return True
+    begin, end = rate.daily
+    return begin <= second < end if begin < end else second >= begin or second < end

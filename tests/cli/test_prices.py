@@ -1,0 +1,214 @@
+"""`callfare prices`: what is in force, beside the catalogue, and how it changes only when a person says so."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal
+
+import pytest
+
+from callfare import Callfare
+from callfare.pricing import catalog
+from callfare.pricing.edition import shipped_catalogue
+
+NEW_ROW = ("set", "gpt-9", "input_tokens=0.25/1000000", "--provider", "openai", "--source", "p. 3", "--book", "o.toml")
+
+
+@pytest.fixture
+def dearer(monkeypatch):
+    """The installed genai-prices with another price for the output of gpt-4o, one model more and one less."""
+    made = catalog.get_snapshot().providers
+    openai = next(provider for provider in made if provider.id == "openai")
+    gpt_4o = next(model for model in openai.models if model.id == "gpt-4o")
+    monkeypatch.setattr(gpt_4o.prices, "output_mtok", Decimal(20), raising=False)
+    monkeypatch.setattr(gpt_4o, "price_variants", None)
+    gone = next(model for model in openai.models if model.id == "ada")
+    monkeypatch.setattr(gone, "id", "adele")
+
+
+def traffic(cli):
+    with Callfare("sqlite:///callfare.db") as fare:
+        fare.grant("alice", 5000, key="g")
+        fare.record("gpt-4o", {"output_tokens": 1_000_000}, user="alice", provider="openai")
+        fare.record("gpt-5-mini", {"input_tokens": 1_000_000}, user="alice", provider="openai")
+        fare.record("model-9", {"input_tokens": 1}, user="alice")
+
+
+def cost(cli):
+    with Callfare("sqlite:///callfare.db") as fare:
+        return str(fare.price("gpt-4o", {"output_tokens": 1_000_000}, at=None).cost)
+
+
+def test_list_names_the_layer_that_decides(cli):
+    found = cli.json("prices", "list", "gpt-5-mini")["models"]
+
+    assert {"provider": "openai", "model": "gpt-5-mini", "layer": "seed-2024", "decides": True} in found
+    assert {"provider": "openai", "model": "gpt-5-mini", "layer": "catalogue", "decides": False} in found
+    assert cli.text("prices", "list", "no-such-model") == "no price book names such a model\n"
+
+
+def test_list_can_be_of_one_provider(cli):
+    found = cli.json("prices", "list", "--provider", "anthropic")["models"]
+
+    assert {row["provider"] for row in found} == {"anthropic"}
+
+
+def test_show_tells_rates_source_and_what_they_stand_before(cli):
+    first, second = cli.json("prices", "show", "gpt-5-mini")["prices"]
+
+    assert (first["layer"], first["decides"], second["layer"], second["decides"]) == (
+        "seed-2024",
+        True,
+        "catalogue",
+        False,
+    )
+    assert first["rates"][0] == {
+        "meter": "input_tokens",
+        "usd": "0.15",
+        "per": 1_000_000,
+        "attributes": {},
+        "above_input_tokens": None,
+        "hours": "",
+    }
+    assert second["source"] == "https://developers.openai.com/api/docs/pricing"
+
+
+def test_show_tells_sizes_and_hours(cli):
+    by_size = cli.text("prices", "show", "gemini-2.5-pro")
+    by_hour = cli.text("prices", "show", "deepseek-v4-flash")
+
+    assert "above 200,000 read" in by_size
+    assert re.search(r"[0-9]{2}:00–[0-9]{2}:00\n", by_hour)
+
+
+def test_show_says_why_a_model_has_no_price(cli):
+    assert "ten seconds" in cli.error("prices", "show", "whisper-large-v3", exit_code=3)["message"]
+
+
+def test_diff_shows_the_seeds_figures_beside_the_catalogues(cli):
+    rows = {
+        (row["model"], row["meter"]): (row["usd"], row["other_usd"], row["change"])
+        for row in cli.json("prices", "diff")["differences"]
+    }
+
+    assert rows["gpt-5-mini", "input_tokens"] == ("0.15", "0.25", "5/3")
+    assert rows["gpt-5-mini", "cached_input_tokens"] == ("0.15", "0.025", "1/6")
+    assert rows["gpt-5-mini", "output_tokens"] == ("0.60", "2", "10/3")
+    assert rows["whisper-1", "audio_seconds"] == ("0.006", "0.36", "1")
+    assert {model for model, _ in rows} == {"gpt-5-mini", "gpt-4o-mini-tts", "whisper-1", "gpt-image-1", "sora-2"}
+
+
+def test_diff_tells_what_past_calls_cost_by_the_catalogue(cli):
+    traffic(cli)
+
+    rows = {row["model"]: row for row in cli.json("prices", "diff")["traffic"]}
+
+    assert (rows["gpt-5-mini"]["cost"], rows["gpt-5-mini"]["other_cost"]) == ("0.15", "0.25")
+    assert (rows["gpt-4o"]["cost"], rows["gpt-4o"]["other_cost"]) == ("10", "10")
+    assert (rows["model-9"]["unpriced"], rows["model-9"]["other_unpriced"]) == (1, 1)
+    assert cli.json("prices", "diff", "--days", "0")["traffic"] == []
+
+
+def test_check_says_that_nothing_would_change(cli):
+    traffic(cli)
+
+    said = cli.text("prices", "check")
+
+    assert said.endswith("nothing would change\n")
+
+
+def test_check_tells_what_would_change_and_for_which_calls_and_changes_nothing(cli, dearer, folder):
+    traffic(cli)
+
+    found = cli.json("prices", "check")
+
+    assert found["edition"] == shipped_catalogue().edition != found["other_edition"]
+    assert (found["added"], found["removed"]) == (["openai adele"], ["openai ada"])
+    assert found["changed"] == ["openai gpt-4o"]
+    (row,) = found["differences"]
+    assert (row["meter"], row["usd"], row["other_usd"], row["change"]) == ("output_tokens", "10", "20", "2")
+    first = found["traffic"][0]
+    assert (first["model"], first["calls"], first["cost"], first["other_cost"]) == ("gpt-4o", 1, "10", "20")
+    assert cost(cli) == "10"
+    assert not (folder / "callfare.db.catalogue").exists()
+
+
+def test_update_holds_for_who_opens_the_ledger_from_then_on(cli, dearer):
+    traffic(cli)
+    with Callfare("sqlite:///callfare.db") as running:
+        said = cli.json("prices", "update")
+
+        assert str(running.price("gpt-4o", {"output_tokens": 1_000_000}).cost) == "10"
+    assert said["file"].endswith("callfare.db.catalogue")
+    assert cost(cli) == "20"
+    assert cli.text("prices", "check").endswith("nothing would change\n")
+
+
+def test_what_is_in_force_can_be_pinned(cli, folder, monkeypatch):
+    traffic(cli)
+    cli.text("prices", "update")
+    monkeypatch.setattr("callfare.pricing.shipped.shipped_catalogue", lambda: pytest.fail("it is pinned"))
+
+    assert cost(cli) == "10"
+    assert (folder / "callfare.db.catalogue").read_bytes() == shipped_catalogue().text
+
+
+def test_update_needs_a_file_where_the_ledger_has_none(cli, dearer, folder):
+    error = cli.error("prices", "update", "--db", "memory://", exit_code=2)
+    cli.text("prices", "update", "--db", "memory://", "--file", "accepted")
+
+    assert error["param"] == "file"
+    assert (folder / "accepted").read_bytes().startswith(b'{"attributes"')
+
+
+def test_set_makes_a_book_and_ends_a_rate_where_the_next_begins(cli, folder):
+    cli.text("prices", *NEW_ROW)
+    before = (folder / "o.toml").read_text(encoding="utf-8")
+    (folder / "o.toml").write_text(before.replace("[[model]]", "# Ours.\n[[model]]"), encoding="utf-8")
+    cli.text("prices", *NEW_ROW[:2], "input_tokens=0.35/1_000_000", *NEW_ROW[3:], "--from", "2026-06-01")
+
+    def price(day):
+        return cli.json("price", "gpt-9", "input_tokens=1000000", "--book", "o.toml", "--at", day)["cost"]
+
+    assert (price("2026-05-31"), price("2026-06-01")) == ("0.25", "0.35")
+    assert "# Ours.\n" in (folder / "o.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("input_tokens=0.35/1000000",), "say with --from"),
+        (("input_tokens=-1/1000000", "--from", "2026-06-01"), "not of the form"),
+        (("input_tokens=0.35/0", "--from", "2026-06-01"), "per is 0"),
+        (("inputtokens=1", "--from", "2026-06-01"), "no meter"),
+        (("output_tokens=1", "--from", "2026-06-01"), "outside the basis"),
+    ],
+)
+def test_set_leaves_a_book_as_it_is_where_a_rate_cannot_be(cli, folder, words, said):
+    cli.text("prices", *NEW_ROW)
+    before = (folder / "o.toml").read_bytes()
+
+    result = cli("--json", "prices", *NEW_ROW[:2], *words, *NEW_ROW[3:])
+
+    assert result.exit_code in {2, 7}
+    assert said in json.loads(result.stderr)["error"]["message"]
+    assert (folder / "o.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("sell",),
+        ("show",),
+        ("list", "x", "input_tokens=1"),
+        ("check", "--days", "-1"),
+        ("diff", "--at", "yesterday"),
+        ("set", "gpt-9"),
+        NEW_ROW[:-2],
+        (*NEW_ROW, "--book", "p.toml"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_refused(cli, words):
+    assert cli("prices", *words).exit_code == 2
