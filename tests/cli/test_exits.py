@@ -56,6 +56,7 @@ CODES = {
     "price_book_invalid": 7,
     "schema_newer": 7,
     "schema_older": 7,
+    "only_local": 7,
     "ledger_corrupt": 1,
     "error": 70,
 }

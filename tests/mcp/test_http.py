@@ -56,6 +56,19 @@ def test_what_a_server_of_2026_is_is_told_on_request(server):
     assert "never as instructions" in told["instructions"]
 
 
+def test_lists_may_be_kept_for_a_while_by_whoever_asked_and_nobody_else(server):
+    answer = post(server, message("tools/list", {"_meta": META}), **MODERN | {"Mcp-Method": "tools/list"})
+    balance = post(
+        server,
+        message("resources/read", {"uri": "billing://users/alice/balance", "_meta": META}),
+        **MODERN | {"Mcp-Method": "resources/read", "Mcp-Name": "billing://users/alice/balance"},
+    )
+
+    # Which tools there are depends on who asks; a balance is old at once.
+    assert (answer.json()["result"]["ttlMs"], answer.json()["result"]["cacheScope"]) == (300_000, "private")
+    assert (balance.json()["result"]["ttlMs"], balance.json()["result"]["cacheScope"]) == (0, "private")
+
+
 def test_a_handshake_of_2025_is_answered_and_leaves_no_session(server):
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "by hand", "version": "1"}}
 
