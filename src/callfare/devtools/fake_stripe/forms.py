@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def nested(body: bytes) -> Json:
-    """Return the fields of a form or a query as objects, lists and text.
+    """Return the fields of a form or a query as objects and text; a list is an object whose keys are numbers.
 
     Raises Refusal when it cannot be read.
     """
@@ -36,7 +36,7 @@ def nested(body: bytes) -> Json:
         if "\x00" in text:
             raise invalid("Invalid request: text must not contain NUL.", param=name)
         _put(tree, keys, text)
-    return {name: _listed(value) for name, value in tree.items()}
+    return tree
 
 
 def _put(tree: Json, keys: list[str], text: str) -> None:
@@ -54,15 +54,6 @@ def _put(tree: Json, keys: list[str], text: str) -> None:
     if not isinstance(inner, dict):
         raise invalid(f"Invalid {key}: it is given both as a value and as an object.", param=key)
     _put(inner, rest, text)
-
-
-def _listed(value: Any) -> Any:  # noqa: ANN401  # what a form can hold
-    if not isinstance(value, dict):
-        return value
-    inner = {key: _listed(each) for key, each in value.items()}
-    if inner and all(key.isdecimal() for key in inner):
-        return [inner[key] for key in sorted(inner, key=int)]
-    return inner
 
 
 def typed(types: Types, schema: Schema, fields: Json) -> Json:
@@ -113,9 +104,10 @@ def _object(types: Types, schema: Schema, value: object, path: str) -> Json:
 def _array(types: Types, schema: Schema, value: object, path: str) -> list[Any]:
     if value == "":
         return []
-    if not isinstance(value, list):
+    if not isinstance(value, dict) or not all(key.isdecimal() for key in value):
         raise invalid(f"Invalid array: {_outer(path)}", param=path)
-    return [_read(types, schema["items"], inner, f"{path}[{number}]") for number, inner in enumerate(value)]
+    items = [value[key] for key in sorted(value, key=int)]
+    return [_read(types, schema["items"], inner, f"{path}[{number}]") for number, inner in enumerate(items)]
 
 
 def _scalar(kind: str, value: object, path: str) -> object:

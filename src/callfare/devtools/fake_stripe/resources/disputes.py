@@ -116,8 +116,8 @@ def withdraw(world: World, dispute: Json) -> None:
 
 
 def reinstate(world: World, dispute: Json) -> None:
-    """Give a dispute's money back to the balance."""
-    _move(world, dispute, amount=dispute["amount"], fee=-_FEE)
+    """Give a dispute's money back to the balance; the fee is kept, as Stripe does since June 2025."""
+    _move(world, dispute, amount=dispute["amount"], fee=0)
     world.emit("charge.dispute.funds_reinstated", dispute)
 
 
