@@ -24,7 +24,7 @@ from callfare.handle import RunHandle
 
 TWINS = [(Callfare, AsyncCallfare), (Run, AsyncRun)]
 # These neither read nor write the ledger where they are called.
-NEVER_AWAITED = {"active", "id", "left", "receipt", "run", "step", "user", "workflow", "wrap"}
+NEVER_AWAITED = {"active", "id", "left", "listener", "metered", "receipt", "run", "step", "user", "workflow", "wrap"}
 NOT_EXPORTED = {
     Clock: "a protocol for tests, beside the clocks that keep it",
     RunHandle: "what both kinds of run have in common; the kinds themselves are exported",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from callfare.capture.clients import wrap_client
+from callfare.capture.clients import listener_for, wrap_client
+from callfare.capture.metered import Function, metered
 from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock
 from callfare.context import current_user
@@ -219,6 +220,45 @@ class Facade:
         Calls raise InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable before they are made.
         """
         return wrap_client(client, Metering(self._engine), user=None if user is None else check_user(user))
+
+    def listener(self, library: str, user: str | None = None) -> Any:  # noqa: ANN401 - what that library takes
+        """Return what a library takes to tell of the calls it makes: "langchain", "litellm", "otel" or "pydantic_ai".
+
+        Each call is charged to the run and user in force when it begins; one that a wrapped client metered is not
+        charged again. Nothing is refused: the call is the library's. user: who pays where neither is in force.
+
+        Raises InvalidInput.
+        """
+        return listener_for(library, Metering(self._engine), user=None if user is None else check_user(user))
+
+    def metered(
+        self,
+        model: str,
+        *,
+        usage: Callable[[Any], Mapping[str, object]],
+        provider: str = "",
+        operation: str = "chat",
+        at_most: Mapping[str, object] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        response_id: Callable[[Any], str] | None = None,
+    ) -> Callable[[Function], Function]:
+        """Return a decorator: every call of the function, sync or async, is metered like a wrapped client's.
+
+        usage: what a reply used, meter → quantity. at_most: the most that a call can use, held before it.
+        response_id: the provider's id of a reply; the same one charges once. A call that raises costs nothing.
+
+        Raises InvalidInput. Its calls raise what those of a wrapped client raise.
+        """
+        return metered(
+            Metering(self._engine),
+            model,
+            usage=usage,
+            provider=provider,
+            operation=operation,
+            at_most=at_most,
+            attributes=attributes,
+            response_id=response_id,
+        )
 
     def workflow(
         self,

@@ -80,6 +80,10 @@ class FakeMeter:
         self.tickets.append(FakeTicket(self, intent, user))
         return self.tickets[-1]
 
+    def accept(self, intent, *, user=None):
+        self.tickets.append(FakeTicket(self, intent, user))
+        return self.tickets[-1]
+
     async def admit_async(self, intent, *, user=None):
         self.async_count += 1
         return self.admit(intent, user=user)

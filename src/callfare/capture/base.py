@@ -80,6 +80,13 @@ class Meter(Protocol):
         """As `admit`, without blocking the event loop."""
         ...
 
+    def accept(self, intent: Intent, *, user: str | None = None) -> Ticket:
+        """Return a ticket for a call that is being made whatever its user has: nothing but its user is asked for.
+
+        Raises UserRequired where somebody must be named and is not.
+        """
+        ...
+
     def settle_job(
         self, *, provider: str, base_url: str, job_id: str, outcome: JobOutcome, reading: Reading | None
     ) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from callfare.capture import anthropic, google, openai
+from callfare.capture import anthropic, google, langchain, litellm, openai, otel, pydantic_ai
 from callfare.capture.base import Meter
 from callfare.errors import InvalidInput
 
 Client = TypeVar("Client")
 
+_LISTENERS: Mapping[str, Callable[..., Any]] = {
+    "langchain": langchain.listener,
+    "litellm": litellm.listener,
+    "otel": otel.listener,
+    "pydantic_ai": pydantic_ai.listener,
+}
 _WRAPPERS = {"openai": openai.wrap, "anthropic": anthropic.wrap, "google.genai": google.wrap}
 
 
@@ -26,3 +33,15 @@ def wrap_client(client: Client, meter: Meter, *, user: str | None) -> Client:
                 return wrapper(client, meter, user=user)
     known = ", ".join(_WRAPPERS)
     raise InvalidInput(f"{type(client).__name__} is no client that callfare can wrap; it knows {known}", param="client")
+
+
+def listener_for(library: str, meter: Meter, *, user: str | None) -> Any:  # noqa: ANN401 - what that library takes
+    """Return what a library takes to tell of its calls.
+
+    Raises InvalidInput for a library that callfare does not know.
+    """
+    make = _LISTENERS.get(library)
+    if make is None:
+        known = ", ".join(_LISTENERS)
+        raise InvalidInput(f"there is no listener for {library!r}; there are {known}", param="library")
+    return make(meter, user=user)

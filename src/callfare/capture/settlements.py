@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from callfare.capture.base import Meter, Ticket
+from callfare.capture.recent import RECENT
 from callfare.usage.extract import Reading
 
 
@@ -51,6 +52,7 @@ class Ticketed:
         elif settlement.kind == "release":
             self.ticket.release()
         else:
+            RECENT.claim(reading.response_id)
             self.ticket.settle(reading, estimated=settlement.estimated)
 
     async def apply_async(self, settlement: Settlement) -> None:
@@ -61,6 +63,7 @@ class Ticketed:
         elif settlement.kind == "release":
             self.ticket.release()
         else:
+            RECENT.claim(reading.response_id)
             await self.ticket.settle_async(reading, estimated=settlement.estimated)
 
 

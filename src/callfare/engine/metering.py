@@ -190,6 +190,11 @@ class Metering:
                 raise _for_user(error, run) from None
         return Ticket(self, intent, subject, run, needed)
 
+    def accept(self, intent: Intent, *, user: str | None = None) -> Ticket:
+        """Return a ticket for a call that is being made whatever its user has. Raises UserRequired."""
+        subject, run = self._whom(user)
+        return Ticket(self, intent, subject, run, 0)
+
     def _whom(self, user: str | None) -> tuple[Subject, LocalRun | None]:
         run = self.engine.active_run()
         if run is not None:

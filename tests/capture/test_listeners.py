@@ -1,0 +1,300 @@
+"""What frameworks tell of their calls, as plain objects: read, charged once, and harmless."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace as Of
+
+import pytest
+
+from callfare.capture import langchain, litellm, otel, pydantic_ai
+from callfare.capture.base import Metered
+from callfare.capture.clients import listener_for
+from callfare.capture.recent import RECENT, Recent
+from callfare.errors import InvalidInput
+from tests.capture.fake_meter import FakeMeter
+
+
+@pytest.fixture
+def meter():
+    return FakeMeter()
+
+
+@pytest.fixture(autouse=True)
+def _forgotten():
+    """Ids are those of one test."""
+    RECENT._ids.clear()
+
+
+# litellm
+
+REPLY = {
+    "id": "chatcmpl-1",
+    "model": "claude-sonnet-5",
+    "usage": {
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 40},
+        "cache_creation_input_tokens": 30,
+    },
+}
+KWARGS = {"model": "claude", "custom_llm_provider": "anthropic", "call_type": "acompletion", "response_cost": 0.5}
+COUNTED = {
+    "input_tokens": 100,
+    "cached_input_tokens": 40,
+    "cache_write_input_tokens": 30,
+    "output_tokens": 20,
+}
+
+
+def test_a_call_of_litellms_is_read_with_its_cache(meter):
+    litellm.listener(meter, user="alice").log_success_event(KWARGS, REPLY, None, None)
+
+    assert (meter.ticket.usage, meter.ticket.is_estimated, meter.ticket.user) == (COUNTED, False, "alice")
+    assert (meter.ticket.intent.provider, meter.ticket.settled[0][0].model) == ("anthropic", "claude-sonnet-5")
+
+
+async def test_a_call_that_litellm_tells_twice_is_counted_once(meter):
+    listener = litellm.listener(meter)
+
+    await listener.async_log_success_event(KWARGS, REPLY, None, None)
+    listener.log_success_event(KWARGS, REPLY, None, None)
+
+    assert [len(ticket.settled) for ticket in meter.tickets] == [1, 0]
+    assert meter.tickets[1].released == 1
+
+
+def test_a_streamed_call_of_litellms_is_read_from_its_whole_reply(meter):
+    litellm.listener(meter).log_success_event(KWARGS | {"complete_streaming_response": REPLY}, {"id": "x"}, None, None)
+
+    assert meter.ticket.usage == COUNTED
+
+
+def test_an_embedding_and_speech_of_litellms_are_read_by_their_own_meters(meter):
+    listener = litellm.listener(meter)
+
+    listener.log_success_event(
+        {"model": "e", "call_type": "embedding"}, {"usage": {"prompt_tokens": 7, "total_tokens": 7}}, None, None
+    )
+    listener.log_success_event({"model": "tts-1", "call_type": "aspeech", "input": "hello"}, b"sound", None, None)
+
+    assert [ticket.usage for ticket in meter.tickets] == [{"input_tokens": 7}, {"characters": 5}]
+
+
+# LangChain
+
+
+def result(message_id="chatcmpl-2", **usage):
+    message = Of(
+        id="run-1",
+        usage_metadata={"input_tokens": 50, "output_tokens": 9, "total_tokens": 59, **usage},
+        response_metadata={"id": message_id, "model_name": "gpt-5-mini-2025-08-07", "service_tier": "flex"},
+    )
+    return Of(generations=[[Of(message=message), Of(message=message)]], llm_output=None)
+
+
+def start(listener, run_id="r"):
+    about = {"ls_provider": "openai", "ls_model_name": "gpt-5-mini"}
+    listener.on_chat_model_start({}, [], run_id=run_id, metadata=about)
+
+
+def test_a_call_of_langchains_is_charged_once_however_many_choices_it_has(meter):
+    listener = langchain.listener(meter)
+    start(listener)
+
+    listener.on_llm_end(
+        result(input_token_details={"cache_read": 10}, output_token_details={"reasoning": 4}), run_id="r"
+    )
+
+    assert meter.ticket.usage == {
+        "input_tokens": 50,
+        "cached_input_tokens": 10,
+        "output_tokens": 9,
+        "reasoning_tokens": 4,
+    }
+    [(reading, estimated)] = meter.ticket.settled
+    assert (reading.model, reading.attributes, estimated) == ("gpt-5-mini-2025-08-07", {"service_tier": "flex"}, False)
+    assert meter.ticket.intent.provider == "openai"
+
+
+def test_a_call_of_langchains_that_a_wrapped_client_metered_is_not_counted_again(meter):
+    RECENT.claim("chatcmpl-2")
+    listener = langchain.listener(meter)
+    start(listener)
+
+    listener.on_llm_end(result(), run_id="r")
+
+    assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
+
+
+def test_a_call_of_langchains_that_fails_is_let_go(meter):
+    listener = langchain.listener(meter)
+    start(listener)
+
+    listener.on_llm_error(RuntimeError("no"), run_id="r")
+
+    assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
+
+
+def test_a_result_without_any_count_is_an_estimate(meter):
+    langchain.listener(meter).on_llm_end(Of(generations=[[Of(message=Of())]], llm_output=None), run_id="?")
+
+    assert (meter.ticket.usage, meter.ticket.is_estimated) == ({"calls": 1}, False)
+
+
+def test_completions_that_only_tell_the_older_count_are_read(meter):
+    told = Of(generations=[[Of(text="hi")]], llm_output={"token_usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+
+    langchain.listener(meter).on_llm_end(told, run_id="r")
+
+    assert meter.ticket.usage == {"input_tokens": 3, "output_tokens": 2}
+
+
+# PydanticAI
+
+
+def test_each_response_of_an_agents_run_is_a_call(meter):
+    used = {"input_tokens": 30, "cache_read_tokens": 10, "cache_write_tokens": 0, "output_tokens": 5, "details": {}}
+    said = {"kind": "response", "usage": used, "model_name": "m", "provider_name": "google-gla"}
+    messages = [{"kind": "request"}, said | {"provider_response_id": "a"}, said | {"provider_response_id": "b"}]
+    listener = pydantic_ai.listener(meter)
+
+    listener(Of(new_messages=lambda: messages))
+    listener(messages)
+
+    assert [len(ticket.settled) for ticket in meter.tickets] == [1, 1, 0, 0]
+    assert meter.tickets[0].usage == {"input_tokens": 30, "cached_input_tokens": 10, "output_tokens": 5}
+    assert meter.tickets[0].intent.provider == "google"
+
+
+# OpenTelemetry
+
+
+class Spans:
+    """Spans that begin and end, as OpenTelemetry tells of them."""
+
+    def __init__(self, meter):
+        self.importer = otel.listener(meter)
+        self.made = 0
+
+    def begin(self, parent=None, status="OK", **attributes):
+        self.made += 1
+        span = Of(
+            context=Of(span_id=self.made, trace_id=7),
+            parent=None if parent is None else parent.context,
+            attributes={name.replace("__", "."): value for name, value in attributes.items()},
+            status=Of(status_code=Of(name=status)),
+        )
+        self.importer.on_start(span)
+        return span
+
+    def end(self, *spans):
+        for span in spans:
+            self.importer.on_end(span)
+
+
+def leaf(**more):
+    return {
+        "gen_ai__operation__name": "chat",
+        "gen_ai__provider__name": "openai",
+        "gen_ai__request__model": "gpt-5-mini",
+        "gen_ai__response__model": "gpt-5-mini-2025-08-07",
+        "gen_ai__usage__input_tokens": 1200,
+        "gen_ai__usage__output_tokens": 350,
+        **more,
+    }
+
+
+def test_a_span_of_one_call_is_counted(meter):
+    spans = Spans(meter)
+
+    spans.end(spans.begin(**leaf(gen_ai__usage__cache_read__input_tokens=800, gen_ai__response__id="r1")))
+
+    [(reading, estimated)] = meter.ticket.settled
+    assert reading.usage == {"input_tokens": 1200, "cached_input_tokens": 800, "output_tokens": 350}
+    assert (reading.model, reading.response_id, estimated) == ("gpt-5-mini-2025-08-07", "r1", False)
+
+
+@pytest.mark.parametrize("operation", ["invoke_agent", "invoke_workflow", "execute_tool", "fetch_response", "AGENT"])
+def test_a_span_that_holds_others_is_not_counted(meter, operation):
+    spans = Spans(meter)
+
+    spans.end(spans.begin(**leaf(gen_ai__operation__name=operation)))
+
+    assert meter.tickets == []
+
+
+def test_three_instrumentations_of_one_call_count_it_once(meter):
+    spans = Spans(meter)
+    first = spans.begin(**leaf(gen_ai__response__id="r1"))
+    second = spans.begin(parent=first, **leaf(gen_ai__response__id="r1"))
+    third = spans.begin(parent=second, **leaf())
+
+    spans.end(third, second, first)
+
+    assert [len(ticket.settled) for ticket in meter.tickets] == [1]
+
+
+def test_a_span_within_a_metered_call_is_not_counted(meter):
+    spans = Spans(meter)
+    with Metered():
+        span = spans.begin(**leaf())
+
+    spans.end(span)
+
+    assert meter.tickets == []
+
+
+def test_a_span_without_a_count_is_an_estimate_and_one_that_failed_is_nothing(meter):
+    spans = Spans(meter)
+    bare = {"gen_ai__operation__name": "chat", "gen_ai__request__model": "m"}
+
+    spans.end(spans.begin(**bare), spans.begin(status="ERROR", **bare))
+
+    assert [ticket.usage for ticket in meter.tickets] == [{"calls": 1}]
+
+
+def test_openinferences_names_are_read_too(meter):
+    spans = Spans(meter)
+
+    spans.end(
+        spans.begin(
+            openinference__span__kind="LLM",
+            llm__provider="anthropic",
+            llm__model_name="claude-sonnet-5",
+            llm__token_count__prompt=3,
+            llm__token_count__completion=100,
+            llm__token_count__prompt_details__cache_read=2000,
+            user__id="alice",
+        )
+    )
+
+    assert meter.ticket.usage == {"input_tokens": 2003, "cached_input_tokens": 2000, "output_tokens": 100}
+    assert meter.ticket.user == "alice"
+
+
+# All of them
+
+
+@pytest.mark.parametrize("junk", [None, 7, "text", [], {}, object(), Of(generations=5), Of(attributes=3, parent=1)])
+def test_what_nobody_can_read_harms_nobody(meter, junk):
+    litellm.listener(meter).log_success_event({}, junk, None, None)
+    langchain.listener(meter).on_chat_model_start(junk, junk, run_id=1)
+    langchain.listener(meter).on_llm_end(junk, run_id=1)
+    pydantic_ai.listener(meter)(junk)
+    otel.listener(meter).on_start(junk)
+    otel.listener(meter).on_end(junk)
+
+    assert all(ticket.usage in ({}, {"calls": 1}) for ticket in meter.tickets if ticket.settled)
+
+
+def test_a_library_nobody_knows_is_refused(meter):
+    with pytest.raises(InvalidInput, match="there are langchain, litellm, otel, pydantic_ai"):
+        listener_for("langfuse", meter, user=None)
+
+
+def test_only_the_latest_ids_are_kept():
+    recent = Recent(kept=2)
+
+    claims = [recent.claim(name) for name in ("a", "b", "a", "c", "a", "", "")]
+
+    assert claims == [True, True, False, True, True, True, True]
