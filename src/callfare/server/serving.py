@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,6 +73,7 @@ class Listening:
             parts = urlsplit(self.public_url)
             if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path not in {"", "/"}:
                 raise Misconfigured("the public address is a bare one: CALLFARE_PUBLIC_URL=https://billing.example.com")
+        self._check_files()
         if self.is_local:
             return
         if not has_admin_key:
@@ -89,6 +91,29 @@ class Listening:
                 f"{self.host} can be reached from elsewhere, and credentials would travel in the clear: "
                 "add --tls-certificate FILE --tls-key FILE, or --behind-proxy with --trusted-proxy ADDRESS"
             )
+
+    def _check_files(self) -> None:
+        """Return when the files for TLS can be read and belong together, which nobody is asked a password for.
+
+        Raises Misconfigured.
+        """
+        if self.certificate is None or self.certificate_key is None:
+            return
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.certificate, self.certificate_key, password=_no_password)
+        except OSError as error:
+            # An error of TLS is one of the system's too, and says the reason in a field of its own.
+            reason = getattr(error, "reason", None) or error.strerror
+            raise Misconfigured(
+                f"{self.certificate} and {self.certificate_key} cannot be used for TLS: {reason}; name a certificate "
+                "and its key, both as PEM and without a password: --tls-certificate FILE --tls-key FILE"
+            ) from None
+
+
+def _no_password() -> str:
+    """Return no password: whoever starts a server is not there to be asked."""
+    return ""
 
 
 def bound(listening: Listening) -> socket.socket:
