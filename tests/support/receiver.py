@@ -56,6 +56,13 @@ def receiving() -> Iterator[Receiver]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
+        def do_GET(self) -> None:
+            """Show a page, where a browser comes back to."""
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"ok")
+
         @override
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing: a test speaks for itself."""
