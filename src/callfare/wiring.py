@@ -78,6 +78,12 @@ SETTINGS = (
     Setting(
         variable="CALLFARE_PORTAL_RETURN_URL", option="", default="", meaning="Where Stripe's portal leads back to."
     ),
+    Setting(
+        variable="CALLFARE_STRIPE_METHODS",
+        option="",
+        default="",
+        meaning="How payers may pay, such as card,us_bank_account; else as Stripe's dashboard says.",
+    ),
     Setting(variable="CALLFARE_STRIPE_TAX", option="", default="", meaning="`on` has Stripe work out taxes."),
     Setting(
         variable="CALLFARE_STRIPE_API_URL",

@@ -52,6 +52,7 @@ def config_of(fake: FakeStripe, **more: Any) -> PaymentConfig:
         "cancel_url": "https://shop.example/cancelled",
         "return_url": "https://shop.example/account",
         "api_url": fake.base_url,
+        "methods": ("card", "us_bank_account"),
     }
     return PaymentConfig(**(told | more))
 

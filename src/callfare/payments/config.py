@@ -15,6 +15,7 @@ API_VARIABLE = "CALLFARE_STRIPE_API_URL"
 SUCCESS_VARIABLE = "CALLFARE_CHECKOUT_SUCCESS_URL"
 CANCEL_VARIABLE = "CALLFARE_CHECKOUT_CANCEL_URL"
 RETURN_VARIABLE = "CALLFARE_PORTAL_RETURN_URL"
+METHODS_VARIABLE = "CALLFARE_STRIPE_METHODS"
 TAX_VARIABLE = "CALLFARE_STRIPE_TAX"
 RECEIVED = "/api/billing/checkout/done"
 # Stripe puts the checkout's id in its place.
@@ -26,6 +27,7 @@ class PaymentConfig:
     """One installation's payments. webhook_secrets: several while one is rolled; none turns the webhook off.
 
     api_url: where Stripe is, None for Stripe itself. has_tax: Stripe works out taxes.
+    methods: how payers may pay, such as card; none leaves that to Stripe's dashboard.
     """
 
     secret_key: str = field(repr=False)
@@ -36,6 +38,7 @@ class PaymentConfig:
     return_url: str
     api_url: str | None = None
     has_tax: bool = False
+    methods: tuple[str, ...] = ()
 
 
 def read_config(public_url: str, environ: Mapping[str, str] | None = None) -> PaymentConfig | None:
@@ -61,13 +64,15 @@ def read_config(public_url: str, environ: Mapping[str, str] | None = None) -> Pa
         cancel_url=_address(environ, CANCEL_VARIABLE, f"{here}{RECEIVED}?cancelled=true"),
         return_url=_address(environ, RETURN_VARIABLE, f"{here}{RECEIVED}"),
         api_url=_api(environ.get(API_VARIABLE, "").strip(), mode),
+        methods=_methods(environ.get(METHODS_VARIABLE, "")),
         has_tax=environ.get(TAX_VARIABLE, "").strip().lower() in {"1", "on", "true", "yes"},
     )
 
 
 def stand_in_config(api_url: str, public_url: str) -> PaymentConfig:
     """Return payments that go through a stand-in for Stripe, under a key that only it takes."""
-    environ = {KEY_VARIABLE: "sk_test_of_the_stand_in", API_VARIABLE: api_url}
+    methods = "card,us_bank_account"
+    environ = {KEY_VARIABLE: "sk_test_of_the_stand_in", API_VARIABLE: api_url, METHODS_VARIABLE: methods}
     config = read_config(public_url, environ)
     assert config is not None, environ
     return config
@@ -84,6 +89,13 @@ def mode_of(key: str) -> str | None:
 
 def _secrets(text: str) -> tuple[str, ...]:
     return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    methods = _secrets(text)
+    if not all(method.replace("_", "").isalnum() and method.isascii() for method in methods):
+        raise Misconfigured(f"{METHODS_VARIABLE} names payment methods, such as card,us_bank_account")
+    return methods
 
 
 def _address(environ: Mapping[str, str], variable: str, default: str) -> str:

@@ -161,6 +161,8 @@ class Orders:
             request |= {"mode": "subscription", "subscription_data": {"metadata": stamp}}
         else:
             request |= {"payment_intent_data": {"metadata": stamp}, "invoice_creation": {"enabled": True}}
+        if config.methods:
+            request |= {"allowed_payment_method_types": list(config.methods)}
         if config.has_tax:
             request |= {
                 "automatic_tax": {"enabled": True},
