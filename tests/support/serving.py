@@ -17,6 +17,7 @@ from callfare.clock import Clock
 from callfare.engine.engine import Engine
 from callfare.facade import open_engine
 from callfare.ledger.receipts import KeyReceipt
+from callfare.payments.till import Till
 from callfare.server.app import make_app
 from callfare.server.serving import Listening, bound
 
@@ -80,9 +81,10 @@ def served(
     is_local: bool = True,
     port: int = 0,
     shown: Callable[[Engine, str], dict[str, str]] = credentials,
+    till: Till | None = None,
 ) -> Iterator[Serving]:
-    """Serve an engine for as long as the block lasts. shown: makes what its callers show."""
-    app = make_app(engine, audience=AUDIENCE, public_url=public_url, is_local=is_local)
+    """Serve an engine for as long as the block lasts. shown: makes what its callers show. till: payments."""
+    app = make_app(engine, audience=AUDIENCE, public_url=public_url, is_local=is_local, till=till)
     engine.create()
     made = shown(engine, AUDIENCE)
     listener = bound(Listening(port=port))

@@ -137,7 +137,7 @@ def _read(path: Path, kind: str, entry: dict[str, Any]) -> Package:
 
 def _exact(told: object) -> int | str:
     """Return an amount as it is exact; a number with a point in it has to be in quotes."""
-    return told if isinstance(told, int | str) and not isinstance(told, bool) else "a price in quotes"
+    return told if isinstance(told, int | str) and not isinstance(told, bool) else "not in quotes"
 
 
 def _package(package_id: str, name: str, amount: Credits, price: Usd) -> Package:
