@@ -17,7 +17,7 @@ def alter(folder, statement):
 def test_verify_counts_the_rows_of_a_sound_ledger(cli):
     said = cli.text("verify")
 
-    assert said.startswith("the ledger is sound: 45 rows recomputed\n  identities  3 rows\n  accounts    3 rows\n")
+    assert said.startswith("the ledger is sound: 47 rows recomputed\n  identities  3 rows\n  accounts    3 rows\n")
     assert said.endswith("  held  15 credits\n  debt  1.2847 credits\n")
 
 
