@@ -20,6 +20,7 @@ from callfare.pricing.edition import Catalogue
 from callfare.pricing.layer import Layer
 from callfare.pricing.rates import Entry, ModelPrices, Rate
 from callfare.pricing.rating import rate_finished
+from callfare.pricing.shipped import is_catalogue
 from callfare.usage.meters import LINEAGE
 
 
@@ -179,8 +180,8 @@ def beside_catalogue(book: PriceBook, at_us: int, text: str = "") -> list[Differ
 
     text: only models whose name holds it.
     """
-    upper = [layer for layer in book.layers if not _is_below(layer)]
-    lower = PriceBook([layer for layer in book.layers if _is_below(layer)])
+    upper = [layer for layer in book.layers if not is_catalogue(layer)]
+    lower = PriceBook([layer for layer in book.layers if is_catalogue(layer)])
     found: list[Difference] = []
     for number, layer in enumerate(upper):
         for prices in layer.models:
@@ -203,13 +204,9 @@ def _entry_of(book: PriceBook, prices: ModelPrices, at_us: int) -> Entry | None:
     return book.entry(prices.model, provider=prices.provider, at_us=min(max(ends) - 1, at_us))
 
 
-def _is_below(layer: Layer) -> bool:
-    return layer.name in {"media", "catalogue"}
-
-
 def without_seed(book: PriceBook) -> PriceBook:
     """Return a book without the layers above the catalogue."""
-    return PriceBook([layer for layer in book.layers if _is_below(layer)])
+    return PriceBook([layer for layer in book.layers if is_catalogue(layer)])
 
 
 def with_catalogue(book: PriceBook, catalogue: Catalogue) -> PriceBook:

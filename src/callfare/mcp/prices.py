@@ -5,8 +5,8 @@ from __future__ import annotations
 from callfare.clock import moment_of
 from callfare.engine.engine import Engine
 from callfare.mcp import wire
-from callfare.pricing.edition import Catalogue
 from callfare.pricing.rates import Entry
+from callfare.pricing.shipped import is_catalogue
 from callfare.usage.quantities import quantity_text
 
 
@@ -16,7 +16,7 @@ def price_list(engine: Engine) -> wire.PriceBook:
     The catalogue's thousands of models are left out: nobody reads them, and any of them can be asked for.
     """
     book, now_us = engine.settings.book, engine.clock.now_us()
-    layers = [layer for layer in reversed(book.layers) if not isinstance(layer, Catalogue)]
+    layers = [layer for layer in reversed(book.layers) if not is_catalogue(layer)]
     named = {prices.model.casefold(): prices.model for layer in layers for prices in layer.models}
     found = [book.entry(model, at_us=now_us) for _, model in sorted(named.items())]
     return wire.PriceBook(

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from callfare.pricing.book import PriceBook
-from callfare.pricing.edition import Catalogue, shipped_catalogue
+from callfare.pricing.edition import NAME, Catalogue, shipped_catalogue
 from callfare.pricing.layer import Layer
 from callfare.pricing.load import media_layer, seed_book
 
@@ -27,6 +27,11 @@ def shipped_layers(*, has_seed: bool, catalogue: str | Path | None) -> list[Laye
     if str(catalogue) == NO_CATALOGUE:
         return layers
     return [*layers, media_layer(), Catalogue(Path(catalogue))]
+
+
+def is_catalogue(layer: Layer) -> bool:
+    """Tell whether a layer is the catalogue, or stands beside it: thousands of models that nobody wrote down here."""
+    return layer.name in {"media", NAME}
 
 
 @cache
