@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from anthropic import Anthropic
+from google import genai
 from openai import OpenAI
 
 from callfare import AsyncCallfare, Callfare, Credits, errors
+from callfare.devtools.fake_anthropic import FakeAnthropic
+from callfare.devtools.fake_google import FakeGoogle
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.usage.meters import ATTRIBUTES, METERS
 from tests.support.serving import engine_on, served
@@ -20,8 +24,8 @@ from tests.test_tidy import LAYERS
 ROOT = Path(__file__).parents[1]
 EXAMPLE = "https://billing.example.com"
 REFERENCE = ROOT / "docs" / "reference"
-# Followed to the letter by a test of its own, shell and all: tests/demo/test_start_page.py.
-ELSEWHERE = {"docs/start.md"}
+# Followed to the letter by tests of their own: tests/demo/test_start_page.py, tests/frameworks/test_page.py.
+ELSEWHERE = {"docs/start.md", "docs/howto/frameworks.md"}
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
 PAGES = sorted(
@@ -50,9 +54,17 @@ def said(code: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def openai_stand_in():
-    with FakeOpenAI() as fake:
-        yield fake
+def stand_ins():
+    """Have every provider on the loopback address; return the variables that lead the SDKs there."""
+    with FakeOpenAI() as openai, FakeAnthropic() as claude, FakeGoogle() as gemini:
+        yield {
+            "OPENAI_BASE_URL": openai.base_url,
+            "OPENAI_API_KEY": "none",
+            "ANTHROPIC_BASE_URL": claude.base_url,
+            "ANTHROPIC_API_KEY": "none",
+            "GOOGLE_GEMINI_BASE_URL": gemini.base_url,
+            "GEMINI_API_KEY": "none",
+        }
 
 
 @contextmanager
@@ -67,16 +79,15 @@ def served_for(code, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("page", RUNNABLE)
-def test_the_code_of_a_page_runs_and_prints_what_it_says(page, openai_stand_in, tmp_path, monkeypatch, capsys):
+def test_the_code_of_a_page_runs_and_prints_what_it_says(page, stand_ins, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_BASE_URL", openai_stand_in.base_url)
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-
+    for name, value in stand_ins.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     names: dict[str, object] = {"__name__": "page"}
     with served_for(RUNNABLE[page], tmp_path, monkeypatch) as code:
         exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documents
-    for client in [value for value in names.values() if isinstance(value, OpenAI)]:
+    for client in [value for value in names.values() if isinstance(value, OpenAI | Anthropic | genai.Client)]:
         client.close()
 
     assert capsys.readouterr().out.splitlines() == said(RUNNABLE[page])
