@@ -15,7 +15,7 @@ from callfare.facade import open_engine
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
 ROOT = typer.main.get_command(app)
-SHARED = {"db", "json", "book", "no_seed_prices", "markup"}
+SHARED = {"db", "server", "key_file", "json", "book", "no_seed_prices", "markup"}
 SHOWN = {name: command for name, command in ROOT.commands.items() if not command.hidden}
 
 

@@ -32,9 +32,11 @@ from callfare.cli.session import (
     BookOption,
     DbOption,
     JsonOption,
+    KeyFileOption,
     MarkupOption,
-    Options,
     SeedOption,
+    ServerOption,
+    every_command,
     with_options,
 )
 from callfare.errors import CallfareError, InvalidInput
@@ -103,6 +105,8 @@ def root(
     context: typer.Context,
     *,
     db: DbOption = None,
+    server: ServerOption = None,
+    key_file: KeyFileOption = None,
     json: JsonOption = False,
     book: BookOption = None,
     no_seed_prices: SeedOption = False,
@@ -117,7 +121,15 @@ def root(
     if version:
         typer.echo(f"{PROGRAM} {_version()}")
         raise typer.Exit
-    context.obj = Options(db=db, json=json, book=tuple(book or ()), no_seed_prices=no_seed_prices, markup=markup)
+    context.obj = every_command(
+        db=db,
+        server=server,
+        key_file=key_file,
+        json=json,
+        book=book,
+        no_seed_prices=no_seed_prices,
+        markup=markup,
+    )
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -45,6 +45,9 @@ def doctor(session: Session) -> None:
     from callfare.engine.doctor import examine, worst
 
     with session.engine() as engine, _progress(session, "looking", None) as progress:
+        if engine.elsewhere is not None:
+            # A finding would say that the ledger is ill, and it is only elsewhere.
+            engine.verify()
         findings = tuple(
             replace(finding, next_step=session.pasteable(finding.next_step or "") or None)
             for finding in examine(engine, progress)

@@ -183,4 +183,5 @@ def _check_ledger(session: Session) -> None:
     from callfare.store.protocol import UserOf
 
     with session.engine() as engine:
-        engine.store.select(UserOf(account_id=0))
+        if engine.elsewhere is None:
+            engine.store.select(UserOf(account_id=0))

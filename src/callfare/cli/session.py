@@ -31,6 +31,13 @@ DbOption = Annotated[
         help="The ledger. CALLFARE_DATABASE_URL where it is not given, else sqlite:///callfare.db.",
     ),
 ]
+ServerOption = Annotated[
+    str | None, typer.Option("--server", metavar="URL", help="A server to ask, in place of a ledger on this machine.")
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option("--key-file", metavar="FILE", help="With --server: where its key is; CALLFARE_API_KEY otherwise."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with one JSON document, amounts exact.")]
 BookOption = Annotated[
     list[Path] | None,
@@ -51,6 +58,8 @@ class Options:
     """The options of every command, as they were given."""
 
     db: str | None = None
+    server: str | None = None
+    key_file: Path | None = None
     json: bool = False
     book: tuple[Path, ...] = ()
     no_seed_prices: bool = False
@@ -60,6 +69,8 @@ class Options:
         """Return these options with those given after the command's name, which decide."""
         return Options(
             db=later.db if later.db is not None else self.db,
+            server=later.server if later.server is not None else self.server,
+            key_file=later.key_file if later.key_file is not None else self.key_file,
             json=self.json or later.json,
             book=self.book + later.book,
             no_seed_prices=self.no_seed_prices or later.no_seed_prices,
@@ -75,6 +86,21 @@ class Session:
         self.screen = standard()
         self.aside = aside()
 
+    @property
+    def _address(self) -> str | None:
+        """The ledger's address, or the server's, as given.
+
+        Raises InvalidInput where both are given, and for a server's address that is none.
+        """
+        server = self.options.server
+        if server is None:
+            return self.options.db
+        if self.options.db is not None:
+            raise InvalidInput("--server and --db name two ledgers; give one of them", param="server")
+        if server.partition(":")[0].lower() not in {"http", "https"}:
+            raise InvalidInput("--server takes an address such as https://billing.example.com", param="server")
+        return server
+
     def _prices(self) -> dict[str, Any]:
         """Return how the ledger is to price, as given."""
         options = self.options
@@ -88,26 +114,37 @@ class Session:
 
         with (
             _heard(self.aside, is_quiet=self.options.json),
-            Callfare(self.options.db, books=self.options.book, **self._prices()) as fare,
+            Callfare(self._address, books=self.options.book, **self._prices(), api_key=self._key()) as fare,
         ):
             yield fare
 
     @contextmanager
-    def engine(self, *, api_key: str | None = None) -> Iterator[Engine]:
-        """Open what the façade stands on, for commands about the ledger itself.
-
-        api_key: for a server's address; CALLFARE_API_KEY when None.
-        """
+    def engine(self) -> Iterator[Engine]:
+        """Open what the façade stands on, for commands about the ledger itself."""
         from callfare.facade import open_engine
 
         options = self.options
         engine = open_engine(
-            options.db, options.book, **self._prices(), require_user=False, clock=None, api_key=api_key
+            self._address, options.book, **self._prices(), require_user=False, clock=None, api_key=self._key()
         )
         try:
             yield engine
         finally:
             engine.close()
+
+    def _key(self) -> str | None:
+        """Return the key that stands in the file that was named, None where none was.
+
+        Raises InvalidInput when it cannot be read.
+        """
+        file = self.options.key_file
+        if file is None:
+            return None
+        try:
+            return file.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text in ASCII"
+            raise InvalidInput(f"the key in {file} cannot be read: {reason}", param="key_file") from None
 
     def answer(self, value: object, tell: Callable[[Screen], None]) -> None:
         """Write an answer: its exact values as JSON where that was asked for, else as `tell` tells it."""
@@ -146,7 +183,7 @@ class Session:
 
     def _on_this_ledger(self, hint: re.Match[str]) -> str:
         words = hint["words"]
-        ledger = "" if "--db " in words else shlex.join(self._ledger())
+        ledger = "" if "--db " in words or "--server " in words else shlex.join(self._ledger())
         if words.startswith("reprice") and self.options.book:
             words = f"reprice {shlex.join(self._books())}"
         return f"`{' '.join(filter(None, ['callfare', ledger, words]))}`"
@@ -154,7 +191,11 @@ class Session:
     def _ledger(self) -> list[str]:
         from callfare.store.open import without_password
 
-        return [] if self.options.db is None else ["--db", without_password(self.options.db)]
+        options = self.options
+        key_file = [] if options.key_file is None else ["--key-file", str(options.key_file)]
+        if options.server is not None:
+            return ["--server", without_password(options.server), *key_file]
+        return [] if options.db is None else ["--db", without_password(options.db)]
 
     def _books(self) -> list[str]:
         options = self.options
@@ -195,20 +236,31 @@ class _Voice(logging.Handler):
         self._screen.line(show.clean(record.getMessage()))
 
 
-def _every_command(
+def every_command(
+    *,
     db: DbOption = None,
+    server: ServerOption = None,
+    key_file: KeyFileOption = None,
     json: JsonOption = False,
     book: BookOption = None,
     no_seed_prices: SeedOption = False,
     markup: MarkupOption = None,
 ) -> Options:
     """Return the options that every command takes."""
-    return Options(db=db, json=json, book=tuple(book or ()), no_seed_prices=no_seed_prices, markup=markup)
+    return Options(
+        db=db,
+        server=server,
+        key_file=key_file,
+        json=json,
+        book=tuple(book or ()),
+        no_seed_prices=no_seed_prices,
+        markup=markup,
+    )
 
 
 _SHARED: Sequence[inspect.Parameter] = tuple(
     parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    for parameter in inspect.signature(_every_command, eval_str=True).parameters.values()
+    for parameter in inspect.signature(every_command, eval_str=True).parameters.values()
 )
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
@@ -217,7 +269,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command as typer takes it: with the options of every command, which become its session."""
 
     def run(context: typer.Context, **values: Any) -> None:
-        later = _every_command(**{parameter.name: values.pop(parameter.name) for parameter in _SHARED})
+        later = every_command(**{parameter.name: values.pop(parameter.name) for parameter in _SHARED})
         earlier = context.find_root().obj or Options()
         session = Session(earlier.with_later(later))
         try:

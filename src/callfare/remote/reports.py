@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -21,7 +21,7 @@ from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock, event_instant, instant_of
 from callfare.engine.reports import PAGE_MAX, PAST_RUNS_MAX, Estimated, Reports
 from callfare.engine.usage_report import window_of, zone_of
-from callfare.errors import InvalidInput, LedgerUnavailable
+from callfare.errors import CallfareError, InvalidInput, LedgerUnavailable
 from callfare.estimate.history import PastRuns, past_of
 from callfare.estimate.workflows import Workflows
 from callfare.ids import parse_account, parse_charge_id
@@ -92,6 +92,18 @@ class RemoteReports(Reports):
         if account_id is None:
             raise LedgerUnavailable("the server answers a run without its account")
         return account_id
+
+    def owners_of_runs(self, named: Sequence[tuple[str, str | None]]) -> list[int | CallfareError]:
+        """Return whose each run is, or why it cannot be told."""
+        return [self._owner(run_id, user) for run_id, user in named]
+
+    def _owner(self, run_id: str, user: str | None) -> int | CallfareError:
+        try:
+            return self.account_of_run(run_id, user)
+        except LedgerUnavailable:
+            raise
+        except CallfareError as refusal:
+            return refusal
 
     def price(
         self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None

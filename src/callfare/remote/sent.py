@@ -9,7 +9,7 @@ from typing import Any
 from callfare.checks import json_text
 from callfare.clock import moment_of
 from callfare.engine.requests import shown_key
-from callfare.errors import InvalidInput
+from callfare.errors import InvalidInput, OnlyLocal
 from callfare.ids import account_text, charge_id
 from callfare.ledger import commands
 from callfare.money import Credits
@@ -47,7 +47,7 @@ def _facts(command: commands.Command) -> dict[str, Any]:
         case commands.GrantCredit():
             return _grant(command)
         case _:
-            raise AssertionError(command)
+            raise OnlyLocal(f"{type(command).__name__} needs the ledger itself: do it where that is", param="url")
 
 
 def _grant(command: commands.GrantCredit) -> dict[str, Any]:
