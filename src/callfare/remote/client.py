@@ -47,13 +47,13 @@ class Client:
 
     def get(self, path: str, query: Query | None = None) -> Any:  # noqa: ANN401 - JSON is what it is
         """Return what a server tells. Raises its refusal, LedgerUnavailable, Misconfigured."""
-        return _decode(self._asked("GET", _target(path, query), {}, None, self.deadline_s).body)
+        return self._read(self._asked("GET", _target(path, query), {}, None, self.deadline_s))
 
     def get_unless(self, path: str, etag: str | None) -> tuple[Any, str | None] | None:
         """Return what a server tells with its ETag, None when that is still the one that is known."""
         headers = {} if etag is None else {"If-None-Match": etag}
         answer = self._asked("GET", _target(path, None), headers, None, self.deadline_s)
-        return None if answer.status == _NOT_MODIFIED else (_decode(answer.body), answer.headers.get("etag"))
+        return None if answer.status == _NOT_MODIFIED else (self._read(answer), answer.headers.get("etag"))
 
     def post(self, path: str, body: object, *, key: str | None = None, within_s: float | None = None) -> Any:  # noqa: ANN401
         """Return what a server answers to a body.
@@ -67,7 +67,7 @@ class Client:
         named = new_id("req") if key is None else header_of(key)
         headers = {"Content-Type": "application/json", "Idempotency-Key": named}
         deadline_s = self.deadline_s if within_s is None else min(within_s, self.deadline_s)
-        return _decode(self._asked("POST", _target(path, None), headers, body, deadline_s).body)
+        return self._read(self._asked("POST", _target(path, None), headers, body, deadline_s))
 
     def _asked(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline_s: float
@@ -100,6 +100,12 @@ class Client:
             is_worth_another=answer.status in _AGAIN,
             retry_after_s=_seconds(answer.headers.get("retry-after")),
         )
+
+    def _read(self, answer: Answer) -> Any:  # noqa: ANN401 - JSON is what it is
+        try:
+            return _decode(answer.body)
+        except msgspec.MsgspecError:
+            raise LedgerUnavailable(f"{self.address.shown} answers what is no JSON; is it a callfare server?") from None
 
     def _error(self, answer: Answer) -> CallfareError:
         try:
