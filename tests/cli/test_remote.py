@@ -21,6 +21,7 @@ READING = {
     "estimate": ("estimate", "tweet", "--user", "alice"),
     "packages": ("packages",),
     "price": ("price", "gpt-5-mini", "input_tokens=1200"),
+    "prices": ("prices", "list", "gpt-5-mini"),
     "explain": ("explain", "{first}"),
     "keys": ("keys", "list"),
     "audit": ("audit",),
