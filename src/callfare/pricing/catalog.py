@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from importlib.metadata import version
@@ -96,6 +96,11 @@ _DERIVED = {
     )
 }
 _ORDINARY: Mapping[str, tuple[str, ...]] = {"processing": ("standard",)}
+# What Anthropic charges more for without genai-prices knowing it, and what it charges nothing for, as its pages say.
+_ORDINARY_OF: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "anthropic": {"region": ("global",), "speed": ("standard",)},
+}
+_FREE_OF = {"anthropic": (Rate(meter="web_fetches", usd=Decimal(0), per=1),)}
 # OpenRouter tells what it charged; that stands before any table.
 _TELLS_ITS_CHARGE = "openrouter"
 _CHARGED = Rate(meter="billed_usd", usd=Decimal(1), per=1)
@@ -177,6 +182,9 @@ def _prices_of(provider: theirs.Provider, model: theirs.ModelInfo, names: Sequen
     asked = [] if tells_its_charge else _variants_of(model)
     rates = [rate for variant in (_ORDINARILY, *asked) for rate in _rates_of(model, variant)]
     basis = _basis_of(rates)
+    rates += [
+        replace(rate, attributes=dict(one.attributes)) for one in (_ORDINARILY, *asked) for rate in _free_of(provider)
+    ]
     return ModelPrices(
         provider=provider.id,
         model=model.id,
@@ -186,10 +194,14 @@ def _prices_of(provider: theirs.Provider, model: theirs.ModelInfo, names: Sequen
         source=_source_of(provider),
         checked=checked,
         derived={} if tells_its_charge else _DERIVED,
-        ordinary={} if tells_its_charge else _ordinary_of(model),
+        ordinary={} if tells_its_charge else _ordinary_of(model, _ORDINARY_OF.get(provider.id, {})),
         names=tuple(name for name in names if name != model.id),
         patterns=tuple(_pattern_of(clause) for clause in _alternatives(model.match) if _name_in(clause) is None),
     )
+
+
+def _free_of(provider: theirs.Provider) -> tuple[Rate, ...]:
+    return _FREE_OF.get(provider.id, ())
 
 
 def _source_of(provider: theirs.Provider) -> str:
@@ -248,8 +260,8 @@ def _attributes_of(variant: theirs.PriceVariant) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, value) for name, value in ours.items() if value not in _ORDINARY_TIERS))
 
 
-def _ordinary_of(model: theirs.ModelInfo) -> dict[str, tuple[str, ...]]:
-    ordinary = {name: set(values) for name, values in _ORDINARY.items()}
+def _ordinary_of(model: theirs.ModelInfo, of_provider: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    ordinary = {name: set(values) for name, values in (*_ORDINARY.items(), *of_provider.items())}
     for variant in model.price_variants or ():
         for name, value in _attributes_of(variant):
             values = ordinary.setdefault(name, {"standard"})

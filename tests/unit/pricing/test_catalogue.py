@@ -76,6 +76,10 @@ def cost_of(*given, **more):
         ("claude-sonnet-4-5", CLAUDE, {"service_tier": "standard"}, "0.008859"),
         ("claude-sonnet-4-5", CLAUDE, {"service_tier": "batch"}, "0.0044295"),
         ("claude-sonnet-4-5", CLAUDE | {"web_searches": 2}, {}, "0.028859"),
+        # pages it fetches cost their tokens and nothing more
+        ("claude-sonnet-4-5", CLAUDE | {"web_fetches": 2}, {"service_tier": "default"}, "0.008859"),
+        ("claude-sonnet-4-5", CLAUDE | {"web_fetches": 2}, {"processing": "batch"}, "0.0044295"),
+        ("claude-opus-4-6", {"input_tokens": 100_000}, {"speed": "standard"}, "0.5"),
         # 250,000 × 2.50 + 3,000 × 15, as it reads more than 200,000
         ("gemini-2.5-pro", {"input_tokens": 250_000, "output_tokens": 3000}, {}, "0.67"),
         ("gemini-2.5-pro", {"input_tokens": 200_001, "output_tokens": 0}, {}, "0.5000025"),
@@ -142,6 +146,10 @@ def test_a_call_costs_what_was_charged_at_its_time(model, usage, attributes, day
         ("gpt-image-1-mini", {"images": 1}, {"size": "512x512", "quality": "low"}, "has no rate for size 512x512"),
         ("gpt-image-1-mini", {"images": 1}, {"size": "1024x1024"}, "depends on quality"),
         ("sora-2", {"video_seconds": 8}, {"size": "720x1280"}, "media has no rate for sora-2 in force on 2026-11-22"),
+        # served in one country it costs a tenth more, which the catalogue does not know
+        ("claude-opus-4-6", {"input_tokens": 1}, {"region": "us"}, "claude-opus-4-6 has no rate for region us"),
+        ("claude-sonnet-4-5", {"input_tokens": 1}, {"speed": "fast"}, "claude-sonnet-4-5 has no rate for speed fast"),
+        ("claude-sonnet-4-5", {"input_tokens": 1}, {"service_tier": "priority"}, "has no rate for processing priority"),
         ("gpt-unheard-of", {"input_tokens": 1}, {}, "no price book names gpt-unheard-of"),
         (
             "sonar-pro",
