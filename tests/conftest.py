@@ -11,11 +11,16 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run the tests marked `all`")
     parser.addoption("--fault-rounds", type=int, default=1, help="how many times their usual effort faults get")
+    parser.addoption("--live-sandbox", action="store_true", help="ask Stripe's sandbox too; see tests/fake_stripe")
     parser.addoption("--seed", type=int, default=secrets.randbits(32), help="repeat the chance of a run of faults")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return f"faults: --seed={config.getoption('--seed')} --fault-rounds={config.getoption('--fault-rounds')}"
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    is_asked = config.getoption("--live-sandbox")
+    return [
+        f"faults: --seed={config.getoption('--seed')} --fault-rounds={config.getoption('--fault-rounds')}",
+        f"Stripe's sandbox: {'asked too' if is_asked else 'not asked; its stand-in only (--live-sandbox)'}",
+    ]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

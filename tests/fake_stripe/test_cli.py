@@ -12,44 +12,8 @@ from stripe import Webhook
 
 from tests.support.fake_stripe import TEST_KEY
 from tests.support.receiver import receiving
-from tests.support.stripe_cli import trigger
+from tests.support.stripe_cli import LISTENED_TO, trigger
 
-# Those of the events that callfare listens to which the tool has a script for.
-LISTENED_TO = (
-    "checkout.session.completed",
-    "checkout.session.async_payment_succeeded",
-    "checkout.session.async_payment_failed",
-    "checkout.session.expired",
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.requires_action",
-    "payment_intent.processing",
-    "payment_intent.canceled",
-    "charge.refunded",
-    "charge.refund.updated",
-    "charge.dispute.created",
-    "charge.dispute.updated",
-    "charge.dispute.closed",
-    "customer.subscription.created",
-    "customer.subscription.updated",
-    "customer.subscription.deleted",
-    "customer.subscription.paused",
-    "customer.subscription.trial_will_end",
-    "invoice.paid",
-    "invoice.payment_succeeded",
-    "invoice.payment_failed",
-    "invoice.payment_action_required",
-    "invoice.voided",
-    "invoice.marked_uncollectible",
-    "credit_note.created",
-    "credit_note.updated",
-    "credit_note.voided",
-    "customer.updated",
-    "customer.deleted",
-    "payment_method.detached",
-    "setup_intent.succeeded",
-    "setup_intent.setup_failed",
-)
 BESIDES = (
     "billing_portal.configuration.created",
     "billing_portal.configuration.updated",

@@ -14,6 +14,42 @@ import pytest
 
 VERSION = "1.52.0"
 _INSTALL_S_MAX = 300
+# Those of the events that callfare listens to which the tool has a script for.
+LISTENED_TO = (
+    "checkout.session.completed",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "checkout.session.expired",
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.requires_action",
+    "payment_intent.processing",
+    "payment_intent.canceled",
+    "charge.refunded",
+    "charge.refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.trial_will_end",
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "invoice.payment_failed",
+    "invoice.payment_action_required",
+    "invoice.voided",
+    "invoice.marked_uncollectible",
+    "credit_note.created",
+    "credit_note.updated",
+    "credit_note.voided",
+    "customer.updated",
+    "customer.deleted",
+    "payment_method.detached",
+    "setup_intent.succeeded",
+    "setup_intent.setup_failed",
+)
 
 
 @cache

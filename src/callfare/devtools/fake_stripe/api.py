@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import json
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -189,6 +190,10 @@ class Api:
             return 200, _encoded(answer)
         except Refusal as refusal:
             return refusal.status, _encoded(refusal.body)
+        except Exception as error:  # noqa: BLE001  # our own bug: told like any other thing Stripe would not have done
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            world.violated(f"{asked.method} {route.path}: {error!r} at {place.name}:{place.lineno}")
+            return 500, _encoded({"error": {"type": "api_error", "message": f"The stand-in failed: {error!r}"}})
         finally:
             world.origin = Origin()
             run_due(world)
