@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from bench.ledgers import CREDITS, MODEL, USAGE, quiet
+from bench.machine import used
 from bench.rounds import Stage
 from bench.table import Bar, Figure, Row, at_least, at_most
 from callfare import Callfare
@@ -28,6 +29,7 @@ _SENDERS = 4
 _USERS = 50
 _READS = 300
 _BATCHES = {100: 12, 1000: 4}
+_BALANCE = "/api/billing/balance?userId=user-{}"
 _INTAKE = Bar(10_000, is_least=True, aims=(25_000,), unit="/s")
 
 
@@ -55,13 +57,17 @@ class Line:
 class Served:
     """A server in another process, on one ledger, with users who have a run each."""
 
-    def __init__(self, host: str, port: int, key: str) -> None:
-        self._host, self._port = host, port
+    def __init__(self, host: str, port: int, key: str, pid: int) -> None:
+        self._host, self._port, self._pid = host, port, pid
         self._head = (
             f"Host: {host}:{port}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\r\n"
         ).encode()
         self._batches = {size: cycle([_batch(size, first) for first in range(_USERS)]) for size in _BATCHES}
         self.recorded = 0
+
+    def used_s(self) -> float:
+        """Return the processor time that the server has used so far."""
+        return used(self._pid).server_s
 
     @asynccontextmanager
     async def line(self) -> AsyncIterator[Line]:
@@ -73,18 +79,22 @@ class Served:
             line.close()
 
     async def read(self, path: str, each: int) -> list[float]:
-        """Ask for a path by some callers at once, and return the time of each answer, and of all, the last."""
+        """Ask for a path by some callers at once, and return the time of each answer, and of all, the last.
+
+        path: with the number of its caller in it, where callers ask about users of their own.
+        """
         times: list[float] = []
 
-        async def caller() -> None:
+        async def caller(number: int) -> None:
+            asked = path.format(number)
             async with self.line() as line:
                 for _ in range(each):
                     begin = time.perf_counter()
-                    await line.ask("GET", path)
+                    await line.ask("GET", asked)
                     times.append(time.perf_counter() - begin)
 
         begin = time.perf_counter()
-        await asyncio.gather(*(caller() for _ in range(_CALLERS)))
+        await asyncio.gather(*(caller(number) for number in range(_CALLERS)))
         return [*times, time.perf_counter() - begin]
 
     async def send(self, size: int, batches: int) -> float:
@@ -119,7 +129,7 @@ async def served(url: str, folder: Path) -> AsyncIterator[Served]:
     assert process.stdout is not None
     told = json.loads(await process.stdout.readuntil(b"\n}\n"))
     host, _, port = told["url"].removeprefix("http://").rpartition(":")
-    server = Served(host, int(port), told["key"])
+    server = Served(host, int(port), told["key"], process.pid)
     try:
         yield server
     finally:
@@ -161,22 +171,27 @@ async def rows(stage: Stage) -> list[Row]:
 
 async def _balances(name: str, server: Served, stage: Stage) -> Row:
     each = stage.size.of(_READS)
-    rates: dict[str, list[float]] = {"/healthz": [], "/api/billing/balance?userId=user-7": []}
+    rates: dict[str, list[float]] = {"/healthz": [], _BALANCE: []}
     latencies: list[float] = []
+    spent_s = 0.0
     for number in range(stage.size.rounds + 1):
         for path, found in rates.items():
+            before_s = server.used_s()
             *times, wall_s = await server.read(path, each)
             if number:
                 found.append(len(times) / wall_s)
-                latencies += times if "balance" in path else []
+            if number and path is _BALANCE:
+                latencies += times
+                spent_s += server.used_s() - before_s
     return Row(
         work=f"{name} over HTTP, balance read",
-        figure=Figure("/s", tuple(rates["/api/billing/balance?userId=user-7"])),
+        figure=Figure("/s", tuple(rates[_BALANCE])),
         against="the server's trivial answer",
         peer=Figure("/s", tuple(rates["/healthz"])),
         bar=at_least(0.5, 0.8),
         p50_ms=_share(latencies, 50) * 1e3,
         p99_ms=_share(latencies, 99) * 1e3,
+        client_us=spent_s / len(latencies) * 1e6,
     )
 
 
@@ -205,13 +220,16 @@ async def _direct(file: str, stage: Stage) -> list[float]:
 
 async def _intake(name: str, server: Served, stage: Stage, size: int, direct: list[float]) -> Row:
     batches = stage.size.of(_BATCHES[size])
-    rates = [await server.send(size, batches) for _ in range(stage.size.rounds + 1)][1:]
+    await server.send(size, batches)
+    before_s, recorded = server.used_s(), server.recorded
+    rates = [await server.send(size, batches) for _ in range(stage.size.rounds)]
     return Row(
         work=f"{name} over HTTP, events in batches of {size:,}",
         figure=Figure("/s", tuple(rates)),
         against="the same in one process" if direct else "itself",
         peer=Figure("/s", tuple(direct or rates)),
         bar=_INTAKE,
+        client_us=(server.used_s() - before_s) / (server.recorded - recorded) * 1e6,
     )
 
 
