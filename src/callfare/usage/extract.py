@@ -177,7 +177,7 @@ def _placed(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
     excess is then what must have been both, and is taken as cached audio before cached images.
     """
     placed = dict(usage)
-    kinds = [kind for kind in ("audio", "image") if f"input_{kind}_tokens" in usage]
+    kinds = [kind for kind in ("audio", "image", "video") if f"input_{kind}_tokens" in usage]
     told = sum(usage.get(f"cached_input_{kind}_tokens", 0) for kind in kinds)
     if told:
         placed["cached_input_tokens"] = max(usage["cached_input_tokens"] - told, 0)

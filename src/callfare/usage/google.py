@@ -90,8 +90,8 @@ def _tokens_in(used: object) -> dict[str, object]:
         if kind in into or kind in of_tools:
             counted[f"input_{kind}_tokens"] = sum_of([into.get(kind, 0), of_tools.get(kind, 0)])
         if kind in of_cache:
+            # `extract.read` takes it out of the whole of what was cached.
             counted[f"cached_input_{kind}_tokens"] = of_cache[kind]
-            cached = _less(cached, of_cache[kind])
         if kind in out_of and kind != "video":
             counted[f"output_{kind}_tokens"] = out_of[kind]
     if cached is not None:
@@ -128,7 +128,3 @@ def _searches_in(reply: object, model: object) -> int:
     generation = _GENERATION.match(model) if isinstance(model, str) else None
     is_by_search = generation is None or int(generation[1]) >= _BY_SEARCH_FROM
     return queries if is_by_search else min(queries, 1)
-
-
-def _less(whole: object, part: object) -> object:
-    return max(whole - part, 0) if type(whole) is int and type(part) is int else whole
