@@ -19,6 +19,7 @@ from pathlib import Path
 from callfare.callfare import Callfare
 from callfare.cli import exits
 from callfare.devtools.demo_events import Ready, Show
+from callfare.devtools.demo_shop import open_shop
 from callfare.devtools.demo_show import shower
 from callfare.devtools.fake_openai import FakeOpenAI, Fault, Seen
 from callfare.errors import CallfareError, InvalidInput
@@ -80,12 +81,16 @@ def _perform(options: argparse.Namespace, show: Show, program: str) -> int:
     url = _ledger(options.db)
     with PacedOpenAI() as fake:
         fake.delay_ms = _DELAY_MS if sys.stdout.isatty() and not options.json else 0
-        with Callfare(url) as fare:
-            story = Story(fare, url, fake, show)
-            faults = story.tell()
-        if not options.once:
-            fake.delay_ms = 0
-            _stay(Ready(ledger=url, stand_in=fake.base_url, commands=_commands(program, url, story.image_charge)), show)
+        with open_shop(url) as shop:
+            with Callfare(url) as fare:
+                story = Story(fare, url, fake, show, shop)
+                faults = story.tell()
+            if not options.once:
+                fake.delay_ms = 0
+                commands = _commands(program, url, story.image_charge)
+                server, key_file = (shop.url, shop.key_file) if shop else (None, None)
+                ready = Ready(ledger=url, stand_in=fake.base_url, commands=commands, server=server, key_file=key_file)
+                _stay(ready, show)
     return exits.FAULTS if faults else exits.OK
 
 

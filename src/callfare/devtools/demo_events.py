@@ -179,12 +179,17 @@ class Summary(_Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ready(_Event):
-    """The demo stays: the ledger and the stand-in can be used from elsewhere."""
+    """The demo stays: the ledger, the stand-in and the server can be used from elsewhere.
+
+    server: None where the demo has none. key_file: where its key is kept.
+    """
 
     event: ClassVar[str] = "ready"
     ledger: str
     stand_in: str
     commands: tuple[str, ...]
+    server: str | None = None
+    key_file: str | None = None
 
 
 Event: TypeAlias = (

@@ -237,6 +237,13 @@ class Page:
             self._line((f"   {command}", ""))
         self._begin_block()
         self._line((f"   The stand-in serves your code too: OpenAI(base_url={event.stand_in!r}, api_key='none')", ""))
+        if event.server is not None and event.key_file is not None:
+            body = '{"userId":"user_123","email":"user@example.com","packageId":"credits_2000"}'
+            self._line((f"   The server sells more, through a stand-in for Stripe, at {event.server}:", ""))
+            self._line((f'   curl -H "Authorization: Bearer $(cat {event.key_file})" \\', ""))
+            self._line(
+                (f"     -H 'Content-Type: application/json' -d '{body}' {event.server}/api/billing/checkout", "")
+            )
 
     # Parts
 

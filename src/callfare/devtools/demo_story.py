@@ -36,6 +36,7 @@ from callfare.devtools.demo_events import (
     Summary,
     Verified,
 )
+from callfare.devtools.demo_shop import Shop
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.errors import CallfareError, InsufficientCredit, InvalidInput, KeyConflict, LedgerNotFound, UnpricedModel
 from callfare.money import Credits
@@ -67,6 +68,7 @@ class Story:
     url: str
     fake: FakeOpenAI
     show: Show
+    shop: Shop | None = None
     client: OpenAI = field(init=False)
     left: Credits = field(default_factory=Credits, init=False)
     charged: dict[str, Credits] = field(default_factory=dict, init=False)
@@ -117,20 +119,26 @@ class Story:
         """Give the user the credits of a package, as a shop does once it has been paid."""
         self.show(Chapter(title="Credits"))
         package = next(package for package in self.fare.packages() if package.id == PACKAGE)
-        # A new ledger says where it is on standard error; the page has said that already.
-        with redirect_stderr(StringIO()):
-            receipt = self.fare.grant(USER, package.credits, key=ORDER, source="purchase")
-        self.left = receipt.available
+        self.left = self._bought(package.credits)
         self.show(
             Granted(
                 user=USER,
-                credits=receipt.credits,
+                credits=package.credits,
                 source="purchase",
                 package=package.name,
                 paid=package.price,
-                available=receipt.available,
+                available=self.left,
             )
         )
+
+    def _bought(self, credits: Credits) -> Credits:
+        """Return what the user has once the package is paid: through Stripe's stand-in, where the demo has a shop."""
+        if self.shop is not None:
+            self.shop.pay(self.shop.checkout(USER, PACKAGE, key=ORDER))
+            return self.shop.wait_for(self.fare, USER, credits)
+        # A new ledger says where it is on standard error; the page has said that already.
+        with redirect_stderr(StringIO()):
+            return self.fare.grant(USER, credits, key=ORDER, source="purchase").available
 
     async def play_in_threads(self) -> None:
         """Run two workflows at once, each in a thread, with the sync façade and the sync client."""
@@ -204,11 +212,20 @@ class Story:
         self._repeated("the same purchase, with the same key", self._buy_again)
 
         def buy_otherwise() -> None:
-            self.fare.grant(USER, 9999, key=ORDER, source="purchase")
+            if self.shop is not None:
+                self.shop.checkout(USER, "credits_15000", key=ORDER)
+            else:
+                self.fare.grant(USER, 15_000, key=ORDER, source="purchase")
 
-        self._refused("the same key for 9,999 credits", USER, buy_otherwise, KeyConflict)
+        self._refused("the same key for 15,000 credits", USER, buy_otherwise, KeyConflict)
 
     def _buy_again(self) -> str:
+        if self.shop is not None:
+            before = self.fare.balance(USER)
+            again = self.shop.checkout(USER, PACKAGE, key=ORDER)
+            self.claim("a repeated purchase is the same", holds=again == self.shop.checkout(USER, PACKAGE, key=ORDER))
+            self.claim("a repeated purchase grants nothing", holds=self.fare.balance(USER) == before)
+            return "the first checkout again"
         receipt = self.fare.grant(USER, 2000, key=ORDER, source="purchase")
         self.claim("a repeated grant is a replay", holds=receipt.is_replay)
         return "the first receipt again"
