@@ -19,7 +19,7 @@ from callfare.facade import open_engine
 from callfare.ledger.receipts import KeyReceipt
 from callfare.payments.till import Till
 from callfare.server.app import make_app
-from callfare.server.serving import Listening, bound
+from callfare.server.serving import Listening, bound, configured
 
 AUDIENCE = "http://127.0.0.1"
 # Callers by the word that stands for them.
@@ -89,8 +89,7 @@ def served(
     made = shown(engine, AUDIENCE)
     listener = bound(Listening(port=port))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", ws="none", server_header=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configured(app, Listening()))
     ready = threading.Event()
     startup = server.startup
 

@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from callfare.errors import Misconfigured
+from callfare.server.heads import Heads
 
 _log = logging.getLogger("callfare.http")
 
 # How long what was accepted may take once the server has been told to stop.
 _GRACE_S = 15
-_HEAD_BYTES_MAX = 64 * 1024
 _IN_FLIGHT_MAX = 2000
 # How long a thread that computes keeps others waiting that have little to do, such as reads beside a full intake.
 _SWITCH_INTERVAL_S = 0.001
@@ -46,13 +46,9 @@ class Listening:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        """Whether only this machine can reach it: it listens there alone, and nothing that others reach passes on."""
+        public = None if self.public_url is None else urlsplit(self.public_url).hostname
+        return _is_loopback(self.host) and not self.trusted_proxies and (public is None or _is_loopback(public))
 
     @property
     def url(self) -> str:
@@ -74,7 +70,10 @@ class Listening:
             if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path not in {"", "/"}:
                 raise Misconfigured("the public address is a bare one: CALLFARE_PUBLIC_URL=https://billing.example.com")
         self._check_files()
-        if self.is_local:
+        for proxy in self.trusted_proxies:
+            if not _is_some_address(proxy):
+                raise Misconfigured(f"a trusted proxy is an address such as 10.0.0.7 or 10.0.0.0/24, not {proxy!r}")
+        if _is_loopback(self.host):
             return
         if not has_admin_key:
             raise Misconfigured(
@@ -114,6 +113,23 @@ class Listening:
 def _no_password() -> str:
     """Return no password: whoever starts a server is not there to be asked."""
     return ""
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_some_address(text: str) -> bool:
+    """Tell whether text is an address or a range of them, and not all there are: anybody's word would be taken then."""
+    try:
+        return ipaddress.ip_network(text).prefixlen > 0
+    except ValueError:
+        return False
 
 
 def bound(listening: Listening) -> socket.socket:
@@ -156,8 +172,18 @@ def serve(app: Any, listening: Listening, listener: socket.socket, ready: Callab
     ready: called once requests are answered.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    config = uvicorn.Config(
+    server = _Announcing(configured(app, listening), ready)
+    with _heard_once():
+        server.run(sockets=[listener])
+    _log.info("stopped")
+    return server.started
+
+
+def configured(app: Any, listening: Listening) -> uvicorn.Config:  # noqa: ANN401 - ASGI is a shape, not a class
+    """Return how an application is served there."""
+    return uvicorn.Config(
         app,
+        http=Heads,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -166,16 +192,10 @@ def serve(app: Any, listening: Listening, listener: socket.socket, ready: Callab
         proxy_headers=bool(listening.trusted_proxies),
         forwarded_allow_ips=list(listening.trusted_proxies),
         timeout_graceful_shutdown=_GRACE_S,
-        h11_max_incomplete_event_size=_HEAD_BYTES_MAX,
         limit_concurrency=_IN_FLIGHT_MAX,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.certificate_key,
     )
-    server = _Announcing(config, ready)
-    with _heard_once():
-        server.run(sockets=[listener])
-    _log.info("stopped")
-    return server.started
 
 
 @contextmanager

@@ -1,0 +1,35 @@
+"""Where a server may listen, and when it takes itself for one that only this machine can reach."""
+
+from __future__ import annotations
+
+import pytest
+
+from callfare.errors import Misconfigured
+from callfare.server.serving import Listening
+
+
+@pytest.mark.parametrize(
+    ("listening", "is_local"),
+    [
+        (Listening(), True),
+        (Listening(host="::1"), True),
+        (Listening(public_url="http://localhost:8787"), True),
+        (Listening(public_url="https://billing.example.com"), False),
+        (Listening(trusted_proxies=("127.0.0.1",)), False),
+        (Listening(host="0.0.0.0"), False),  # noqa: S104 - nothing listens there
+    ],
+    ids=["loopback", "loopback v6", "own name", "public name", "behind a proxy", "everywhere"],
+)
+def test_a_server_that_others_reach_through_a_proxy_is_not_local(listening, is_local):
+    assert listening.is_local is is_local
+
+
+@pytest.mark.parametrize("proxy", ["*", "0.0.0.0/0", "::/0", "proxy.example.com", "10.0.0.7/24", ""])
+def test_a_trusted_proxy_is_an_address_and_not_everybody(proxy):
+    with pytest.raises(Misconfigured, match=r"10\.0\.0\.7"):
+        Listening(trusted_proxies=(proxy,)).check(has_admin_key=True)
+
+
+@pytest.mark.parametrize("proxy", ["10.0.0.7", "10.0.0.0/24", "::1"])
+def test_the_address_of_a_proxy_is_taken(proxy):
+    Listening(trusted_proxies=("127.0.0.1", proxy)).check(has_admin_key=True)
