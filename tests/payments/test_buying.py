@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from callfare.errors import InvalidInput
 from callfare.ledger.rows import User
 from tests.support.books import Balance
 
@@ -83,3 +86,17 @@ async def test_the_portal_leads_to_the_same_customer(shop):
 
     assert url.startswith(shop.fake.base_url)
     assert len({event["data"]["object"]["id"] for event in shop.events("customer.created")}) == 1
+
+
+@pytest.mark.parametrize(
+    "email", ["", "somebody", "@", "a@b@c", "a @b.c", "a@b.c\n", "a@b.c\x00", "a@b.c\ud800", "a@" + "b" * 300]
+)
+async def test_an_email_that_is_none_is_refused_before_anybody_hears_of_it(shop, email):
+    for ask in (shop.till.orders.checkout("alice", email, "credits_2000"), shop.till.orders.portal("alice", email)):
+        with pytest.raises(InvalidInput) as refused:
+            await ask
+
+        assert refused.value.param == "email"
+
+    assert shop.orders() == []
+    assert shop.fake.client().v1.customers.list().data == []

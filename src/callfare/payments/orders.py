@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from callfare.answers import Package
+from callfare.checks import check_text
 from callfare.clock import US_PER_S
-from callfare.errors import NotFound
+from callfare.errors import InvalidInput, NotFound
 from callfare.ids import made_key, new_account_id, new_id, new_suffix
 from callfare.ledger.commands import AuditNote
 from callfare.ledger.receipts import CustomerReceipt, OrderReceipt
@@ -24,6 +26,8 @@ from callfare.store.protocol import UserNamed
 
 # How long a checkout may be paid: Stripe's own bound is a day.
 _SESSION_S = 23 * 3600
+# No more than that it may be one: which of them are, their hosts know.
+_EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
 
 class Orders:
@@ -39,7 +43,8 @@ class Orders:
 
         key: names this request; a repeat returns the same address. note: who asks.
 
-        Raises NotFound for what is not for sale, KeyConflict, PaymentsUnavailable when Stripe does not answer.
+        Raises NotFound for what is not for sale, InvalidInput for an email that is none, KeyConflict,
+        PaymentsUnavailable when Stripe does not answer.
         """
         product = self._desk.for_sale.find(product_id)
         if product is None:
@@ -52,7 +57,7 @@ class Orders:
     async def portal(self, user: str, email: str | None) -> str:
         """Return the address at which a user sees and changes their payments.
 
-        Raises PaymentsUnavailable.
+        Raises InvalidInput for an email that is none, PaymentsUnavailable.
         """
         customer = await self._customer(user, email)
         return_url = self._desk.config.return_url
@@ -174,6 +179,8 @@ class Orders:
     # Customers
 
     async def _customer(self, user: str, email: str | None) -> str:
+        if email is not None and not _EMAIL.fullmatch(check_text(email, "email")):
+            raise InvalidInput("email is no address; give one such as user@example.com, or leave it out", param="email")
         """Return whom Stripe knows a user as, made now where there is nobody; one however many ask at once."""
         desk = self._desk
         before = await desk.one(UserNamed(user=user), User)
