@@ -220,3 +220,21 @@ def test_a_run_that_cannot_be_paid_for_does_not_tell_where_the_ledger_is(client)
 
     assert code(refused) == (402, "insufficient_credit")
     assert "--db" not in refused.text
+
+
+@pytest.mark.parametrize("amount", [18.5, None, True, [1], float("nan")])
+def test_an_amount_that_is_none_is_told_how_to_say_it(client, amount):
+    sent = json.dumps({"userId": "alice", "credits": amount})
+
+    refused = client.post(f"{B}/grants", content=sent, headers=JSON | {"Idempotency-Key": "k"})
+
+    assert code(refused) == (400, "invalid_input")
+    assert refused.json()["error"]["param"] == "credits"
+    assert 'decimal text, such as 18 or "18.5"' in refused.json()["error"]["message"]
+
+
+def test_what_is_wrong_with_a_key_is_named_as_it_was_sent(client):
+    roll = client.post(f"{B}/keys/none/roll", json={"overlapSeconds": 3})
+    cap = client.post(f"{B}/keys", json={"label": "x", "scopes": ["all:read"], "grantCapCredits": "-1"})
+
+    assert [one.json()["error"]["param"] for one in (roll, cap)] == ["keyId", "grantCapCredits"]

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _JSON = re.compile(r"application/(?:[a-z.-]+\+)?json(?:\s*;\s*charset=\"?utf-8\"?)?", re.IGNORECASE)
+# How the ways are named in which an amount or a quantity may be said.
+_WAYS = re.compile(r"int|float|str|constrained-str|literal\[.*\]")
 _KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -166,9 +168,13 @@ def read(kind: TypeAdapter[T], body: bytes) -> T:
 def invalid(error: ValidationError) -> InvalidInput:
     """Return what is wrong with a body."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    clean = place.encode("ascii", "replace").decode()[:100]
-    return InvalidInput(f"{clean or 'body'}: {first['msg'][:200]}", param=clean or "body")
+    parts, said = [str(part) for part in first["loc"]], first["msg"][:200]
+    if len(parts) > 1 and _WAYS.fullmatch(parts[-1]):
+        # It may be said in several ways, of which the first is no more wrong than the others.
+        del parts[-1]
+        said = 'give a whole number or decimal text, such as 18 or "18.5"'
+    clean = ".".join(parts).encode("ascii", "replace").decode()[:100]
+    return InvalidInput(f"{clean or 'body'}: {said}", param=clean or "body")
 
 
 async def caller_of(

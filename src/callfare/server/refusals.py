@@ -22,6 +22,13 @@ _NAMES = {
     "expires_at": "expiresAt",
     "response_id": "responseId",
     "charge": "chargeId",
+    "key_id": "keyId",
+    "package_id": "packageId",
+    "overlap_s": "overlapSeconds",
+    "grant_cap": "grantCapCredits",
+    "low_credits": "lowCredits",
+    "high_credits": "highCredits",
+    "job_id": "jobId",
 }
 # What would name files and addresses of the server's machine: those are for its owner, and stand in its log.
 _OWNERS = "the server must be put right by its owner; its log says how"
