@@ -10,6 +10,7 @@ import pytest
 
 from callfare.errors import LedgerCorrupt
 from callfare.server import limits
+from tests.support.slow_store import until
 
 B = "/api/billing"
 EVENT = {"userId": "alice", "model": "gpt-5-mini", "usage": {"input_tokens": 1}}
@@ -180,6 +181,20 @@ def test_two_credentials_are_none(server):
         said = b"".join(iter(lambda: line.recv(65_536), b""))
 
     assert said.startswith(b"HTTP/1.1 400 ")
+
+
+def test_whoever_goes_before_all_was_sent_is_no_fault_of_ours(server, caplog):
+    with caplog.at_level("INFO", logger="callfare.http"):
+        with socket.create_connection((server.host, server.port), timeout=10) as line:
+            head = (
+                f"Host: localhost\r\nAuthorization: Bearer {server.credentials['service']}\r\nX-Request-Id: gone-1\r\n"
+            )
+            line.sendall(f"POST {B}/price HTTP/1.1\r\n{head}".encode())
+            line.sendall(b"Content-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n{")
+            assert line.recv(100).startswith(b"HTTP/1.1 100 ")
+        until(lambda: any(getattr(one, "request_id", "") == "gone-1" for one in caplog.records))
+
+    assert [one.levelname for one in caplog.records if getattr(one, "request_id", "") == "gone-1"] == ["INFO"]
 
 
 def test_what_does_not_answer_in_time_is_told_to_come_back(server, client, monkeypatch):

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 
 from callfare.auth.door import Door as Authentication
 from callfare.auth.principal import Principal
@@ -142,16 +143,19 @@ class Caller:
         kind = self._request.headers.get("content-type", "")
         if not _JSON.fullmatch(kind.strip()):
             raise UnsupportedMedia("send JSON with Content-Type: application/json")
-        body = await self._request.body()
+        body = await self.raw_body()
         check_depth(body)
         return body
 
     async def raw_body(self) -> bytes:
         """Return the body exactly as it came: a signature is about its bytes.
 
-        Raises BodyTooLarge.
+        Raises InvalidInput when whoever sent it has gone before its end, BodyTooLarge.
         """
-        return await self._request.body()
+        try:
+            return await self._request.body()
+        except ClientDisconnect:
+            raise InvalidInput("the body ends before all of it has come", param="body") from None
 
 
 def read(kind: TypeAdapter[T], body: bytes) -> T:
