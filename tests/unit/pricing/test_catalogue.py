@@ -5,6 +5,8 @@ Each figure was worked out by hand from the provider's page; the arithmetic stan
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import pytest
@@ -235,3 +237,14 @@ def test_a_file_that_is_no_catalogue_is_refused_when_it_is_opened(tmp_path, text
 def test_a_catalogue_that_is_not_there_is_refused_when_it_is_opened(tmp_path):
     with pytest.raises(PriceBookInvalid, match="cannot be read: No such file"):
         Catalogue(tmp_path / "none")
+
+
+def test_neither_opening_a_ledger_nor_pricing_a_call_imports_genai_prices():
+    script = (
+        "import sys; from callfare import Callfare; fare = Callfare('memory://'); "
+        "print(fare.price('gpt-4o', {'input_tokens': 1_000_000}).cost, {'genai_prices', 'pydantic'} & set(sys.modules))"
+    )
+
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+    assert said.stdout == "2.5 set()\n"
