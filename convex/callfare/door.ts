@@ -28,6 +28,7 @@ const WRITES = {
   put: internal.callfare.upkeep.put,
   finishFilling: internal.callfare.upkeep.finish,
   dropFilling: internal.callfare.upkeep.drop,
+  wipe: internal.callfare.upkeep.wipe,
   dropRaw: internal.callfare.upkeep.dropRaw,
 };
 

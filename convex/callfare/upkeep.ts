@@ -1,6 +1,6 @@
 // The operator's side: an empty ledger takes rows as they are, and raw usage is dropped by age.
 import { v } from "convex/values";
-import { internalMutation, internalQuery } from "../_generated/server";
+import { env, internalMutation, internalQuery } from "../_generated/server";
 import { fillingLedger, stateOf, wholeLedger } from "./state";
 import { SCHEMA, TABLES, type TableName } from "./tables";
 import { fail, fieldsOf, key, tableNamed, type Value, value } from "./values";
@@ -82,6 +82,24 @@ export const drop = internalMutation({
       if (left === 0) return true;
     }
     await ctx.db.delete(state._id);
+    return false;
+  },
+});
+
+// Drops some of everything, whole or not; returns whether there is more. Only where the deployment says of itself that it
+// is there to be thrown away: for the suite of all stores, and for nobody else.
+export const wipe = internalMutation({
+  args: {},
+  returns: v.boolean(),
+  handler: async (ctx) => {
+    if (env.CALLFARE_CONVEX_THROWAWAY !== "yes") fail("not_throwaway", "the deployment is not there to be thrown away");
+    let left = DROPPED_MAX;
+    for (const name of [...NAMES, "earlierRows", "readings", "ledgerState"] as const) {
+      const docs = await ctx.db.query(name).take(left);
+      for (const { _id } of docs) await ctx.db.delete(_id);
+      left -= docs.length;
+      if (left === 0) return true;
+    }
     return false;
   },
 });

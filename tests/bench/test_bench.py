@@ -17,6 +17,7 @@ from bench.profile import profile
 from bench.record import NaiveSide
 from bench.rounds import TINY, Stage
 from bench.table import Figure, Row, at_least, at_most, text_of
+from tests.support.convex import why_missing
 from tests.support.postgres import shared_server
 
 pytestmark = pytest.mark.all
@@ -178,3 +179,12 @@ def test_a_picture_keeps_names_of_lines_apart():
     heights = [float(text.get("y")) for text in drawn(picture) if text.text in {"one", "two"}]
 
     assert abs(heights[0] - heights[1]) >= 15
+
+
+def test_convex_rows_are_counted_in_every_workload_or_told_to_be_left_out(measured):
+    rows, _ = measured
+
+    counted = [row.work for row in rows if row.work.startswith("Convex, ")]
+
+    assert len(counted) == (0 if why_missing() else 20)
+    assert all(row.figure.median > 0 for row in rows if row.work.startswith("Convex, "))

@@ -87,7 +87,7 @@ def test_a_ledger_that_is_being_restored_is_unavailable_to_every_command(cli, fo
         ]
 
     assert {error["code"] for error in errors} == {"ledger_incomplete"}
-    assert "end it with the `callfare restore` that began it" in errors[0]["message"]
+    assert "end it with the command that began it" in errors[0]["message"]
 
 
 def test_there_is_nothing_to_back_up_without_a_ledger(cli, folder):

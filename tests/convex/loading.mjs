@@ -121,6 +121,22 @@ function giveIndexes({ DatabaseFake, compareValues, jsonToConvex }) {
     return startTransaction.call(this);
   };
 
+  // A list of all rows is not moved up by one for each that is read.
+  database.startQuery = function (query) {
+    const id = this._nextQueryId;
+    this._nextQueryId += 1;
+    this._queryResults[id] = { docs: this._evaluateQuery(query), at: 0 };
+    return id;
+  };
+
+  database.queryNext = function (id) {
+    const results = this._queryResults[id];
+    if (results === undefined) throw new Error("Bad queryId");
+    if (results.at >= results.docs.length) return { value: null, done: true };
+    results.at += 1;
+    return { value: results.docs[results.at - 1], done: false };
+  };
+
   database.commit = function (commitTs) {
     if (this._writes.length === 1) {
       for (const [id, write] of Object.entries(this._writes[0])) move(this, id, this._documents[id] ?? null, write);

@@ -9,12 +9,14 @@ from hypothesis import seed
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.property.ledgers import SEED, Ledgers, effort
+from tests.support.fixtures import DEPLOYED
 
 LONG = pytest.param("postgres", 60, marks=pytest.mark.all)
 CONVEX = pytest.param("convex", 8, marks=pytest.mark.all)
+KINDS = [("deployed", 8)] if DEPLOYED else [("sqlite", 60), ("postgres", 8), LONG, CONVEX]
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("sqlite", 60), ("postgres", 8), LONG, CONVEX])
+@pytest.mark.parametrize(("kind", "examples"), KINDS)
 def test_credits_are_conserved_after_any_commands(kind, examples):
     print(f"CALLFARE_SEED={SEED}")
 

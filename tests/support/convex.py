@@ -81,6 +81,24 @@ class Bridge:
         self.process.stdout.close()
 
 
+class Deployment:
+    """Somebody's own deployment, there to be thrown away: every test has it to itself."""
+
+    def lend_ledger(self, address: str) -> str:
+        """Return the address, of an empty ledger."""
+        self.take_back(address)
+        store = open_store(address)
+        store.create()
+        store.close()
+        return address
+
+    def take_back(self, address: str) -> None:
+        """Drop the ledger."""
+        store = open_store(address)
+        store.upkeep().wipe()
+        store.close()
+
+
 def why_missing() -> str:
     """Return why no bridge can run here; empty where one can."""
     if shutil.which("node") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,22 @@ from callfare.store.sqlite import SqliteStore
 from tests.support.audit import faults
 from tests.support.books import Books
 from tests.support.commands import START
-from tests.support.convex import Bridge, shared_bridge
+from tests.support.convex import Bridge, Deployment, shared_bridge
 from tests.support.postgres import Server, bin_folders, shared_server
 
 # A store is added here once; every suite that takes `books` then runs on it. Of PostgreSQL the default run has one
 # version here; any other that is on the machine has `EVERY_STORE` there, and all of it with --all.
 _OTHERS = [f"postgres-{version}" for version in list(bin_folders())[1:]]
 CONVEX = pytest.param("convex", marks=pytest.mark.all)
+# `callfare conformance` names a deployment: then every suite runs there and nowhere else. Of the ledgers that one test
+# makes it is the one of a place, and the others are files.
+DEPLOYED = os.environ.get("CALLFARE_CONFORMANCE_URL", "")
+_PLACE = os.environ.get("CALLFARE_CONFORMANCE_PLACE", "0")
 STORES = ("memory", "sqlite", "postgres", CONVEX, *(pytest.param(kind, marks=pytest.mark.all) for kind in _OTHERS))
 EVERY_STORE = ("memory", "sqlite", "postgres", CONVEX, *_OTHERS)
-_LENT: dict[Path, tuple[Server | Bridge, str]] = {}
+if DEPLOYED:
+    STORES = EVERY_STORE = ("deployed",)
+_LENT: dict[Path, tuple[Server | Bridge | Deployment, str]] = {}
 
 
 def open_store(kind: str, folder: Path, clock: Clock | None) -> Store:
@@ -49,6 +56,11 @@ def address(kind: str, folder: Path) -> str:
     """Return the address of a ledger that belongs to a folder: its file, or one on a server, lent until `give_back`."""
     if kind in {"memory", "sqlite"}:
         return "memory://" if kind == "memory" else f"sqlite:///{folder}/callfare.db"
+    if kind == "deployed":
+        if folder.name.startswith("ledger-") and folder.name != f"ledger-{_PLACE}":
+            return f"sqlite:///{folder}/callfare.db"
+        if folder not in _LENT:
+            _LENT[folder] = Deployment(), Deployment().lend_ledger(DEPLOYED)
     if folder not in _LENT and kind == "convex":
         bridge = shared_bridge()
         _LENT[folder] = bridge, bridge.lend_ledger()
@@ -61,8 +73,8 @@ def address(kind: str, folder: Path) -> str:
 def give_back(folder: Path) -> None:
     """Give back the ledgers on servers that were opened for a folder and those in it."""
     for used in [used for used in _LENT if used == folder or folder in used.parents]:
-        server, url = _LENT.pop(used)
-        server.take_back(url)
+        lender, url = _LENT.pop(used)
+        lender.take_back(url)
 
 
 @pytest.fixture

@@ -73,3 +73,14 @@ def pairs(texts: Iterable[str], what: str, example: str) -> dict[str, str]:
             raise InvalidInput(f"{what} {name[:64]!r} is given twice", param=what)
         given[name] = value
     return given
+
+
+def ledger_address(text: str, param: str) -> str:
+    """Return an address of a ledger that lasts. Raises InvalidInput for one in memory and one behind a server."""
+    scheme = text.partition(":")[0].lower()
+    if scheme not in {"sqlite", "postgresql", "postgres", "convex"}:
+        raise InvalidInput(
+            f"{param} is no address of a ledger in SQLite, PostgreSQL or Convex; use one such as sqlite:///callfare.db",
+            param=param,
+        )
+    return text

@@ -15,6 +15,7 @@ from callfare.errors import InvalidInput
 if TYPE_CHECKING:
     from callfare.answers import Backup, Exported, Migrated, Pruned, Restored
     from callfare.cli.screen import Screen
+    from callfare.engine.moving import Moved
     from callfare.engine.operations import Step
 
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="The backup's file.", show_default=False)]
@@ -52,6 +53,38 @@ def restore(
     with session.engine() as engine, steps(session) as told:
         done = operations.restore(engine.store, file, is_anew=anew, with_faults=with_faults, progress=told)
     session.answer(done, lambda screen: _restored(screen, done))
+
+
+def migrate_store(
+    session: Session,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="The address of the ledger to move.", show_default=False)
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="The address of an empty or a new one.", show_default=False)
+    ],
+    *,
+    anew: Annotated[bool, typer.Option("--anew", help="Drop first what an unfinished move left.")] = False,
+    with_faults: Annotated[
+        bool, typer.Option("--with-faults", help="Move the ledger though verify finds faults in it.")
+    ] = False,
+) -> None:
+    """Move a whole ledger to another store, verify both, then open it.
+
+    Between SQLite, PostgreSQL and Convex, every row as it is; the source is only read. When this is interrupted, the
+    same command goes on. Stop what writes to the source before.
+    """
+    from callfare.engine import moving
+    from callfare.store.open import open_store
+
+    stores = [open_store(given.ledger_address(text, name)) for text, name in ((source, "source"), (target, "target"))]
+    try:
+        with steps(session) as told:
+            done = moving.move(*stores, is_anew=anew, with_faults=with_faults, progress=told)
+    finally:
+        for store in stores:
+            store.close()
+    session.answer(done, lambda screen: _moved(screen, done))
 
 
 def prune_raw(
@@ -172,6 +205,18 @@ def _restored(screen: Screen, done: Restored) -> None:
     else:
         screen.line(f"restored {show.counted(done.row_count, 'row')}, and the ledger is sound", "ok")
     _rows(screen, done)
+
+
+def _moved(screen: Screen, done: Moved) -> None:
+    rows = show.counted(done.row_count, "row")
+    if done.fault_count:
+        faults = show.counted(done.fault_count, "fault")
+        screen.line(f"moved {rows} with {faults}; `callfare verify` names them", "fail")
+    else:
+        screen.line(f"moved {rows}, and both ledgers are sound", "ok")
+    screen.pairs({"from": show.clean(done.source), "to": show.clean(done.target)})
+    screen.pairs({table: show.counted(count, "row") for table, count in done.rows.items() if count})
+    screen.pairs({"digest": done.digest})
 
 
 def _rows(screen: Screen, of: Backup | Restored) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TypeAlias
 from callfare.answers import Backup, Migrated, Pruned, Restored
 from callfare.clock import Clock, instant_of, moment_of
 from callfare.errors import InvalidInput, InvalidTime, LedgerCorrupt
+from callfare.ledger.rows import Row
 from callfare.ledger.verify import verify
 from callfare.store.archive import FORMAT, Archive, Header, write_archive
 from callfare.store.protocol import Store
@@ -40,7 +41,7 @@ def backup(store: Store, clock: Clock, path: str | Path, progress: Step | None =
         ledger=facts.url,
     )
     with store.one_instant() as scan:
-        footer = write_archive(file, header, scan, _told(progress, "backing up"))
+        footer = write_archive(file, header, scan, told_of(progress, "backing up"))
     return Backup(
         path=str(file),
         taken_at=taken_at,
@@ -67,10 +68,10 @@ def restore(
     """
     file = file_of(path)
     archive = Archive(file)
-    header, footer = archive.check(_told(progress, "checking"))
+    header, footer = archive.check(told_of(progress, "checking"))
     with store.upkeep().fill(footer.digest, is_anew=is_anew) as filling:
-        _put(archive, filling, _told(progress, "restoring"))
-        found = verify(filling.scan, progress=_told(progress, "verifying"))
+        put_rows(archive.rows(), filling, told_of(progress, "restoring"))
+        found = verify(filling.scan, progress=told_of(progress, "verifying"))
         if not found.is_clean and not with_faults:
             raise LedgerCorrupt(
                 f"{file} holds a ledger with {found.fault_count} faults, the first: {found.faults[0]}; nothing was "
@@ -87,9 +88,8 @@ def restore(
     )
 
 
-def _put(archive: Archive, filling: Filling, told: Callable[[str, int], None] | None) -> None:
-    """Put the rows of a backup that are not there yet. The mark is the number of those that are."""
-    rows = archive.rows()
+def put_rows(rows: Iterator[tuple[Row, int]], filling: Filling, told: Callable[[str, int], None] | None) -> None:
+    """Put the rows of a source that are not there yet. The mark is the number of those that are."""
     number = 0
     counts: dict[str, int] = {}
     for row, _ in islice(rows, int(filling.mark or 0)):
@@ -119,7 +119,7 @@ def prune_raw(
     if not is_dry_run:
         # Noted also where nothing is old enough; each batch that removes something notes it in its own transaction.
         upkeep.drop_raw([], before_us=before_us, now_us=clock.now_us())
-    told = _told(progress, "counting" if is_dry_run else "removing")
+    told = told_of(progress, "counting" if is_dry_run else "removing")
     months: dict[str, int] = {}
     row_count, seen = 0, 0
     after: tuple[int, str] | None = None
@@ -169,7 +169,8 @@ def file_of(path: object) -> Path:
     return Path(path).absolute()
 
 
-def _told(progress: Step | None, doing: str) -> Callable[[str, int], None] | None:
+def told_of(progress: Step | None, doing: str) -> Callable[[str, int], None] | None:
+    """Return what tells how far one step has come, None where nobody listens."""
     if progress is None:
         return None
 

@@ -404,6 +404,10 @@ _FAULTS: dict[str, Callable[[FunctionFailed, str], CallfareError]] = {
     "layout": lambda _, place: Misconfigured(
         f"{place} has the functions of another callfare; run `callfare convex init`, then `npx convex deploy`"
     ),
+    "not_throwaway": lambda _, place: Misconfigured(
+        f"{place} is not there to be thrown away; for one that is, run "
+        "`npx convex env set CALLFARE_CONVEX_THROWAWAY yes`"
+    ),
     "misused": lambda failed, _: InvalidInput(f"the functions refused what was asked: {failed.message}"),
 }
 

@@ -47,6 +47,11 @@ class ConvexUpkeep:
             pass
         yield ConvexFilling(self._write, self._ask_filling, self._write("beginFilling", {"source": source}))
 
+    def wipe(self) -> None:
+        """Drop everything, of a deployment that says of itself that it is there to be thrown away."""
+        while self._write("wipe", {}):
+            pass
+
     def schema(self) -> Schema:
         """Return the ledger's schema, and the newest. Changes nothing."""
         number = self._read("schema", {})

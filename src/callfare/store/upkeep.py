@@ -98,19 +98,22 @@ def retained(before: Retention | None, before_us: int, now_us: int) -> Retention
 def incomplete() -> LedgerIncomplete:
     """Return the refusal of a ledger that is being filled."""
     return LedgerIncomplete(
-        "the ledger is being restored, and not yet whole; end it with the `callfare restore` that began it"
+        "the ledger is being restored, or moved here, and not yet whole; end it with the command that began it"
     )
 
 
 def not_empty() -> LedgerNotEmpty:
     """Return the refusal to fill a ledger that has rows."""
-    return LedgerNotEmpty("the ledger has rows already; a backup is restored into an empty or a new ledger")
+    return LedgerNotEmpty(
+        "the ledger has rows already; a backup is restored, and a ledger moved, into an empty or a new one"
+    )
 
 
 def other_source() -> LedgerIncomplete:
     """Return the refusal to fill a ledger with one thing that was begun with another."""
     return LedgerIncomplete(
-        "the ledger is being restored from another backup; end that with its file, or begin anew with --anew"
+        "the ledger is being restored from another backup, or moved from a ledger that has changed since; end that "
+        "with what began it, or begin anew with --anew"
     )
 
 

@@ -1,0 +1,177 @@
+"""A whole ledger goes from one store to another: every row, once, verified on both ends."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from callfare.clock import ManualClock
+from callfare.engine import moving, operations
+from callfare.errors import Conflict, InvalidInput, LedgerCorrupt, LedgerIncomplete, LedgerNotEmpty
+from callfare.ledger.rows import Account, seal_of
+from callfare.ledger.verify import verify
+from callfare.store.sqlite import SqliteStore
+from tests.support.books import Books
+from tests.support.commands import START, grant
+from tests.support.fixtures import give_back, open_store
+from tests.support.large import commands
+from tests.support.rich import write_rich_ledger
+
+KINDS = ("sqlite", "postgres", "convex")
+PAIRS = [
+    pytest.param(*pair, marks=[pytest.mark.all] if "convex" in pair else [])
+    for pair in itertools.permutations(KINDS, 2)
+]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes empty ledgers, each of a kind."""
+    made: list[Books] = []
+    clock = ManualClock(START)
+
+    def books(kind: str) -> Books:
+        folder = tmp_path / f"ledger-{len(made)}"
+        made.append(Books(open_store(kind, folder, clock), clock))
+        return made[-1]
+
+    yield books
+    for each in made:
+        each.store.close()
+    give_back(tmp_path)
+
+
+def stopping(after):
+    """A listener that breaks a move off after so many steps of putting rows."""
+    left = [after]
+
+    def told(doing, _table, _count):
+        left[0] -= doing == "moving"
+        if left[0] < 0:
+            raise KeyboardInterrupt
+
+    return told
+
+
+@pytest.mark.parametrize(("origin", "goal"), PAIRS)
+def test_a_ledger_arrives_row_for_row_and_seal_for_seal(make, origin, goal):
+    source, target = make(origin), make(goal)
+    write_rich_ledger(source)
+    before = source.all_rows()
+
+    done = moving.move(source.store, target.store)
+
+    assert target.all_rows() == before == source.all_rows()
+    assert done.row_count == sum(len(rows) for rows in before.values())
+    assert verify(target.store.scan).is_clean
+    assert target.do(grant("zoe", 5, key="after")).nanocredits == 5_000_000_000
+
+
+@pytest.mark.parametrize("goal", ["sqlite", "postgres", pytest.param("convex", marks=pytest.mark.all)])
+def test_a_move_that_was_interrupted_goes_on_where_it_was(make, goal, monkeypatch):
+    source, target = make("sqlite"), make(goal)
+    write_rich_ledger(source)
+    monkeypatch.setattr(operations, "_ROWS_PER_PUT", 20)
+
+    with pytest.raises(KeyboardInterrupt):
+        moving.move(source.store, target.store, progress=stopping(3))
+    with pytest.raises(LedgerIncomplete):
+        target.view()
+    put: list[int] = []
+    moving.move(source.store, target.store, progress=lambda doing, *_: put.append(1) if doing == "moving" else None)
+
+    assert target.all_rows() == source.all_rows()
+    rows = sum(len(rows) for rows in source.all_rows().values())
+    assert len(put) == -(-(rows - 80) // 20)
+
+
+def test_a_target_with_rows_is_refused_before_anything_is_read(make):
+    source, target = make("sqlite"), make("sqlite")
+    source.do(grant("alice", 100))
+    target.do(grant("carol", 3))
+    told: list[str] = []
+
+    with pytest.raises(LedgerNotEmpty):
+        moving.move(source.store, target.store, progress=lambda doing, *_: told.append(doing))
+
+    assert told == []
+    assert target.balance("carol").posted == "3"
+
+
+def test_a_source_without_rows_is_refused(make):
+    with pytest.raises(InvalidInput, match="nothing to move"):
+        moving.move(make("sqlite").store, make("sqlite").store)
+
+
+def test_what_is_written_to_the_source_meanwhile_is_not_left_behind_in_silence(make):
+    source, target = make("sqlite"), make("sqlite")
+    source.do(grant("alice", 100))
+
+    def write_once(doing, *_):
+        if doing == "moving":
+            source.do(grant("alice", 1, key="meanwhile"))
+
+    with pytest.raises(Conflict, match="written to while it was moved"):
+        moving.move(source.store, target.store, progress=write_once)
+    with pytest.raises(LedgerIncomplete):
+        target.view()
+    with pytest.raises(LedgerIncomplete, match="has changed since"):
+        moving.move(source.store, target.store)
+    moving.move(source.store, target.store, is_anew=True)
+
+    assert target.balance().posted == "101"
+
+
+def with_a_fault(books):
+    """Alters an account behind the ledger's back, seal included."""
+    [(account, _)] = list(books.store.scan(Account))
+    altered = Account(account.account_id, 5, 0, 0, account.last_seq, account.opened_at_us)
+    connection = books.store.file.connect()
+    connection.execute("UPDATE accounts SET posted_nanocredits = 5, seal = ?", (seal_of(altered),))
+    connection.close()
+
+
+def test_a_ledger_with_faults_is_moved_only_as_it_is_when_that_is_asked_for(make):
+    source, target = make("sqlite"), make("sqlite")
+    source.do(grant("alice", 100))
+    with_a_fault(source)
+
+    with pytest.raises(LedgerCorrupt, match="nothing was moved"):
+        moving.move(source.store, target.store)
+    assert target.all_rows()["accounts"] == []
+    done = moving.move(source.store, target.store, with_faults=True)
+
+    assert done.fault_count > 0
+    assert target.all_rows() == source.all_rows()
+
+
+def test_a_row_that_is_altered_on_its_way_is_noticed(make, monkeypatch):
+    """A fault planted in the move: one seal arrives as another."""
+    source, target = make("sqlite"), make("sqlite")
+    source.do(grant("alice", 100))
+    real = operations.put_rows
+    monkeypatch.setattr(
+        moving, "put_rows", lambda rows, *rest: real(((row, seal ^ (row.table == "keys")) for row, seal in rows), *rest)
+    )
+
+    with pytest.raises(LedgerCorrupt, match="what arrived is not what was sent"):
+        moving.move(source.store, target.store)
+    assert isinstance(target.store, SqliteStore)
+
+
+@pytest.mark.all
+def test_a_hundred_thousand_calls_go_through_all_three_stores_and_verify_on_each(make):
+    """Round trip: SQLite, PostgreSQL, Convex, and back to SQLite."""
+    first = make("sqlite")
+    left = commands(100_000, 200, 10)
+    while batch := list(itertools.islice(left, first.store.max_batch)):
+        first.batch(*batch)
+    ledgers = [first]
+
+    for kind in ("postgres", "convex", "sqlite"):
+        ledgers.append(make(kind))
+        done = moving.move(ledgers[-2].store, ledgers[-1].store)
+        assert (done.rows["events"], done.fault_count) == (100_000, 0)
+
+    assert {ledger.view("user-7").posted_nanocredits for ledger in ledgers} == {first.view("user-7").posted_nanocredits}
