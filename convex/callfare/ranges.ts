@@ -25,8 +25,8 @@ export type Range = typeof range.type;
 export class Budget {
   private bytes = 4 * 1024 * 1024;
 
-  constructor(private rows = 4000) {
-    if (rows > 4000) this.bytes = rows;
+  constructor(private rows = 2000) {
+    if (rows > 2000) this.bytes = rows;
   }
 
   take(doc: AnyDoc): void {

@@ -8,8 +8,9 @@ import { fail, key, type Key, keyOf, nowUs, tableNamed, type Value, value, value
 
 // How long a reading lasts that nobody goes on with.
 const LIFE_US = 120_000_000n;
-const EARLIER_MAX = 2000;
-const COUNTED_MAX = 2000;
+const PAGE_MAX = 500;
+const EARLIER_MAX = 1000;
+const COUNTED_MAX = 1000;
 const DROPPED_MAX = 1000;
 
 function after(table: string, low: Key, limit: number) {
@@ -48,7 +49,7 @@ export const page = internalQuery({
       .withIndex("byName", (bound) => bound.eq("name", reading))
       .unique();
     if (under === null || under.endsAtUs < nowUs()) fail("too_late", "the reading took a break for too long");
-    const { docs, isDone } = await rowsIn(ctx, after(name, low, 0), new Budget());
+    const { docs, isDone } = await rowsIn(ctx, after(name, low, 0), new Budget(PAGE_MAX));
     const rows: Value[][] = docs.map((doc) => valuesOf(table, doc));
     let end: Key | null = isDone ? null : keyOf(table, rows[rows.length - 1]);
     const kept = await ctx.db

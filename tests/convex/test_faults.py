@@ -13,7 +13,9 @@ from callfare.ledger.verify import verify
 from callfare.store.convex import ConvexStore
 from callfare.store.convex_http import Deployment
 from callfare.store.convex_load import ConvexLoader
+from callfare.store.convex_pages import Reading
 from callfare.store.open import open_store
+from callfare.store.protocol import EventsBetween, RollupsOf
 from tests.support.audit import faults
 from tests.support.commands import asked_by, close, grant, make_key, note, open_run, record, revoke_key
 
@@ -257,3 +259,29 @@ def test_history_is_never_changed(books):
                 "writes": [{"table": "usageEvents", "values": [*values, seal], "was": seal, "isGone": False}],
             },
         )
+
+
+# More than one call may read
+
+
+def test_a_long_answer_is_of_one_instant_and_in_order(books, monkeypatch):
+    books.do(grant("alice", 1000))
+    for start in range(0, 2160, 120):
+        books.batch(*(record("0.001", user="alice", key=f"call-{number:05}") for number in range(start, start + 120)))
+    account_id = books.rows(Account)[0].account_id
+    windows = [
+        EventsBetween(account_id=account_id, since_us=0, until_us=2**62),
+        RollupsOf(account_id=account_id, grain="day", since_us=0, until_us=2**62),
+    ]
+    real = Reading.rows
+
+    def interrupted(reading, wanted):
+        books.do(record("0.001", user="alice", key=f"meanwhile {wanted.table.table}"))
+        return real(reading, wanted)
+
+    monkeypatch.setattr(Reading, "rows", interrupted)
+    events, rollups = books.store.select_all(windows)
+
+    assert [event.key for event in events] == [f"call-{number:05}" for number in range(2160)]
+    assert [rollup.calls for rollup in rollups] == [2160]
+    assert is_sound(books)

@@ -16,7 +16,7 @@ from callfare.store.convex_http import _value_of as value_of
 from callfare.store.convex_questions import _QUERIES, _SALES
 from callfare.store.convex_tables import layout_of
 from callfare.store.open import open_store, without_password
-from callfare.store.protocol import Query, UnsettledOrders
+from callfare.store.protocol import Query, RunsAmong, UnsettledOrders
 
 ENOUGH = {"CALLFARE_CONVEX_SECRET": "long enough to be a secret"}
 
@@ -107,7 +107,7 @@ def test_every_index_ends_in_the_primary_key_so_that_a_page_can_go_on():
 
 
 def test_every_question_to_a_store_has_an_answer_in_convex():
-    assert set(Query.__subclasses__()) == {*_QUERIES, *_SALES, UnsettledOrders}
+    assert set(Query.__subclasses__()) == {*_QUERIES, *_SALES, UnsettledOrders, RunsAmong}
 
 
 # Addresses

@@ -71,6 +71,8 @@ _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30, 1000
 _RANGES_MAX, _WRITES_MAX, _BYTES_MAX = 2000, 4000, 6 * 1024 * 1024
 _RANGES_PER_CALL = 1000
 _ROLLED_MAX = 8192
+# What is done to a ledger as a whole goes through pages that nobody waits for with a call of theirs.
+_PAGE_DEADLINES = 3
 _PAGE_ROWS = 200
 
 
@@ -118,6 +120,12 @@ class ConvexStore:
         """Return what a mutation of ours answers. It may have been done more than once."""
         with self._faults_told():
             return self._client.write(name, args, ends_at_s or elapsed_s() + self._deadline_s)
+
+    def _read_page(self, name: str, args: dict[str, Any]) -> Wire:
+        return self.read(name, args, elapsed_s() + self._deadline_s * _PAGE_DEADLINES)
+
+    def _write_page(self, name: str, args: dict[str, Any]) -> Wire:
+        return self.write(name, args, elapsed_s() + self._deadline_s * _PAGE_DEADLINES)
 
     @contextmanager
     def _faults_told(self) -> Iterator[None]:
@@ -241,6 +249,9 @@ class ConvexStore:
             left += later
         return now_us or 0, answers
 
+    def _ask_page(self, ranges: Sequence[Range], now_us: int | None) -> tuple[int, list[Pages]]:
+        return self._ask(ranges, now_us, elapsed_s() + self._deadline_s * _PAGE_DEADLINES)
+
     def _ask_now(self, ranges: Sequence[Range], now_us: int | None) -> tuple[int, list[Pages]]:
         return self._ask(ranges, now_us, elapsed_s() + self._deadline_s)
 
@@ -314,12 +325,12 @@ class ConvexStore:
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
         self._after_fork()
-        yield from pages_of(table, after, self._ask_now)
+        yield from pages_of(table, after, self._ask_page)
 
     @contextmanager
     def _reading(self) -> Iterator[Reading]:
         self._after_fork()
-        reading = Reading(self.read, self.write)
+        reading = Reading(self._read_page, self._write_page)
         try:
             yield reading
         finally:
@@ -336,9 +347,10 @@ class ConvexStore:
         self._after_fork()
 
         def asked(ranges: Sequence[Range], now_us: int | None) -> tuple[int, list[Pages]]:
-            return self._ask(ranges, now_us, elapsed_s() + self._deadline_s, is_filling=True)
+            ends_at_s = elapsed_s() + self._deadline_s * _PAGE_DEADLINES
+            return self._ask(ranges, now_us, ends_at_s, is_filling=True)
 
-        return ConvexUpkeep(self.read, self.write, ask=self._ask_now, ask_filling=asked)
+        return ConvexUpkeep(self._read_page, self._write_page, ask=self._ask_page, ask_filling=asked)
 
     def facts(self) -> StoreFacts:
         """Return what this store is and how much it holds. Convex has no count: all rows are gone through there."""
@@ -352,7 +364,7 @@ class ConvexStore:
         total = 0
         told: Wire = {"count": 0, "end": []}
         while told["end"] is not None:
-            told = self.read("count", {"table": layout_of(table).name, "low": told["end"]})
+            told = self._read_page("count", {"table": layout_of(table).name, "low": told["end"]})
             total += told["count"]
         return total
 

@@ -111,8 +111,8 @@ class ConvexClient:
             if left_s <= 0:
                 break
             try:
-                # Half of the time, so that another connection may do better than one on which nothing comes.
-                status, answer = self._post(f"/api/{kind}", body, left_s / 2 if attempt < _TRIES - 1 else left_s)
+                # Not all of the time, so that another connection may do better than one on which nothing comes.
+                status, answer = self._post(f"/api/{kind}", body, left_s * 3 / 4)
             except (OSError, http.client.HTTPException) as error:
                 reason = str(error) or type(error).__name__
             else:

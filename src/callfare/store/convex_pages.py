@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import astuple
+
 from callfare.clock import elapsed_s
 from callfare.errors import LedgerUnavailable
 from callfare.ids import new_id
+from callfare.ledger.rows import lowest_key
 from callfare.store.convex_questions import Range
 from callfare.store.convex_tables import layout_of
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from callfare.store.convex_load import Ask
     from callfare.store.protocol import R
 
-_PAGE_ROWS = 2000
+_PAGE_ROWS = 500
 # A reading lasts two minutes after it was last gone on with.
 _RENEW_S = 30
 
@@ -71,23 +74,16 @@ class Reading:
         places = layout_of(wanted.table).places(wanted.index)
         size = len(wanted.eq)
         found = []
-        for row, seal in self.scan(wanted.table, self._first(wanted)):
-            values = [*_columns(row), seal]
+        first = _first(wanted)
+        for row, seal in self.scan(wanted.table, first):
+            values = [*astuple(row), seal]
             place = tuple(values[place] for place in places)
+            if first is not None and values[0] != wanted.eq[0]:
+                break
             if place[:size] == wanted.eq and _lies_in(place[size:], wanted):
                 found.append((place, values))
-            elif found and wanted.index == "byKey":
-                break
         found.sort(key=lambda pair: pair[0], reverse=wanted.is_descending)
         yield from (values for _, values in found[: wanted.limit or None])
-
-    @staticmethod
-    def _first(wanted: Range) -> Pk | None:
-        """Return where in the table the rows of a range may begin: the account leads nearly every index."""
-        leading = layout_of(wanted.table).indexes[wanted.index][0]
-        if leading == layout_of(wanted.table).fields[0].name and wanted.eq:
-            return (wanted.table.table, wanted.eq[0])  # type: ignore[return-value]  # a key has no None
-        return None
 
     def _page(self, table: type[Row], low: list[Any]) -> dict[str, Any]:
         if elapsed_s() - self._renewed_s > _RENEW_S:
@@ -97,8 +93,13 @@ class Reading:
         return page
 
 
-def _columns(row: Row) -> tuple[Any, ...]:
-    return tuple(getattr(row, name) for name in row.__struct_fields__)
+def _first(wanted: Range) -> Pk | None:
+    """Return after which row of the table those of a range come, None where they may be anywhere in it."""
+    layout = layout_of(wanted.table)
+    if not wanted.eq or layout.indexes[wanted.index][0] != layout.fields[0].name:
+        return None
+    leading: Any = wanted.eq[0]
+    return (wanted.table.table, leading, *lowest_key(wanted.table)[1:])
 
 
 def _lies_in(place: tuple[Any, ...], wanted: Range) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # What one transaction takes with room: 16,000 documents, 16 MiB, and one second of its own.
 _ROWS_PER_PUT, _BYTES_PER_PUT = 500, 4 * 1024 * 1024
 _RAW_PER_DROP = 500
-_TIMES_PAGE = 2000
+_TIMES_PAGE = 500
 _TRIES = 8
 _PART = "\n+"
 
