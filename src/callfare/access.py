@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from callfare.answers import ApiKeyShown, AuditEntry, NewApiKey, Page, UserToken
 from callfare.auth import keys
@@ -137,9 +139,9 @@ class Access(_Minting):
         Raises InvalidInput, LedgerUnavailable.
         """
         engine, far = self._engine, self._engine.elsewhere
-        if far is not None:
-            return far.keys(limit, cursor)
-        return keys.list_keys(engine.store, engine.clock.now_us(), limit, cursor)
+        listed = far.keys if far is not None else partial(keys.list_keys, engine.store, engine.clock.now_us())
+        page = listed(limit, cursor)
+        return replace(page, following=lambda cursor: self.keys(limit=limit, cursor=cursor))
 
     def audit(self, *, user: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[AuditEntry]:
         """List who asked for which write, newest first, at most 200 at a time.
@@ -149,9 +151,8 @@ class Access(_Minting):
         Raises InvalidUser, InvalidInput, LedgerUnavailable.
         """
         store, far = self._engine.store, self._engine.elsewhere
-        if far is not None:
-            return far.audit(user, limit, cursor)
-        return keys.list_audit(store, user, limit, cursor)
+        page = keys.list_audit(store, user, limit, cursor) if far is None else far.audit(user, limit, cursor)
+        return replace(page, following=lambda cursor: self.audit(user=user, limit=limit, cursor=cursor))
 
 
 class AsyncAccess(_Minting):
@@ -254,9 +255,9 @@ class AsyncAccess(_Minting):
         Raises InvalidInput, LedgerUnavailable.
         """
         engine, far = self._engine, self._engine.elsewhere
-        if far is not None:
-            return await self._engine.read_async(lambda: far.keys(limit, cursor))
-        return await self._engine.read_async(lambda: keys.list_keys(engine.store, engine.clock.now_us(), limit, cursor))
+        listed = far.keys if far is not None else partial(keys.list_keys, engine.store, engine.clock.now_us())
+        page = await engine.read_async(lambda: listed(limit, cursor))
+        return replace(page, following=lambda cursor: self.keys(limit=limit, cursor=cursor))
 
     async def audit(self, *, user: str | None = None, limit: int = 50, cursor: str | None = None) -> Page[AuditEntry]:
         """List who asked for which write, newest first, at most 200 at a time.
@@ -266,6 +267,6 @@ class AsyncAccess(_Minting):
         Raises InvalidUser, InvalidInput, LedgerUnavailable.
         """
         store, far = self._engine.store, self._engine.elsewhere
-        if far is not None:
-            return await self._engine.read_async(lambda: far.audit(user, limit, cursor))
-        return await self._engine.read_async(lambda: keys.list_audit(store, user, limit, cursor))
+        listed = far.audit if far is not None else partial(keys.list_audit, store)
+        page = await self._engine.read_async(lambda: listed(user, limit, cursor))
+        return replace(page, following=lambda cursor: self.audit(user=user, limit=limit, cursor=cursor))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -256,7 +257,8 @@ class AsyncCallfare(AsyncAccess, AsyncOperating):
     async def history(self, user: str, limit: int = 10, cursor: str | None = None) -> Page[RunSummary]:
         """Return a page of a user's runs, newest first; `limit` is at most 200."""
         reports = self._engine.reports
-        return await self._engine.read_async(lambda: reports.history(user, limit, cursor))
+        page = await self._engine.read_async(lambda: reports.history(user, limit, cursor))
+        return replace(page, following=lambda cursor: self.history(user, limit, cursor))
 
     async def calls(
         self, run: str | RunHandle, *, user: str | None = None, limit: int = 200, cursor: str | None = None
@@ -267,12 +269,14 @@ class AsyncCallfare(AsyncAccess, AsyncOperating):
         """
         run_id, owner = run_named(run, user)
         reports = self._engine.reports
-        return await self._engine.read_async(lambda: reports.calls(run_id, owner, limit, cursor))
+        page = await self._engine.read_async(lambda: reports.calls(run_id, owner, limit, cursor))
+        return replace(page, following=lambda cursor: self.calls(run_id, user=owner, limit=limit, cursor=cursor))
 
     async def transactions(self, user: str, limit: int = 50, cursor: str | None = None) -> Page[Transaction]:
         """Return a page of the transfers of a user's credit, newest first; `limit` is at most 200."""
         reports = self._engine.reports
-        return await self._engine.read_async(lambda: reports.transactions(user, limit, cursor))
+        page = await self._engine.read_async(lambda: reports.transactions(user, limit, cursor))
+        return replace(page, following=lambda cursor: self.transactions(user, limit, cursor))
 
     async def packages(self) -> tuple[Package, ...]:
         """Return the credit packages for sale."""

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -262,10 +262,31 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """Some items of a list; `next_cursor` asks for those that follow, None when there are none."""
+    """Some items of a list; `next_cursor` asks for those that follow, None when there are none.
+
+    Whoever iterates over a page gets the items of those after it as well, each asked for when it is needed: with `for`
+    behind Callfare, with `async for` behind AsyncCallfare.
+    """
 
     items: tuple[T, ...]
     next_cursor: str | None
+    following: Callable[[str], Any] | None = field(default=None, repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[T]:
+        page = self
+        yield from page.items
+        while page.next_cursor is not None and page.following is not None:
+            page = page.following(page.next_cursor)
+            yield from page.items
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        page = self
+        for item in page.items:
+            yield item
+        while page.next_cursor is not None and page.following is not None:
+            page = await page.following(page.next_cursor)
+            for item in page.items:
+                yield item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -473,7 +494,7 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON is what it is
     if isinstance(value, Credits | Usd):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value) if one.compare}
     if isinstance(value, Mapping):
         return {name: plain(part) for name, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -240,7 +241,8 @@ class Callfare(Access, Operating):
 
     def history(self, user: str, limit: int = 10, cursor: str | None = None) -> Page[RunSummary]:
         """Return a page of a user's runs, newest first; `limit` is at most 200."""
-        return self._engine.reports.history(user, limit, cursor)
+        page = self._engine.reports.history(user, limit, cursor)
+        return replace(page, following=lambda cursor: self.history(user, limit, cursor))
 
     def calls(
         self, run: str | RunHandle, *, user: str | None = None, limit: int = 200, cursor: str | None = None
@@ -250,11 +252,13 @@ class Callfare(Access, Operating):
         Raises RunNotFound.
         """
         run_id, owner = run_named(run, user)
-        return self._engine.reports.calls(run_id, owner, limit, cursor)
+        page = self._engine.reports.calls(run_id, owner, limit, cursor)
+        return replace(page, following=lambda cursor: self.calls(run_id, user=owner, limit=limit, cursor=cursor))
 
     def transactions(self, user: str, limit: int = 50, cursor: str | None = None) -> Page[Transaction]:
         """Return a page of the transfers of a user's credit, newest first; `limit` is at most 200."""
-        return self._engine.reports.transactions(user, limit, cursor)
+        page = self._engine.reports.transactions(user, limit, cursor)
+        return replace(page, following=lambda cursor: self.transactions(user, limit, cursor))
 
     def packages(self) -> tuple[Package, ...]:
         """Return the credit packages for sale."""

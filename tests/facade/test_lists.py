@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from callfare import Credits
+from callfare import Credits, plain
 from tests.facade.doors import START, chat, image, speech, texts
 
 
@@ -152,6 +152,48 @@ async def test_a_user_nobody_has_heard_of_has_empty_lists(alice, ask):
     page = await getattr(alice, ask)("nobody")
 
     assert (page.items, page.next_cursor) == ((), None)
+
+
+# Pages that go on by themselves
+
+
+async def all_of(page, ledger):
+    """Return what iterating over a page gives, in the way of its façade."""
+    return [item async for item in page] if ledger.is_async else list(page)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 200])
+async def test_iterating_over_a_page_goes_on_through_those_after_it(busy, ledger, limit):
+    runs = await all_of(await busy.history("alice", limit=limit), ledger)
+    transfers = await all_of(await busy.transactions("alice", limit=limit), ledger)
+
+    assert [run.run_id for run in runs] == [run.run_id for run in (await busy.history("alice", limit=200)).items]
+    assert transfers == list((await busy.transactions("alice", limit=200)).items)
+    assert len(runs) == 7
+
+
+async def test_calls_keys_and_the_audit_go_on_as_well(alice, ledger):
+    run = await alice.open_run("tweet", user="alice", run_id="r1", hold=1)
+    for number in range(3):
+        await chat(run, 10 + number, 0)
+    for label in "ab":
+        await alice.make_key(label, scopes=["usage:write"])
+
+    calls = await all_of(await alice.calls("r1", limit=1), ledger)
+    keys = await all_of(await alice.keys(limit=1), ledger)
+    audit = await all_of(await alice.audit(limit=1), ledger)
+
+    assert [call.usage["input_tokens"] for call in calls] == [10, 11, 12]
+    assert {"a", "b"} <= {key.label for key in keys}
+    assert audit == list((await alice.audit(limit=200)).items)
+
+
+async def test_what_a_page_shows_is_what_it_has(busy):
+    page = await busy.history("alice", limit=2)
+
+    assert set(plain(page)) == {"items", "next_cursor"}
+    assert "following" not in repr(page)
+    assert page == await busy.history("alice", limit=2)
 
 
 # Cursors
