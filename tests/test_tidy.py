@@ -36,6 +36,7 @@ LAYERS = (
         "secrets",
         "settings",
         "answers",
+        "pages",
         "local_run",
     },
     {"capture", "payments"},

@@ -21,7 +21,6 @@ from callfare.answers import (
     Movement,
     NewApiKey,
     Package,
-    Page,
     Price,
     Pruned,
     Repriced,
@@ -42,6 +41,7 @@ from callfare.engine.engine import UnattributedWarning
 from callfare.errors import CallfareError, InsufficientCredit, LedgerUnavailable, UnpricedModel
 from callfare.ledger.verify import Fault, Verification
 from callfare.money import Credits, Usd
+from callfare.pages import Page
 
 __all__ = [
     "ApiKeyShown",

@@ -11,7 +11,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from callfare.answers import ApiKeyShown, AuditEntry, NewApiKey, Page, UserToken
+from callfare.answers import (
+    ApiKeyShown,
+    AuditEntry,
+    NewApiKey,
+    UserToken,
+)
 from callfare.auth import keys
 from callfare.auth.keys import GRANT_CAP, OVERLAP_S, KeyRequests
 from callfare.auth.principal import LOCAL_PRINCIPAL
@@ -19,6 +24,7 @@ from callfare.engine.requests import Amount
 from callfare.errors import InvalidInput
 from callfare.facade import Facade
 from callfare.ledger.receipts import KeyReceipt
+from callfare.pages import Page
 
 _TOKEN_TTL_S = 900
 

@@ -23,7 +23,6 @@ from callfare.answers import (
     GrantReceipt,
     HoldReceipt,
     Package,
-    Page,
     Price,
     Repriced,
     RunReceipt,
@@ -44,6 +43,7 @@ from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt,
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import AsyncOperating
+from callfare.pages import Page
 from callfare.payments.packages import offered
 
 _log = logging.getLogger("callfare")

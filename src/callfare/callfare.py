@@ -19,7 +19,6 @@ from callfare.answers import (
     GrantReceipt,
     HoldReceipt,
     Package,
-    Page,
     Price,
     Repriced,
     RunReceipt,
@@ -40,6 +39,7 @@ from callfare.ledger.receipts import ChargeReceipt, CloseReceipt, ExtendReceipt,
 from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import Operating
+from callfare.pages import Page
 from callfare.payments.packages import offered
 
 _log = logging.getLogger("callfare")

@@ -9,7 +9,11 @@ from collections.abc import Iterable
 from datetime import datetime
 from ipaddress import ip_network
 
-from callfare.answers import ApiKeyShown, AuditEntry, NewApiKey, Page
+from callfare.answers import (
+    ApiKeyShown,
+    AuditEntry,
+    NewApiKey,
+)
 from callfare.auth.key_text import MODES, KeyText, new_key_text
 from callfare.auth.principal import SCOPES, Principal
 from callfare.checks import check_choice, check_text, check_user, check_whole
@@ -21,6 +25,7 @@ from callfare.ledger.commands import MakeKey, RevokeKey, RollKey
 from callfare.ledger.receipts import KeyReceipt
 from callfare.ledger.rows import HOUSE, ApiKey, AuditRow, User
 from callfare.money import Credits
+from callfare.pages import Page
 from callfare.secrets import Secrets
 from callfare.store import protocol as ask
 from callfare.store.protocol import Store

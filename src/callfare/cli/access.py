@@ -14,9 +14,15 @@ from callfare.cli.show import Column, Table, numbers
 from callfare.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from callfare.answers import ApiKeyShown, AuditEntry, NewApiKey, Page, UserToken
+    from callfare.answers import (
+        ApiKeyShown,
+        AuditEntry,
+        NewApiKey,
+        UserToken,
+    )
     from callfare.callfare import Callfare
     from callfare.cli.screen import Screen
+    from callfare.pages import Page
 
 _KEY_ACTIONS = ("list", "make", "roll", "revoke")
 _TOKEN_ACTIONS = ("mint", "rotate")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         Estimate,
         GrantReceipt,
         Package,
-        Page,
         Price,
         Repriced,
         RunSummary,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     )
     from callfare.cli.screen import Screen
     from callfare.money import Credits
+    from callfare.pages import Page
 
 _DAYS_SHOWN_MAX = 92
 _BAR_WIDTH, _BAR_WIDTH_MIN = 24, 4

@@ -97,7 +97,7 @@ def _line(session: Session, look: Look) -> None:
 
 def _picture(screen: Screen, look: Look, past: Sequence[Credits]) -> None:
     """Draw what was found, with how the available credit went so far."""
-    from callfare.answers import Page
+    from callfare.pages import Page
 
     screen.clear()
     stories.balance(screen, look.balance)

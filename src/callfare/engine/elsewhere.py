@@ -6,8 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from callfare.answers import ApiKeyShown, AuditEntry, NewApiKey, Page, UserToken
+from callfare.answers import (
+    ApiKeyShown,
+    AuditEntry,
+    NewApiKey,
+    UserToken,
+)
 from callfare.engine.requests import Amount
+from callfare.pages import Page
 
 
 class Elsewhere(Protocol):

@@ -19,7 +19,6 @@ from callfare.answers import (
     EstimatePart,
     Explanation,
     Movement,
-    Page,
     Price,
     RunSummary,
     Transaction,
@@ -37,6 +36,7 @@ from callfare.ledger.charges import ESTIMATED
 from callfare.ledger.rows import RAW_USAGE, Entry, Event, Grant, Key, RawUsage, Retention, Row, Run, Transfer, User
 from callfare.ledger.view import balance_of
 from callfare.money import Credits
+from callfare.pages import Page
 from callfare.pricing.rating import Rating, rate
 from callfare.settings import Terms
 from callfare.store import protocol as ask

@@ -5,11 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from callfare.answers import Balance, Call, Estimate, Package, Page, RunSummary, UsageReport
+from callfare.answers import (
+    Balance,
+    Call,
+    Estimate,
+    Package,
+    RunSummary,
+    UsageReport,
+)
 from callfare.engine.engine import Engine
 from callfare.facade import Period
 from callfare.mcp.prices import price_list
 from callfare.mcp.wire import PriceBook
+from callfare.pages import Page
 from callfare.payments.packages import offered
 
 

@@ -9,10 +9,19 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from callfare.answers import Balance, Estimate, EstimatePart, Package, Page, RunSummary, Share, UsageReport
+from callfare.answers import (
+    Balance,
+    Estimate,
+    EstimatePart,
+    Package,
+    RunSummary,
+    Share,
+    UsageReport,
+)
 from callfare.mcp.names import named
 from callfare.mcp.wire import LOW, costliest
 from callfare.money import Credits, Usd, divide_half_even
+from callfare.pages import Page
 from callfare.usage.quantities import Quantity, quantity_text
 
 _ROWS_SHOWN_MAX = 20

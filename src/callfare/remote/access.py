@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from callfare.answers import ApiKeyShown, AuditEntry, NewApiKey, Page, UserToken
+from callfare.answers import (
+    ApiKeyShown,
+    AuditEntry,
+    NewApiKey,
+    UserToken,
+)
 from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock, instant_of
 from callfare.engine.requests import Amount
 from callfare.errors import InvalidInput
 from callfare.money import Credits
+from callfare.pages import Page
 from callfare.remote import told
 from callfare.remote.client import Client, part
 

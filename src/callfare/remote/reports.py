@@ -11,7 +11,6 @@ from callfare.answers import (
     Call,
     Estimate,
     Explanation,
-    Page,
     Price,
     RunSummary,
     Transaction,
@@ -26,6 +25,7 @@ from callfare.estimate.history import PastRuns, past_of
 from callfare.estimate.workflows import Workflows
 from callfare.ids import parse_account, parse_charge_id
 from callfare.ledger.charges import ESTIMATED
+from callfare.pages import Page
 from callfare.remote import told
 from callfare.remote.client import Client, part
 from callfare.remote.prices import RemoteTerms
