@@ -9,7 +9,7 @@ import pytest
 from callfare.capture import langchain, litellm, otel, pydantic_ai
 from callfare.capture.base import Metered
 from callfare.capture.clients import listener_for
-from callfare.capture.recent import RECENT, Recent
+from callfare.capture.recent import RECENT, Recent, note_metered
 from callfare.errors import InvalidInput
 from tests.capture.fake_meter import FakeMeter
 
@@ -122,6 +122,16 @@ def test_a_call_of_langchains_that_a_wrapped_client_metered_is_not_counted_again
     start(listener)
 
     listener.on_llm_end(result(), run_id="r")
+
+    assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
+
+
+def test_a_call_of_langchains_without_an_id_over_a_wrapped_client_is_not_counted_again(meter):
+    listener = langchain.listener(meter)
+    start(listener)
+    note_metered()
+
+    listener.on_llm_end(result(message_id=None), run_id="r")
 
     assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
 

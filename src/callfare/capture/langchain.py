@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from callfare.capture.base import Meter, Ticket, Unharmed
+from callfare.capture.recent import Heard, hear
 from callfare.capture.told import Teller, reading_of
 from callfare.usage.extract import Reading
 from callfare.usage.fields import field_of, list_of
@@ -46,7 +47,7 @@ class _Listener:
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
-        self._open: OrderedDict[object, tuple[Ticket | None, str, str]] = OrderedDict()
+        self._open: OrderedDict[object, tuple[Ticket | None, Heard, str, str]] = OrderedDict()
 
     def on_chat_model_start(self, serialized: object, messages: object, **told: Any) -> None:
         """Take note of a call that begins."""
@@ -56,7 +57,7 @@ class _Listener:
             provider = str(about.get("ls_provider") or "")
             model = str(about.get("ls_model_name") or (told.get("invocation_params") or {}).get("model") or "")
             ticket = self._teller.begun(provider=provider, operation="chat", model=model)
-            self._open[told.get("run_id")] = (ticket, provider, model)
+            self._open[told.get("run_id")] = (ticket, hear(), provider, model)
             if len(self._open) > _OPEN_MAX:
                 self._teller.failed(self._open.popitem(last=False)[1][0])
 
@@ -67,7 +68,10 @@ class _Listener:
     def on_llm_end(self, response: object, **told: Any) -> None:
         """Record what a call used."""
         with _HEARING:
-            ticket, provider, model = self._open.pop(told.get("run_id"), (None, "", ""))
+            ticket, heard, provider, model = self._open.pop(told.get("run_id"), (None, Heard(), "", ""))
+            if heard.is_metered:
+                self._teller.failed(ticket)
+                return
             reading = _reading_of(response, model)
             if ticket is None:
                 ticket = self._teller.begun(provider=provider, operation="chat", model=reading.model)
@@ -77,7 +81,7 @@ class _Listener:
         """Let a call go that failed."""
         del error
         with _HEARING:
-            self._teller.failed(self._open.pop(told.get("run_id"), (None, "", ""))[0])
+            self._teller.failed(self._open.pop(told.get("run_id"), (None, Heard(), "", ""))[0])
 
 
 def _reading_of(response: object, model: str) -> Reading:

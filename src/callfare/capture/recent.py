@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextvars import ContextVar
 
 _KEPT = 10_000
 
@@ -36,3 +37,29 @@ class Recent:
 
 RECENT = Recent()
 """The one of this process."""
+
+
+class Heard:
+    """A call that a framework said it begins. A wrapped client's call made within it is the same one."""
+
+    __slots__ = ("is_metered",)
+
+    def __init__(self) -> None:
+        self.is_metered = False
+
+
+_HEARD: ContextVar[Heard | None] = ContextVar("callfare_heard_call", default=None)
+
+
+def hear() -> Heard:
+    """Return a note of the call that begins in this context. Frameworks do not always tell a reply's id at its end."""
+    heard = Heard()
+    _HEARD.set(heard)
+    return heard
+
+
+def note_metered() -> None:
+    """Have the framework's call in this context, if there is one, not counted: a wrapped client meters it."""
+    heard = _HEARD.get()
+    if heard is not None:
+        heard.is_metered = True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from callfare.capture.base import Meter, Ticket
-from callfare.capture.recent import RECENT
+from callfare.capture.recent import RECENT, note_metered
 from callfare.usage.extract import Reading
 
 
@@ -43,6 +43,9 @@ class Ticketed:
     """The ending of a call that was admitted."""
 
     ticket: Ticket
+
+    def __post_init__(self) -> None:
+        note_metered()
 
     def apply(self, settlement: Settlement) -> None:
         """Settle, pend or release the ticket."""

@@ -87,7 +87,7 @@ class Teller:
                 ticket.release()
 
     def failed(self, ticket: Ticket | None) -> None:
-        """Let a call go that failed."""
+        """Let a call go that failed, or that another layer meters."""
         with _TELLING:
             if ticket is not None:
                 ticket.release()
