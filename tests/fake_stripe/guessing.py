@@ -66,7 +66,7 @@ SOWN = (
     ("setup_intents", {"payment_method": "pm_card_visa"}),
     ("invoiceitems", {"customer": "$customer", "amount": "700", "currency": "usd"}),
     ("invoices", {"customer": "$customer", "pending_invoice_items_behavior": "include"}),
-    ("webhook_endpoints", {"url": "http://127.0.0.1:1/", "enabled_events[0]": "*"}),
+    ("webhook_endpoints", {"url": "http://127.0.0.1:1/", "enabled_events[0]": "customer.deleted"}),
 )
 LISTED = ("charges", "disputes", "events", "balance_transactions", "invoices", "invoice_payments")
 

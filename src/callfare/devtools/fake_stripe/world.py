@@ -74,6 +74,7 @@ class World:
     violations: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     _made: Counter[str] = field(default_factory=Counter)
+    _of_kind: defaultdict[str, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
 
     # Objects
 
@@ -92,8 +93,13 @@ class World:
         if "created" in self.types.resolve(self.types.of_object(kind))["properties"]:
             made["created"] = self.now_s
         made |= fields
-        self.objects[made["id"]] = made
+        self.keep(made)
         return made
+
+    def keep(self, made: Json) -> None:
+        """Keep an object under its id."""
+        self.objects[made["id"]] = made
+        self._of_kind[made["object"]][made["id"]] = None
 
     def find(self, kind: str, id: str, *, param: str | None = None, or_deleted: bool = False) -> Json:
         """Return an object of a kind by its id; of one that was deleted, what is left, where that is wanted.
@@ -107,15 +113,21 @@ class World:
 
     def all(self, kind: str) -> Iterator[Json]:
         """Yield the objects of a kind that are not deleted, the newest first."""
-        for found in reversed(list(self.objects.values())):
-            if found["object"] == kind and not found.get("deleted"):
-                yield found
+        for each in reversed(list(self._of_kind[kind])):
+            if not self.objects[each].get("deleted"):
+                yield self.objects[each]
 
     def delete(self, found: Json) -> Json:
         """Leave of an object only that it was deleted."""
         gone = {"id": found["id"], "object": found["object"], "deleted": True}
         self.objects[found["id"]] = gone
         return gone
+
+    def rename(self, found: Json, id: str) -> None:
+        """Give a new object the id that its maker wants."""
+        del self.objects[found["id"]], self._of_kind[found["object"]][found["id"]]
+        found["id"] = id
+        self.keep(found)
 
     @property
     def now_s(self) -> int:

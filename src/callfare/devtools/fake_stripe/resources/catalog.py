@@ -35,9 +35,7 @@ def made_product(world: World, params: Json) -> Json:
     if params.get("id"):
         if params["id"] in world.objects:
             raise invalid("Product already exists.", code="resource_already_exists", param="id")
-        del world.objects[product["id"]]
-        product["id"] = params["id"]
-        world.objects[product["id"]] = product
+        world.rename(product, params["id"])
     return product
 
 
