@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench import balances, bulk, capture, convex, hot, http, page, prices, record, reports, single, wrapped
+from bench import balances, bulk, capture, convex, hot, http, page, prices, record, reports, single, webhooks, wrapped
 from bench.machine import durable_server, told
 from bench.profile import WORKLOADS, profile
 from bench.rounds import FULL, QUICK, TINY, Size, Stage
@@ -34,6 +34,7 @@ ROWS: dict[str, Callable[[Stage], Awaitable[list[Row]]]] = {
     "bulk": bulk.rows,
     "http": http.rows,
     "convex": convex.rows,
+    "webhooks": webhooks.rows,
 }
 # Measured when named and not otherwise: it makes an environment of its own, from the package registry.
 APART: dict[str, Callable[[Stage], Awaitable[list[Row]]]] = {"capture": capture.rows}

@@ -82,9 +82,9 @@ async def test_a_message_that_was_cut_off_is_worked_on_by_whoever_comes_after(fa
         till, ledger = dying_till(shop, at=at, fault=fault, is_after=is_after)
         for event in shop.events("checkout.session.completed", "invoice.paid"):
             try:
-                message_id = await till.inbox.keep(json.dumps(event).encode())
-                if message_id is not None:
-                    await till.inbox.work(message_id)
+                message = await till.inbox.keep(json.dumps(event).encode())
+                if message is not None:
+                    await till.inbox.work(message)
             except (Died, CallfareError):
                 assert ledger.has_failed
         await till.desk.gateway.close()

@@ -102,8 +102,8 @@ async def test_by_the_events_id_alone_two_events_of_one_payment_grant_twice(shop
 async def test_marked_done_before_its_effect_a_message_that_was_cut_off_is_lost(shop, monkeypatch):
     await shop.bought()
     [event] = shop.events("checkout.session.completed")
-    message_id = await shop.till.inbox.keep(json.dumps(event).encode())
-    await shop.till.inbox._say(message_id, "done", None)
+    message = await shop.till.inbox.keep(json.dumps(event).encode())
+    await shop.till.inbox._say(message.id, "done", None)
 
     shop.clock.advance(7200)
     await shop.tell(event)

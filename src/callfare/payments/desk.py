@@ -17,11 +17,11 @@ from callfare.ledger.commands import AuditNote, Command
 from callfare.ledger.receipts import FactReceipt, Receipt
 from callfare.ledger.rows import HOUSE, Row, User
 from callfare.ledger.sale_commands import NoteFact
-from callfare.ledger.sale_rows import Order
+from callfare.ledger.sale_rows import Order, Sale
 from callfare.payments.config import PaymentConfig
 from callfare.payments.gateway import ACCOUNT, INSTANCE, ORDER, PaymentGateway
 from callfare.payments.packages import ForSale
-from callfare.store.protocol import OrderNamed, Query, Store, UserOf
+from callfare.store.protocol import OrderNamed, Query, SaleNamed, Store, UserOf
 
 C = TypeVar("C", bound=Receipt)
 R = TypeVar("R", bound=Row)
@@ -45,10 +45,11 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bought:
-    """An order, and whose it is."""
+    """An order, whose it is, and what was settled of it, None before anything was."""
 
     user: str
     order: Order
+    sale: Sale | None = None
 
 
 @dataclass(slots=True)
@@ -118,9 +119,18 @@ class Desk:
         account_id = order_owner(order_id)
         if account_id is None or account_id == HOUSE:
             return None
-        order = await self.one(OrderNamed(account_id=account_id, order_id=order_id), Order)
-        user = await self.user_of(account_id) if order is not None else None
-        return Bought(user.user, order) if order is not None and user is not None else None
+        asked = (
+            OrderNamed(account_id=account_id, order_id=order_id),
+            UserOf(account_id=account_id),
+            SaleNamed(account_id=account_id, sale_id=order_id),
+        )
+        store = self.ledger.store
+        # One read, as of one instant: it is asked for with every message.
+        found = [row for rows in await self.ledger.glance_async(lambda: store.select_all(asked)) for row in rows]
+        order = next((row for row in found if isinstance(row, Order)), None)
+        user = next((row for row in found if isinstance(row, User)), None)
+        sale = next((row for row in found if isinstance(row, Sale)), None)
+        return Bought(user.user, order, sale) if order is not None and user is not None else None
 
     async def must_find(self, order_id: str) -> Bought:
         """Return an order by its id.

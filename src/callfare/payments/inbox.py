@@ -37,23 +37,22 @@ class Inbox:
 
     # Taking
 
-    async def take(self, body: bytes, signature: str | None) -> str | None:
-        """Keep a message that Stripe has signed, and return its id when there is work to do about it now.
+    async def take(self, body: bytes, signature: str | None) -> Message | None:
+        """Keep a message that Stripe has signed, and return it when there is work to do about it now.
 
         Raises InvalidInput for what is not signed, or signed too long ago or ahead of time, or no event.
         """
         self._check_signature(body, signature)
         return await self.keep(body)
 
-    async def keep(self, body: bytes) -> str | None:
-        """Keep a message that is known to be Stripe's, and return its id when there is work to do about it now.
+    async def keep(self, body: bytes) -> Message | None:
+        """Keep a message that is known to be Stripe's, and return it when there is work to do about it now.
+
+        One that is there already is found out in the transaction that would keep it, which then writes nothing.
 
         Raises InvalidInput.
         """
         message = read_message(body)
-        known = await self._desk.one(DeliveryNamed(account_id=HOUSE, message_id=message.id), Delivery)
-        if known is not None and known.state != "waiting":
-            return None
         command = TakeDelivery(
             message_id=message.id,
             event_type=message.type,
@@ -66,7 +65,7 @@ class Inbox:
             claim_s=CLAIM_S,
         )
         receipt = await self._desk.commit(command, DeliveryReceipt)
-        return message.id if receipt.is_claimed else None
+        return message if receipt.is_claimed else None
 
     def _check_signature(self, body: bytes, signature: str | None) -> None:
         if not is_signed(body, signature, self._desk.config.webhook_secrets):
@@ -102,32 +101,37 @@ class Inbox:
         receipt = await self._desk.commit(ClaimDelivery(message_id=message_id, claim_s=CLAIM_S), DeliveryReceipt)
         return receipt.is_claimed
 
-    async def work(self, message_id: str) -> Settled | None:
+    async def work_again(self, message_id: str) -> Settled | None:
+        """Do what a message asks for that was kept before and is claimed now."""
+        row = await self._desk.one(DeliveryNamed(account_id=HOUSE, message_id=message_id), Delivery)
+        if row is None or row.state != "waiting":
+            return None
+        return await self.work(read_message(row.body.encode()), attempts=row.attempts)
+
+    async def work(self, message: Message, *, attempts: int = 1) -> Settled | None:
         """Do what a claimed message asks for; when it cannot be done now it waits, longer each time.
 
         A fault of ours leaves the claim to end by itself, so that another process tries.
         """
-        row = await self._desk.one(DeliveryNamed(account_id=HOUSE, message_id=message_id), Delivery)
-        if row is None or row.state != "waiting":
-            return None
+        message_id = message.id
         try:
-            settled = await self._dispatch(read_message(row.body.encode()))
+            settled = await self._dispatch(message)
         except OrderMissing as missing:
             _log.error("message %s: %s", message_id, missing.message)
-            await self._wait(row, missing)
+            await self._wait(message_id, attempts, missing)
             return None
         except (PaymentsUnavailable, CallfareError) as fault:
             _log.warning("message %s waits: %s", message_id, fault.code)
-            await self._wait(row, fault)
+            await self._wait(message_id, attempts, fault)
             return None
         if not settled.is_marked:
             state = "ignored" if settled.state == "ignored" else "done"
             await self._say(message_id, state, settled.reason)
         return settled
 
-    async def _wait(self, row: Delivery, fault: CallfareError) -> None:
-        wait_s = min(5 * 2 ** min(row.attempts, 12), _WAIT_S_MAX)
-        await self._say(row.message_id, "waiting", f"{fault.code}: {fault.message}"[:200], wait_s=wait_s)
+    async def _wait(self, message_id: str, attempts: int, fault: CallfareError) -> None:
+        wait_s = min(5 * 2 ** min(attempts, 12), _WAIT_S_MAX)
+        await self._say(message_id, "waiting", f"{fault.code}: {fault.message}"[:200], wait_s=wait_s)
 
     async def _say(self, message_id: str, state: str, reason: str | None, *, wait_s: int = 0) -> None:
         command = SettleDelivery(message_id=message_id, state=state, reason=reason, wait_s=wait_s)
@@ -150,11 +154,12 @@ class Inbox:
     async def _checkout(self, message: Message) -> Settled:
         order_id = message.hint("client_reference_id") or ""
         instance = message.hint("metadata", INSTANCE)
-        if await self._desk.bought(order_id) is None:
+        seen = await self._desk.bought(order_id)
+        if seen is None:
             if instance == await self._desk.instance():
                 raise OrderMissing(f"{message.object_id} bears our stamp, and there is no order {order_id!r}")
             return ignored("of another installation")
-        return await self._settlement.order(order_id, session=message.object_id, message_id=message.id)
+        return await self._settlement.order(order_id, session=message.object_id, message_id=message.id, seen=seen)
 
     async def _money(self, message: Message) -> Settled:
         """Settle whatever a payment was for: an order, or the invoice of a plan."""

@@ -80,16 +80,16 @@ class Reconciler:
             async for happening in self._desk.gateway.happenings(WANTED[start : start + _TYPES_MAX], since_s=since_s):
                 done.events += 1
                 try:
-                    message_id = await self._inbox.keep(happening.body)
+                    message = await self._inbox.keep(happening.body)
                 except InvalidInput:
                     continue
-                if message_id is not None:
+                if message is not None:
                     done.messages += 1
-                    await self._inbox.work(message_id)
+                    await self._inbox.work(message)
         for message_id in await self._inbox.due(_PAGE):
             if await self._inbox.claim(message_id):
                 done.messages += 1
-                await self._inbox.work(message_id)
+                await self._inbox.work_again(message_id)
 
     async def _orders(self, done: Reconciled) -> None:
         before_us = self._desk.now_us - _SETTLED_AFTER_S * US_PER_S

@@ -56,15 +56,18 @@ class Settlement:
 
     # Orders
 
-    async def order(self, order_id: str, *, session: str | None = None, message_id: str | None = None) -> Settled:
+    async def order(
+        self, order_id: str, *, session: str | None = None, message_id: str | None = None, seen: Bought | None = None
+    ) -> Settled:
         """Bring an order to what Stripe says of its checkout and its payment, and tell what came of it.
 
         session: the checkout to look at where the order does not know it yet, as after a lost answer.
+        seen: the order as it was just read, which saves reading it.
 
         Raises NotFound, PaymentsUnavailable.
         """
         for _ in range(_TRIES):
-            bought = await self._desk.must_find(order_id)
+            bought, seen = seen or await self._desk.must_find(order_id), None
             settled = await self._settle_order(bought, bought.order.session or session, message_id)
             if settled is not None:
                 settled.orders.append(order_id)
@@ -76,7 +79,7 @@ class Settlement:
         order = bought.order
         if session_id is None:
             return Settled(order.state)
-        sale = await self._desk.one(SaleNamed(account_id=order.account_id, sale_id=order.order_id), Sale)
+        sale = bought.sale
         session = await self._desk.gateway.session(session_id)
         wrong = differences(order, session)
         if wrong and order.state != "paid":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from callfare.errors import CallfareError, NotFound, PaymentsUnavailable
 from callfare.payments.desk import Desk
+from callfare.payments.events import Message
 from callfare.payments.gateway import ObjectGone
 from callfare.payments.inbox import Inbox
 from callfare.payments.orders import Orders
@@ -16,7 +19,7 @@ from callfare.payments.settlement import Settled, Settlement
 
 _log = logging.getLogger("callfare.payments")
 
-_AT_ONCE = 16
+_AT_ONCE = 64
 _LOOK_S = 5
 _PAGES_AT_ONCE = 4
 RECONCILE_S = 300
@@ -66,19 +69,19 @@ class Till:
 
         Raises InvalidInput.
         """
-        message_id = await self.inbox.take(body, signature)
-        if message_id is not None:
-            self._begin(message_id)
+        message = await self.inbox.take(body, signature)
+        if message is not None:
+            self._begin(message)
 
-    def _begin(self, message_id: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(message_id))
+    def _begin(self, message: Message) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(message.id, lambda: self.inbox.work(message)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, message_id: str) -> None:
+    async def _work(self, message_id: str, work: Callable[[], Awaitable[Settled | None]]) -> None:
         async with self._turns:
             try:
-                await self.inbox.work(message_id)
+                await work()
             except CallfareError as fault:
                 _log.warning("message %s is left for later: %s", message_id, fault.code)
             except Exception:  # noqa: BLE001 - one message must not end the work on all others
@@ -117,7 +120,7 @@ class Till:
         for message_id in await self.inbox.due():
             if await self.inbox.claim(message_id):
                 count += 1
-                await self._work(message_id)
+                await self._work(message_id, partial(self.inbox.work_again, message_id))
         return count
 
     async def stop(self) -> None:
