@@ -47,7 +47,9 @@ COUNTED = {
 
 
 def test_a_call_of_litellms_is_read_with_its_cache(meter):
-    litellm.listener(meter, user="alice").log_success_event(KWARGS, REPLY, None, None)
+    litellm.listener(meter, user="alice").log_success_event(
+        kwargs=KWARGS, response_obj=REPLY, start_time=None, end_time=None
+    )
 
     assert (meter.ticket.usage, meter.ticket.is_estimated, meter.ticket.user) == (COUNTED, False, "alice")
     assert (meter.ticket.intent.provider, meter.ticket.settled[0][0].model) == ("anthropic", "claude-sonnet-5")

@@ -9,8 +9,8 @@ import pytest
 from callfare.capture.recent import RECENT
 from callfare.devtools.fake_openai import FakeOpenAI
 
-HAS_FRAMEWORKS = find_spec("langchain_openai") is not None
-collect_ignore_glob = [] if HAS_FRAMEWORKS else ["test_*.py"]
+NEEDED = {"test_page.py": "langchain_openai", "test_litellm.py": "litellm"}
+collect_ignore = [file for file, library in NEEDED.items() if find_spec(library) is None]
 
 
 @pytest.fixture

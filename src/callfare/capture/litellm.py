@@ -43,13 +43,19 @@ class _Listener:
         super().__init__(**options)
         self._teller = teller
 
-    def log_success_event(self, kwargs: Mapping[str, Any], response_obj: object, *_times: object) -> None:
+    def log_success_event(
+        self, kwargs: Mapping[str, Any], response_obj: object, start_time: object = None, end_time: object = None
+    ) -> None:
         """Record a call of litellm's."""
+        del start_time, end_time
         told = _told(kwargs, response_obj)
         self._teller.told(provider=told[0], operation=told[1], reading=told[2], base_url=told[3])
 
-    async def async_log_success_event(self, kwargs: Mapping[str, Any], response_obj: object, *_times: object) -> None:
+    async def async_log_success_event(
+        self, kwargs: Mapping[str, Any], response_obj: object, start_time: object = None, end_time: object = None
+    ) -> None:
         """Record a call of litellm's without blocking its event loop."""
+        del start_time, end_time
         provider, operation, reading, base_url = _told(kwargs, response_obj)
         ticket = self._teller.begun(provider=provider, operation=operation, model=reading.model, base_url=base_url)
         await self._teller.ended_async(ticket, reading)

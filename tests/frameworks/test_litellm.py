@@ -1,0 +1,37 @@
+"""litellm itself tells of its calls. It asks for another major of OpenAI's SDK, and so for its own environment."""
+
+from __future__ import annotations
+
+import threading
+
+import litellm
+import pytest
+
+from callfare import Callfare
+
+pytestmark = pytest.mark.filterwarnings("default")
+HELLO = [{"role": "user", "content": "hi there"}]
+
+
+def test_calls_of_litellms_are_charged_once_each(stand_in, monkeypatch):
+    told = threading.Semaphore(0)
+    with Callfare("memory://") as fare:
+        fare.grant("alice", 2000, key="k")
+        listener = fare.listener("litellm", user="alice")
+        heard = listener.log_success_event
+
+        def hear(**options):
+            heard(**options)
+            told.release()
+
+        monkeypatch.setattr(listener, "log_success_event", hear)
+        # litellm keeps what it has once been given.
+        monkeypatch.setattr(litellm, "callbacks", [listener])
+        where = {"model": "openai/gpt-5-mini", "messages": HELLO, "api_base": stand_in.base_url, "api_key": "none"}
+
+        litellm.completion(**where)
+        assert told.acquire(timeout=20)
+        list(litellm.completion(**where, stream=True, stream_options={"include_usage": True}))
+        assert told.acquire(timeout=20)
+
+        assert fare.usage("alice").calls == 2
