@@ -34,7 +34,7 @@ def completed(folder, *words):
     ("words", "offered"),
     [
         (("bal",), ["balance"]),
-        (("pr",), ["price", "prune-raw"]),
+        (("pr",), ["price", "prices", "prune-raw"]),
         (("export", "--re"), ["--resume"]),
         (("usage", "alice", "--p"), ["--period"]),
         (("balance", "--js"), ["--json"]),

@@ -38,8 +38,9 @@ ONLY_LOCAL = {
     "prune-raw": ("prune-raw", "--before", "2026-01"),
     "tokens": ("tokens", "rotate"),
 }
-# Tested below, or by what is particular to them; these ask no ledger.
+# Tested below, or by what is particular to them; these ask no ledger, or name theirs themselves.
 OTHERS = {"grant", "reprice", "spool", "import", "watch", "mcp", "stripe", "config", "completion"}
+OTHERS |= {"convex", "conformance", "migrate-store"}
 
 
 @pytest.fixture
