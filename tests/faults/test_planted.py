@@ -20,7 +20,7 @@ from tests.support.commands import grant
     ],
 )
 def test_a_planted_fault_is_noticed(new_traffic, plant, kills, noticed):
-    traffic = new_traffic("postgres", users=1, batches=10**6 if kills else 12, writers=8, kills=kills, plant=plant)
+    traffic = new_traffic("postgres", users=1, batches=10**6 if kills else 40, writers=8, kills=kills, plant=plant)
 
     verdict = run(traffic)
 
