@@ -20,11 +20,15 @@ from tests.support.commands import grant
     ],
 )
 def test_a_planted_fault_is_noticed(new_traffic, plant, kills, noticed):
-    traffic = new_traffic("postgres", users=1, batches=10**6 if kills else 40, writers=8, kills=kills, plant=plant)
+    # Chance decides whether a round meets the fault at all; none of several is no chance any more.
+    faults: list[str] = []
+    for _ in range(6):
+        traffic = new_traffic("postgres", users=1, batches=10**6 if kills else 40, writers=8, kills=kills, plant=plant)
+        faults += [fault for fault in run(traffic).faults if noticed in fault]
+        if faults:
+            break
 
-    verdict = run(traffic)
-
-    assert [fault for fault in verdict.faults if noticed in fault] != []
+    assert faults != []
 
 
 def test_a_balance_below_zero_is_noticed_by_a_reader(new_traffic):
