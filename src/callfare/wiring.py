@@ -60,6 +60,12 @@ SETTINGS = (
         default="",
         meaning="Addresses of the proxies before it, parted by commas.",
     ),
+    Setting(
+        variable="CALLFARE_AUTHORIZATION_SERVERS",
+        option="--authorization-server",
+        default="",
+        meaning="Where users log in for a token, parted by commas.",
+    ),
     Setting(variable="STRIPE_SECRET_KEY", option="", default="", meaning="Stripe's secret key.", is_secret=True),
     Setting(
         variable="STRIPE_WEBHOOK_SECRET",

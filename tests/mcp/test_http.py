@@ -7,9 +7,12 @@ import logging
 
 import httpx2
 import pytest
+from mcp.shared.auth import ProtectedResourceMetadata
+from mcp.shared.auth_utils import check_resource_allowed
 
-from callfare.auth.tokens import mint
-from tests.support.serving import AUDIENCE
+from callfare.auth import door
+from callfare.auth.tokens import mint, read_token
+from tests.support.serving import AUDIENCE, engine_on, served
 
 METADATA = f"{AUDIENCE}/.well-known/oauth-protected-resource"
 BALANCE = {"name": "billing_balance", "arguments": {"user_id": "user_123"}}
@@ -112,6 +115,43 @@ def test_the_metadata_names_the_resource_that_tokens_are_for(server):
     assert told["resource"] == AUDIENCE
     assert told["bearer_methods_supported"] == ["header"]
     assert set(told["scopes_supported"]) == {"all:read", "credits:read", "me:read"}
+
+
+def test_without_an_authorization_server_the_metadata_names_none(server):
+    with server.client(None) as client:
+        told = client.get("/.well-known/oauth-protected-resource").json()
+
+    assert "authorization_servers" not in told
+
+
+def test_an_authorization_server_that_is_set_is_named_as_the_sdks_clients_read_it(url):
+    with (
+        served(engine_on(url), authorization_servers=["https://login.example.com"]) as serving,
+        serving.client(None) as client,
+    ):
+        told = ProtectedResourceMetadata.model_validate(client.get("/.well-known/oauth-protected-resource").json())
+
+    assert [str(one) for one in told.authorization_servers] == ["https://login.example.com"]
+    assert str(told.resource) == AUDIENCE
+    assert check_resource_allowed(requested_resource=f"{AUDIENCE}/mcp", configured_resource=str(told.resource))
+
+
+def test_a_token_for_another_server_that_our_own_door_let_in_is_refused_by_the_sdks_check(server, monkeypatch):
+    # The planted bug: a door that takes a token's own word for whom it is meant.
+    def read_carelessly(*known, audience):
+        del audience
+        return read_token(*known, audience="https://other.example")
+
+    monkeypatch.setattr(door, "read_token", read_carelessly)
+    engine = server.engine
+    foreign = mint(engine.secrets, engine.clock, "alice", audience="https://other.example", scopes=["me:read"]).token
+
+    elsewhere = httpx2.get(f"{server.url}/api/billing/balance", headers={"Authorization": f"Bearer {foreign}"})
+    answer = post(server, message("tools/list"), caller=None, Authorization=f"Bearer {foreign}")
+
+    assert elsewhere.status_code == 200
+    assert answer.status_code == 401
+    assert METADATA in answer.headers["www-authenticate"]
 
 
 def test_a_token_for_another_server_is_401(server):

@@ -30,6 +30,31 @@ def test_a_trusted_proxy_is_an_address_and_not_everybody(proxy):
         Listening(trusted_proxies=(proxy,)).check(has_admin_key=True)
 
 
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "",
+        "login.example.com",
+        "http://login.example.com",
+        "https://",
+        "https://a:b@login.example.com",
+        "https://login.example.com?x",
+        "https://login.example.com#x",
+        "https://login.example.com/\n",
+        "https://[::1",
+        "javascript:alert(1)",
+    ],
+)
+def test_an_authorization_server_is_an_address_over_tls_and_nothing_more(issuer):
+    with pytest.raises(Misconfigured, match=r"login\.example\.com"):
+        Listening(authorization_servers=(issuer,)).check(has_admin_key=True)
+
+
+@pytest.mark.parametrize("issuer", ["https://login.example.com", "https://example.com/tenant", "http://127.0.0.1:9000"])
+def test_the_address_of_an_authorization_server_is_taken(issuer):
+    Listening(authorization_servers=(issuer,)).check(has_admin_key=True)
+
+
 @pytest.mark.parametrize("proxy", ["10.0.0.7", "10.0.0.0/24", "::1"])
 def test_the_address_of_a_proxy_is_taken(proxy):
     Listening(trusted_proxies=("127.0.0.1", proxy)).check(has_admin_key=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx2
@@ -82,9 +82,17 @@ def served(
     port: int = 0,
     shown: Callable[[Engine, str], dict[str, str]] = credentials,
     till: Till | None = None,
+    authorization_servers: Sequence[str] = (),
 ) -> Iterator[Serving]:
     """Serve an engine for as long as the block lasts. shown: makes what its callers show. till: payments."""
-    app = make_app(engine, audience=AUDIENCE, public_url=public_url, is_local=is_local, till=till)
+    app = make_app(
+        engine,
+        audience=AUDIENCE,
+        public_url=public_url,
+        is_local=is_local,
+        till=till,
+        authorization_servers=authorization_servers,
+    )
     engine.create()
     made = shown(engine, AUDIENCE)
     listener = bound(Listening(port=port))

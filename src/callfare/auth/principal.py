@@ -33,7 +33,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     """One who asks: an API key, a user with a token, or whoever may open the ledger's own file.
 
     id: the public id of a key, or the user. user: the only one they may ask about, None for every user. grant_cap:
-    what they may grant in a UTC day, None without a bound; the ledger decides by what stands in it.
+    what they may grant in a UTC day, None without a bound; the ledger decides by what stands in it. audience: the
+    address that a token says it is for, None for a key, which is for its ledger wherever that is served.
     """
 
     kind: str
@@ -42,6 +43,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str]
     key_id: str | None = None
     grant_cap: Credits | None = None
+    audience: str | None = None
 
     def may(self, scope: str) -> bool:
         """Return whether the principal has a scope; all:read includes every scope for reading."""

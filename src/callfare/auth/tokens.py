@@ -111,7 +111,7 @@ def read_token(secrets: Secrets, clock: Clock, token: str, *, audience: str) -> 
         given = check_user_scopes(scopes)
     except (InvalidUser, InvalidInput):
         raise refusal() from None
-    return Principal(kind=USER, id=user, user=user, scopes=frozenset(given))
+    return Principal(kind=USER, id=user, user=user, scopes=frozenset(given), audience=str(claims["aud"]))
 
 
 def refusal() -> Unauthorized:

@@ -41,6 +41,10 @@ BehindOption = Annotated[bool, typer.Option("--behind-proxy", help="A proxy stan
 ProxyOption = Annotated[
     list[str] | None, typer.Option("--trusted-proxy", metavar="ADDRESS", help="A proxy's address; may be repeated.")
 ]
+IssuerOption = Annotated[
+    list[str] | None,
+    typer.Option("--authorization-server", metavar="URL", help="Where users log in for a token; may be repeated."),
+]
 FakeOption = Annotated[
     bool, typer.Option("--fake-stripe", help="Start a stand-in for Stripe beside it; for ledgers without live keys.")
 ]
@@ -56,6 +60,7 @@ def serve(
     tls_key: KeyOption = None,
     behind_proxy: BehindOption = False,
     trusted_proxy: ProxyOption = None,
+    authorization_server: IssuerOption = None,
     fake_stripe: FakeOption = False,
 ) -> None:
     """Answer over HTTP until stopped. Makes the ledger if there is none.
@@ -65,9 +70,7 @@ def serve(
     """
     from callfare import wiring
 
-    proxies = trusted_proxy or [
-        part.strip() for part in wiring.value_of("CALLFARE_TRUSTED_PROXIES").split(",") if part.strip()
-    ]
+    proxies = trusted_proxy or _parts("CALLFARE_TRUSTED_PROXIES")
     if behind_proxy and not proxies:
         raise InvalidInput("--behind-proxy takes --trusted-proxy with its address", param="trusted_proxy")
     try:
@@ -81,6 +84,7 @@ def serve(
         certificate=_file(wiring.value_of("CALLFARE_TLS_CERTIFICATE", tls_certificate)),
         certificate_key=_file(wiring.value_of("CALLFARE_TLS_KEY", tls_key)),
         trusted_proxies=tuple(proxies),
+        authorization_servers=tuple(authorization_server or _parts("CALLFARE_AUTHORIZATION_SERVERS")),
     )
     with session.engine() as engine:
         _serve(session, engine, listening, is_faked=fake_stripe)
@@ -106,7 +110,12 @@ def _serve(session: Session, engine: Engine, listening: Listening, *, is_faked: 
         if till is not None:
             asyncio.run(till.desk.open())
         app = make_app(
-            engine, audience=listening.url, public_url=listening.public_url, is_local=listening.is_local, till=till
+            engine,
+            audience=listening.url,
+            public_url=listening.public_url,
+            is_local=listening.is_local,
+            till=till,
+            authorization_servers=listening.authorization_servers,
         )
         _answer_until_stopped(session, app, listening, listener, made=made, till=till)
 
@@ -153,6 +162,12 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > _PORT_MAX:
         raise InvalidInput(f"CALLFARE_PORT has to be a number up to {_PORT_MAX}", param="port")
     return int(text)
+
+
+def _parts(variable: str) -> list[str]:
+    from callfare import wiring
+
+    return [part.strip() for part in wiring.value_of(variable).split(",") if part.strip()]
 
 
 def _file(text: str) -> Path | None:

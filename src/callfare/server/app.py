@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 
@@ -59,18 +59,23 @@ STATUSES: tuple[tuple[type[errors.CallfareError], int], ...] = (
 
 
 def make_app(
-    engine: Engine, *, audience: str, public_url: str | None = None, is_local: bool = True, till: Till | None = None
+    engine: Engine,
+    *,
+    audience: str,
+    public_url: str | None = None,
+    is_local: bool = True,
+    till: Till | None = None,
+    authorization_servers: Sequence[str] = (),
 ) -> Outer:
     """Return the application of one ledger.
 
     audience: the address that users' tokens have to be for. public_url: the address people reach it under, None when
     only this machine does. is_local: it listens on the loopback alone, so that what describes it needs no key.
-    till: buying credits, None where that is not set up.
+    till: buying credits, None where that is not set up. authorization_servers: where users log in for a token.
 
     One without a rule is a MissingRule: the server does not start.
     """
     metrics, refusals = Metrics(), Refusals(STATUSES, resource=audience)
-    assistance = Assistance(engine, audience=audience)
     served = Served(
         engine=engine,
         behalf=OnBehalf(engine),
@@ -80,6 +85,7 @@ def make_app(
         is_local=is_local,
         till=till,
     )
+    assistance = Assistance(engine, audience=audience, authorization_servers=authorization_servers)
     app = FastAPI(
         title="callfare",
         version="0.1.0",

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 
 from callfare.auth.door import Door as Authentication
 from callfare.auth.principal import Principal
@@ -129,6 +129,11 @@ class Caller:
     def header(self, name: str) -> str | None:
         """Return a header of the request, None where there is none."""
         return self._request.headers.get(name)
+
+    @property
+    def connection(self) -> HTTPConnection:
+        """What the request came with besides its body."""
+        return self._request
 
     @property
     def media_type(self) -> str:

@@ -1,20 +1,24 @@
 """Assistants over HTTP: `/mcp`, in the same process and behind the same door as every other route.
 
 Stateless, in both generations of the protocol: a request is answered by itself, and no session outlives it. Who asks is
-known by the credential before the SDK sees a byte, so it gets no authentication of its own to do.
+known by the credential before the SDK sees a byte; whom a token is for the SDK checks a second time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.responses import JSONResponse, Response
 
-from callfare.auth.principal import Principal
+from callfare.auth.principal import KEY, Principal
+from callfare.auth.tokens import refusal
 from callfare.engine.engine import Engine
 from callfare.mcp.reader import EngineReader
 from callfare.mcp.serving import Assistants, Context, check_asked
@@ -32,10 +36,21 @@ _SCOPES = ("all:read", "credits:read", "me:read")
 
 
 class Assistance:
-    """The part of one server that assistants talk to."""
+    """The part of one server that assistants talk to.
 
-    def __init__(self, engine: Engine, *, audience: str) -> None:
+    authorization_servers: where a host may log its user in for a token, which the application runs; none otherwise.
+    """
+
+    def __init__(self, engine: Engine, *, audience: str, authorization_servers: Sequence[str] = ()) -> None:
         self._audience = audience
+        self._authorization_servers = authorization_servers
+        self._settings = AuthSettings.model_validate(
+            {
+                "issuer_url": next(iter(authorization_servers), audience),
+                "resource_server_url": audience,
+                "validate_token_resource": True,
+            }
+        )
         server = Assistants(EngineReader(engine), who=_who, told=message_of).server()
         self._manager = StreamableHTTPSessionManager(
             server, json_response=True, stateless=True, max_request_body_size=BODY_BYTES_MAX
@@ -54,21 +69,49 @@ class Assistance:
 
     async def answer(self, caller: Caller) -> Response:
         """Answer an assistant, by the Model Context Protocol."""
+        await self._check_audience(caller)
         body = await caller.body()
         check_asked(_json(body), caller.principal)
         return _Handed(self._manager, body)
 
     async def tell_metadata(self, caller: Caller) -> Response:
-        """Say which resource tokens are for, and how they are sent. There is no authorization server to name."""
+        """Say which resource tokens are for, how they are sent, and where they are had if a server for that is set."""
         del caller
+        servers = {"authorization_servers": list(self._authorization_servers)} if self._authorization_servers else {}
         return JSONResponse(
             {
                 "resource": self._audience,
+                **servers,
                 "resource_name": "callfare",
                 "scopes_supported": list(_SCOPES),
                 "bearer_methods_supported": ["header"],
             }
         )
+
+    async def _check_audience(self, caller: Caller) -> None:
+        """Return when the SDK takes a credential for one of this server's, as our own door has.
+
+        Raises Unauthorized.
+        """
+        resource = self._settings.resource_server_url if self._settings.validate_token_resource else None
+        backend = BearerAuthBackend(_Known(caller.principal, self._audience), resource_server_url=resource)
+        if await backend.authenticate(caller.connection) is None:
+            raise refusal()
+
+
+class _Known:
+    """Tells the SDK what our door has found out about a credential."""
+
+    def __init__(self, principal: Principal, audience: str) -> None:
+        self._principal = principal
+        self._audience = audience
+
+    async def verify_token(self, token: str) -> AccessToken:
+        """Return what is known of the credential, and never the credential. A key is for its ledger, wherever."""
+        del token
+        who = self._principal
+        resource = self._audience if who.kind == KEY else who.audience
+        return AccessToken(token="", client_id=who.id, scopes=sorted(who.scopes), resource=resource)
 
 
 class _Handed(Response):

@@ -34,7 +34,8 @@ class Listening:
     """Where a server listens, and what stands before it.
 
     public_url: the address people reach it under. certificate, certificate_key: files for TLS. trusted_proxies: the
-    addresses whose word on who is calling is taken; empty when no proxy stands before it.
+    addresses whose word on who is calling is taken; empty when no proxy stands before it. authorization_servers: where
+    users log in for a token of this server, which the application runs; empty when there is none.
     """
 
     host: str = "127.0.0.1"
@@ -43,6 +44,7 @@ class Listening:
     certificate: Path | None = None
     certificate_key: Path | None = None
     trusted_proxies: tuple[str, ...] = field(default=())
+    authorization_servers: tuple[str, ...] = field(default=())
 
     @property
     def is_local(self) -> bool:
@@ -73,6 +75,8 @@ class Listening:
         for proxy in self.trusted_proxies:
             if not _is_some_address(proxy):
                 raise Misconfigured(f"a trusted proxy is an address such as 10.0.0.7 or 10.0.0.0/24, not {proxy!r}")
+        for issuer in self.authorization_servers:
+            _check_issuer(issuer)
         if _is_loopback(self.host):
             return
         if not has_admin_key:
@@ -108,6 +112,21 @@ class Listening:
                 f"{self.certificate} and {self.certificate_key} cannot be used for TLS: {reason}; name a certificate "
                 "and its key, both as PEM and without a password: --tls-certificate FILE --tls-key FILE"
             ) from None
+
+
+def _check_issuer(issuer: str) -> None:
+    """Return when an address can be an authorization server's: over TLS or on this machine, with nothing after its path.
+
+    Raises Misconfigured.
+    """
+    try:
+        parts = urlsplit(issuer)
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+        is_plain = bool(parts.hostname) and not (parts.query or parts.fragment or parts.username or "@" in parts.netloc)
+    except ValueError:
+        is_safe = is_plain = False
+    if not (is_safe and is_plain and issuer.isascii() and issuer.isprintable()):
+        raise Misconfigured(f"an authorization server is an address such as https://login.example.com, not {issuer!r}")
 
 
 def _no_password() -> str:
