@@ -94,6 +94,33 @@ async def test_the_same_key_for_another_package_is_a_conflict(shop):
         await shop.checkout("credits_500", key="key:once")
 
 
+async def test_the_same_key_with_another_address_is_a_conflict_that_stripe_does_not_hear_of(shop):
+    await shop.checkout(key="key:once")
+
+    for email in ("other@example.com", None):
+        with pytest.raises(KeyConflict):
+            await shop.till.orders.checkout("alice", email, "credits_2000", key="key:once")
+    [customer] = shop.fake.client().v1.customers.list().data
+    assert customer.email == "alice@example.com"
+
+
+async def test_another_address_under_another_key_is_told_to_stripe(shop):
+    await shop.checkout(key="key:once")
+
+    await shop.till.orders.checkout("alice", "other@example.com", "credits_2000", key="key:twice")
+
+    [customer] = shop.fake.client().v1.customers.list().data
+    assert customer.email == "other@example.com"
+
+
+async def test_a_repeat_says_that_it_is_one(shop):
+    asked = ("alice", "alice@example.com", "credits_2000")
+
+    first, again = [await shop.till.orders.checkout(*asked, key="key:once") for _ in range(2)]
+
+    assert (first.is_replay, again.is_replay) == (False, True)
+
+
 async def test_without_a_key_two_clicks_are_two_orders_of_which_one_is_paid(shop):
     first, second = await shop.checkout(), await shop.checkout()
     shop.fake.act("pay_session", session=first)

@@ -58,7 +58,7 @@ async def test_a_checkout_that_was_cut_off_goes_on_under_the_same_key(fake, at, 
     async with opened_shop(fake) as shop:
         till, ledger = dying_till(shop, at=at, fault=fault, is_after=is_after)
         try:
-            await till.orders.checkout("alice", "a@example.com", "credits_2000", key="key:once")
+            await till.orders.checkout("alice", "alice@example.com", "credits_2000", key="key:once")
         except (Died, CallfareError):
             assert ledger.has_failed
         await till.desk.gateway.close()

@@ -39,8 +39,8 @@ def service(house):
         yield client
 
 
-def buy(client, user="user_123", package="credits_2000", **headers):
-    body = {"userId": user, "email": "user@example.com", "packageId": package}
+def buy(client, user="user_123", package="credits_2000", email="user@example.com", **headers):
+    body = {"userId": user, "email": email, "packageId": package}
     return client.post(f"{API}/checkout", json=body, headers=headers)
 
 
@@ -73,10 +73,16 @@ def test_a_package_is_bought_as_the_specification_says(fake, service):
 
 def test_the_same_key_leads_to_the_same_address(service):
     first, again = (buy(service, **{"Idempotency-Key": "once"}) for _ in range(2))
-    other = buy(service, package="credits_500", **{"Idempotency-Key": "once"})
+    others = (
+        buy(service, package="credits_500", **{"Idempotency-Key": "once"}),
+        buy(service, email="other@example.com", **{"Idempotency-Key": "once"}),
+    )
 
     assert first.json() == again.json()
-    assert (other.status_code, other.json()["error"]["code"]) == (409, "key_conflict")
+    assert ["idempotent-replayed" in one.headers for one in (first, again)] == [False, True]
+    for other in others:
+        assert (other.status_code, other.json()["error"]["code"]) == (409, "key_conflict")
+        assert other.json()["error"]["key"] == "once"
 
 
 def test_the_portal_answers_with_an_address(fake, service):

@@ -71,8 +71,8 @@ class Shop:
 
     async def checkout(self, product: str = "credits_2000", user: str = "alice", **more: Any) -> str:
         """Return the id of the session of a new checkout."""
-        url = await self.till.orders.checkout(user, f"{user}@example.com", product, **more)
-        return url.rpartition("/")[2].partition("?")[0].partition("#")[0]
+        begun = await self.till.orders.checkout(user, f"{user}@example.com", product, **more)
+        return begun.url.rpartition("/")[2].partition("?")[0].partition("#")[0]
 
     async def bought(self, product: str = "credits_2000", user: str = "alice", **more: Any) -> str:
         """Return the session of a checkout that was paid."""

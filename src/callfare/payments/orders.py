@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -30,6 +31,14 @@ _SESSION_S = 23 * 3600
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """The address at which an order is paid. is_replay: the order was there already, under the same key."""
+
+    url: str
+    is_replay: bool
+
+
 class Orders:
     """What buyers ask for: a checkout, or the portal."""
 
@@ -38,10 +47,11 @@ class Orders:
 
     async def checkout(
         self, user: str, email: str | None, product_id: str, *, key: str | None = None, note: AuditNote | None = None
-    ) -> str:
+    ) -> Checkout:
         """Return the address at which a user pays for a package or a plan. Nothing is granted before they have.
 
-        key: names this request; a repeat returns the same address. note: who asks.
+        key: names this request; a repeat returns the same address, and anything else under it is a conflict, before
+        Stripe hears of it. note: who asks.
 
         Raises NotFound for what is not for sale, InvalidInput for an email that is none, KeyConflict,
         PaymentsUnavailable when Stripe does not answer.
@@ -49,17 +59,20 @@ class Orders:
         product = self._desk.for_sale.find(product_id)
         if product is None:
             raise NotFound("that is not for sale; `callfare packages` lists what is", param="package_id")
-        customer = await self._customer(user, email)
+        _check_email(email)
+        before = await self._desk.one(UserNamed(user=user), User)
         opened = await self._open(user, email, product, key or made_key("checkout", new_id("key")), note)
         bought = await self._desk.must_find(opened.order_id)
-        return await self._begin(bought, customer)
+        url = bought.order.url or await self._begin(bought, await self._customer(user, email, before))
+        return Checkout(url=url, is_replay=opened.is_replay)
 
     async def portal(self, user: str, email: str | None) -> str:
         """Return the address at which a user sees and changes their payments.
 
         Raises InvalidInput for an email that is none, PaymentsUnavailable.
         """
-        customer = await self._customer(user, email)
+        _check_email(email)
+        customer = await self._customer(user, email, await self._desk.one(UserNamed(user=user), User))
         return_url = self._desk.config.return_url
         try:
             return await self._desk.gateway.portal(customer, return_url)
@@ -91,15 +104,12 @@ class Orders:
             instance=await desk.instance(),
             request="{}",
             ends_at_us=desk.now_us + _SESSION_S * US_PER_S,
-            fingerprint=digest_of(f"{user}\x1f{product.id}\x1f{edition}".encode("utf-8", "surrogatepass")),
+            fingerprint=_fingerprint(user, email, product.id, edition),
         )
         return await desk.commit(command, OrderReceipt)
 
     async def _begin(self, bought: Bought, customer: str) -> str:
-        """Have Stripe make the checkout of an order, and return its address; one that has it already returns that."""
-        order = bought.order
-        if order.url is not None:
-            return order.url
+        """Have Stripe make the checkout of an order, and return its address."""
         order = await self._asked(bought, customer, is_anew=False)
         try:
             session = await self._session(order)
@@ -178,12 +188,12 @@ class Orders:
 
     # Customers
 
-    async def _customer(self, user: str, email: str | None) -> str:
-        if email is not None and not _EMAIL.fullmatch(check_text(email, "email")):
-            raise InvalidInput("email is no address; give one such as user@example.com, or leave it out", param="email")
-        """Return whom Stripe knows a user as, made now where there is nobody; one however many ask at once."""
+    async def _customer(self, user: str, email: str | None, before: User | None) -> str:
+        """Return whom Stripe knows a user as, made now where there is nobody; one however many ask at once.
+
+        before: the user as they stood before this request, by which is known whether their address is another now.
+        """
         desk = self._desk
-        before = await desk.one(UserNamed(user=user), User)
         claimed = await desk.commit(
             ClaimCustomer(user=user, new_account_id=new_account_id(), email=email, mode=desk.config.mode),
             CustomerReceipt,
@@ -219,3 +229,17 @@ class Orders:
             await self._desk.gateway.note_email(customer, email)
         except GoneCustomer:
             return
+
+
+def _check_email(email: str | None) -> None:
+    """Return when an address may be one, or is left out.
+
+    Raises InvalidInput.
+    """
+    if email is not None and not _EMAIL.fullmatch(check_text(email, "email")):
+        raise InvalidInput("email is no address; give one such as user@example.com, or leave it out", param="email")
+
+
+def _fingerprint(user: str, email: str | None, product_id: str, edition: str) -> int:
+    """Return the number that tells one request to buy from another."""
+    return digest_of("\x1f".join((user, product_id, edition, email or "")).encode("utf-8", "surrogatepass"))

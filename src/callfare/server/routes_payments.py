@@ -14,6 +14,7 @@ from callfare.engine.requests import stored_key
 from callfare.errors import CallfareError, NotFound, PaymentsNotConfigured
 from callfare.payments.till import Till
 from callfare.server.caller import Caller, read
+from callfare.server.routes_writing import replayed
 from callfare.server.routing import Routes, answer
 from callfare.server.rules import API
 from callfare.server.wire import answered, asked
@@ -32,15 +33,19 @@ async def create_checkout(caller: Caller) -> Response:
     """
     body, key = read(_CHECKOUT, await caller.body()), caller.key_or_new
     user, till = caller.one_user(body.user_id), _till(caller)
-    url = await till.orders.checkout(user, body.email, body.package_id, key=stored_key(key), note=caller.note())
-    return answer(answered.Address(url=url), headers={"Idempotency-Key": key})
+    begun = await till.orders.checkout(user, body.email, body.package_id, key=stored_key(key), note=caller.note())
+    return answer(answered.Address(url=begun.url), headers=replayed(key, is_replay=begun.is_replay))
 
 
 async def create_portal(caller: Caller) -> Response:
-    """Tell the address at which a user sees their payments and changes their plan."""
-    body = read(_PORTAL, await caller.body())
+    """Tell the address at which a user sees their payments and changes their plan.
+
+    Each request gets an address of its own, for minutes, so its Idempotency-Key changes nothing.
+    """
+    body, key = read(_PORTAL, await caller.body()), caller.key_or_new
     user, till = caller.one_user(body.user_id), _till(caller)
-    return answer(answered.Address(url=await till.orders.portal(user, body.email)))
+    url = await till.orders.portal(user, body.email)
+    return answer(answered.Address(url=url), headers=replayed(key, is_replay=False))
 
 
 async def take_webhook(caller: Caller) -> Response:
