@@ -115,7 +115,7 @@ class Listening:
 
 
 def _check_issuer(issuer: str) -> None:
-    """Return when an address can be an authorization server's: over TLS or on this machine, with nothing after its path.
+    """Return when an address can be an authorization server's: over TLS or on this machine, nothing after its path.
 
     Raises Misconfigured.
     """
