@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
-import secrets
 
 import pytest
+
+from tests.support import seeds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="also run the tests marked `all`")
     parser.addoption("--fault-rounds", type=int, default=1, help="how many times their usual effort faults get")
     parser.addoption("--live-sandbox", action="store_true", help="ask Stripe's sandbox too; see tests/fake_stripe")
-    parser.addoption("--seed", type=int, default=secrets.randbits(32), help="repeat the chance of a run of faults")
+    parser.addoption("--seed", type=int, help="the chance of this run; by default always the same, or new with --all")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    seeds.choose(config.getoption("--seed"), hunts=config.getoption("--all"))
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     is_asked = config.getoption("--live-sandbox")
     return [
-        f"faults: --seed={config.getoption('--seed')} --fault-rounds={config.getoption('--fault-rounds')}",
+        f"chance: --seed={seeds.chosen} --fault-rounds={config.getoption('--fault-rounds')}",
         f"Stripe's sandbox: {'asked too' if is_asked else 'not asked; its stand-in only (--live-sandbox)'}",
     ]
 
@@ -48,3 +53,9 @@ def _skips_fail_under_ci(report):
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not accept: {reason}"
     return report
+
+
+@pytest.fixture
+def seed() -> int:
+    """What all chance of this run follows from; the head of the run's output says it."""
+    return seeds.chosen

@@ -141,6 +141,15 @@ def rows_of(text: str) -> dict[str, list[str]]:
     return {cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]] for cells in rows}
 
 
+def test_every_decision_has_its_number_and_is_listed():
+    listed = (ROOT / "docs" / "decisions" / "README.md").read_text()
+
+    for record in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
+        number = int(record.name.partition("-")[0])
+        assert record.read_text().startswith(f"# {number}. "), record.name
+        assert re.search(rf"^- \[{number}\. .+\]\({re.escape(record.name)}\)", listed, re.MULTILINE), record.name
+
+
 def test_every_error_has_a_code_of_its_own():
     kinds = list(tree())
 

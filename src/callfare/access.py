@@ -38,8 +38,7 @@ class _Minting(Facade):
             if audience is not None:
                 raise InvalidInput("a server makes tokens for itself; leave audience out", param="audience")
             return far.mint_token(user, scopes=scopes, ttl_s=ttl_s)
-        # Imported here: the library takes as long to load as most commands to run.
-        from callfare.auth.tokens import AUDIENCE_VARIABLE, mint  # noqa: PLC0415
+        from callfare.auth.tokens import AUDIENCE_VARIABLE, mint  # noqa: PLC0415 - slow to load, and few need it
 
         address = os.environ.get(AUDIENCE_VARIABLE, "") if audience is None else audience
         engine = self._engine

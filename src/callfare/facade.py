@@ -66,8 +66,7 @@ def open_engine(
     """
     address = (os.environ.get("CALLFARE_DATABASE_URL") or DEFAULT_URL) if url is None else url
     if str(address).partition(":")[0].lower() in {"http", "https"}:
-        # Imported here: who has the ledger itself needs nothing that talks to a server.
-        from callfare.remote.opening import open_remote  # noqa: PLC0415
+        from callfare.remote.opening import open_remote  # noqa: PLC0415 - who has the ledger itself asks no server
 
         return open_remote(
             address,

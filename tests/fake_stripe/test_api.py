@@ -255,6 +255,17 @@ def test_a_deleted_customer_can_be_looked_at_and_not_used(client):
         session(client, customer=customer.id)
 
 
+@pytest.mark.parametrize("kind", ["payment_intents", "setup_intents"])
+def test_an_intent_is_not_handed_to_a_customer_that_does_not_exist(client, kind):
+    intents = getattr(client.v1, kind)
+    made = intents.create({"amount": 900, "currency": "usd"} if kind == "payment_intents" else {})
+
+    with pytest.raises(stripe.InvalidRequestError, match="No such customer"):
+        intents.update(made.id, {"customer": "💥"})
+
+    assert intents.retrieve(made.id).customer is None
+
+
 def test_the_same_seed_makes_the_same_ids(fake, client):
     fake.reset(seed="one")
     first = client.v1.customers.create({}).id

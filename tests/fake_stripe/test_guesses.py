@@ -39,18 +39,16 @@ async def guess(seed: int, rounds: int) -> tuple[Standin, dict[int, int]]:
     return standin, statuses
 
 
-async def test_guessed_requests_are_answered_within_the_types(request):
-    seed = request.config.getoption("--seed")
-
+async def test_guessed_requests_are_answered_within_the_types(seed):
     standin, statuses = await guess(seed, ROUND)
 
-    assert standin.world.violations == [], seed
+    assert standin.world.violations == []
     assert statuses[200] > ROUND // 20, statuses
 
 
 @pytest.mark.all
 @pytest.mark.parametrize("turn", range(3))
-async def test_many_guessed_requests_are_answered_within_the_types(request, turn):
-    standin, _ = await guess(request.config.getoption("--seed") + turn, 4 * ROUND)
+async def test_many_guessed_requests_are_answered_within_the_types(seed, turn):
+    standin, _ = await guess(seed + turn, 4 * ROUND)
 
     assert standin.world.violations == []

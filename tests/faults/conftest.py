@@ -14,13 +14,6 @@ from tests.support.fixtures import address, give_back, open_store
 
 
 @pytest.fixture
-def seed(request: pytest.FixtureRequest) -> int:
-    """What all chance of this run follows from; the head of the run's output says it."""
-    number: int = request.config.getoption("--seed")
-    return number
-
-
-@pytest.fixture
 def rounds(request: pytest.FixtureRequest) -> int:
     """How many times the default effort to make."""
     number: int = request.config.getoption("--fault-rounds")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import tempfile
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 
 from tests.support.processes import call
 
-# CALLFARE_KILLS=10000 is the long run; CALLFARE_SEED repeats one.
+# CALLFARE_KILLS=10000 is the long run.
 KILLS = int(os.environ.get("CALLFARE_KILLS", "100"))
-SEED = int(os.environ.get("CALLFARE_SEED", "0")) or secrets.randbits(32)
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -27,11 +25,9 @@ def folder(request, tmp_path):
         yield Path(made)
 
 
-def test_what_was_answered_survives_kill_9_and_happens_once(folder):
-    print(f"CALLFARE_SEED={SEED}")
-
+def test_what_was_answered_survives_kill_9_and_happens_once(folder, seed):
     summary, *found = call(
-        "tests.faults.crashing", "kill_writers", folder / "callfare.db", KILLS // 2, SEED, timeout_s=60 + KILLS
+        "tests.faults.crashing", "kill_writers", folder / "callfare.db", KILLS // 2, seed, timeout_s=60 + KILLS
     )
 
     print(summary)

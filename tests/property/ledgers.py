@@ -6,7 +6,6 @@ Names, keys and runs are few, so that commands meet: the same key twice, a run o
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -36,11 +35,9 @@ _FAST = Path("/dev/shm")  # noqa: S108 - a folder of its own is made in it
 USERS = ("alice", "bob", "\u00e9ve")
 
 # CALLFARE_EXAMPLES multiplies what is tried: 1 takes some seconds, 100 belongs to a night.
-# CALLFARE_SEED repeats what a failure printed.
 EXAMPLES = int(os.environ.get("CALLFARE_EXAMPLES", "1"))
 # CALLFARE_SHRINK=1 makes a failure small, which takes minutes: more than a test may hang in the default run.
 PHASES = (Phase.generate, Phase.shrink) if os.environ.get("CALLFARE_SHRINK") else (Phase.generate,)
-SEED = int(os.environ.get("CALLFARE_SEED", "0")) or secrets.randbits(32)
 
 
 def effort(examples: int, steps: int = 50) -> settings:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import seed
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.property.ledgers import SEED, Ledgers, effort
+from tests.property.ledgers import Ledgers, effort
+from tests.support import seeds
 from tests.support.fixtures import DEPLOYED
 
 LONG = pytest.param("postgres", 60, marks=pytest.mark.all)
@@ -18,6 +19,4 @@ KINDS = [("deployed", 8)] if DEPLOYED else [("sqlite", 60), ("postgres", 8), LON
 
 @pytest.mark.parametrize(("kind", "examples"), KINDS)
 def test_credits_are_conserved_after_any_commands(kind, examples):
-    print(f"CALLFARE_SEED={SEED}")
-
-    run_state_machine_as_test(seed(SEED)(partial(Ledgers, kind)), settings=effort(examples))
+    run_state_machine_as_test(seed(seeds.chosen)(partial(Ledgers, kind)), settings=effort(examples))

@@ -25,9 +25,10 @@ from callfare.ledger.verify import verify
 from callfare.store import sqlite
 from callfare.store.memory import MemoryStore
 from callfare.store.sqlite import SqliteStore
-from tests.property.ledgers import SEED, Ledgers, effort
+from tests.property.ledgers import Ledgers, effort
 from tests.scenarios.interpreter import Story, read
 from tests.support import commands as make
+from tests.support import seeds
 from tests.support.audit import faults
 from tests.support.books import Books
 from tests.support.commands import START, close, grant, nano, open_run, record
@@ -379,7 +380,7 @@ def test_a_store_that_differs_from_memory_is_noticed():
     # The first failure will do, and need not be small.
     quick = settings(effort(400), phases=(Phase.generate,), report_multiple_bugs=False)
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(seed(SEED)(planted), settings=quick)
+        run_state_machine_as_test(seed(seeds.chosen)(planted), settings=quick)
 
 
 def test_money_in_floats_is_noticed(memory):

@@ -144,9 +144,7 @@ def disagreements(calls, seed, broken=None):
 
 
 @pytest.mark.parametrize("calls", [5000, pytest.param(100_000, marks=pytest.mark.all)])
-def test_calls_cost_what_fractions_say(calls):
-    seed = random.SystemRandom().randrange(2**32)
-
+def test_calls_cost_what_fractions_say(calls, seed):
     assert list(disagreements(calls, seed)) == []
 
 

@@ -267,6 +267,8 @@ def change(world: World, call: Call) -> Json:
     """Change an intent that is not under way."""
     intent = world.find("payment_intent", call.id(), param="intent")
     fields = taken(call.params, *_TAKEN, "customer")
+    if fields.get("customer") is not None:
+        world.find("customer", fields["customer"], param="customer")
     if "amount" in call.params:
         _must_be(intent, _OPEN, "change the amount of")
         fields["amount"] = call.params["amount"]

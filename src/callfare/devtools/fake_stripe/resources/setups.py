@@ -148,6 +148,8 @@ def change(world: World, call: Call) -> Json:
     """Change a setup intent's customer, description or metadata."""
     intent = world.find("setup_intent", call.id(), param="intent")
     fields = taken(call.params, "customer", "description")
+    if fields.get("customer") is not None:
+        world.find("customer", fields["customer"], param="customer")
     if intent["status"] == "succeeded" and "customer" in fields:
         raise invalid("A succeeded SetupIntent keeps its customer.", param="customer")
     return updated(world, intent, None, **fields, metadata=merged_metadata(intent, call.params))
