@@ -300,7 +300,7 @@ def test_what_nobody_can_read_harms_nobody(meter, junk):
 
 
 def test_a_library_nobody_knows_is_refused(meter):
-    with pytest.raises(InvalidInput, match="there are langchain, litellm, otel, pydantic_ai"):
+    with pytest.raises(InvalidInput, match="there are langchain, litellm, openai_realtime, otel"):
         listener_for("langfuse", meter, user=None)
 
 

@@ -55,4 +55,27 @@ CASES = [
         lines=[("input_tokens", 200_000, "1.25", M), ("output_tokens", 1000, "10", M)],
         totals={"input_tokens": 200_000, "output_tokens": 1000},
     ),
+    Case(
+        name="an answer of a batch, half the price",
+        provider="google",
+        operation="content",
+        model="gemini-2.5-flash",
+        reader=read_content,
+        replies=[
+            content(
+                "gemini-2.5-flash",
+                prompt_token_count=1000,
+                candidates_token_count=200,
+                thoughts_token_count=100,
+                total_token_count=1300,
+            )
+        ],
+        asked={"processing": "batch"},
+        lines=[
+            ("input_tokens", 1000, "0.15", M),
+            ("output_tokens", 200, "1.25", M),
+            ("reasoning_tokens", 100, "1.25", M),
+        ],
+        totals={"input_tokens": 1000, "output_tokens": 300},
+    ),
 ]

@@ -11,6 +11,8 @@ from openai.types.audio import (
 )
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.image_gen_completed_event import ImageGenCompletedEvent
+from openai.types.image_edit_completed_event import ImageEditCompletedEvent
+from openai.types.realtime import ConversationItemInputAudioTranscriptionCompletedEvent, ResponseDoneEvent
 from openai.types.responses import Response, ResponseCompletedEvent
 
 from tests.truth.cases import Case
@@ -71,6 +73,26 @@ IMAGE_USAGE = {
     "output_tokens": 6240,
     "total_tokens": 6290,
 }
+EDIT_USAGE = {
+    "input_tokens": 373,
+    "input_tokens_details": {"text_tokens": 50, "image_tokens": 323},
+    "output_tokens": 272,
+    "output_tokens_details": {"text_tokens": 0, "image_tokens": 272},
+    "total_tokens": 645,
+}
+REALTIME_USAGE = {
+    "total_tokens": 1300,
+    "input_tokens": 1000,
+    "output_tokens": 300,
+    "input_token_details": {
+        "text_tokens": 350,
+        "audio_tokens": 600,
+        "image_tokens": 50,
+        "cached_tokens": 500,
+        "cached_tokens_details": {"text_tokens": 200, "audio_tokens": 300, "image_tokens": 0},
+    },
+    "output_token_details": {"text_tokens": 100, "audio_tokens": 200},
+}
 SPEECH_USAGE = {"input_tokens": 250, "output_tokens": 1250, "total_tokens": 1500}
 TRANSCRIPT_USAGE = {
     "type": "tokens",
@@ -79,6 +101,24 @@ TRANSCRIPT_USAGE = {
     "output_tokens": 45,
     "total_tokens": 1059,
 }
+
+
+def picture_event(usage):
+    told = {"type": "image_edit.completed", "b64_json": "", "background": "opaque", "created_at": 1}
+    made = {"output_format": "png", "quality": "low", "size": "1024x1024", "usage": usage}
+    return ImageEditCompletedEvent.model_validate(told | made)
+
+
+def spoken(usage):
+    response = {"object": "realtime.response", "id": "resp_1", "status": "completed", "output": [], "usage": usage}
+    event = ResponseDoneEvent.model_validate({"type": "response.done", "event_id": "event_1", "response": response})
+    return [event.response, event]
+
+
+def heard(usage):
+    told = {"type": "conversation.item.input_audio_transcription.completed", "event_id": "event_1", "item_id": "item_1"}
+    event = told | {"content_index": 0, "transcript": "Boats.", "usage": usage}
+    return [ConversationItemInputAudioTranscriptionCompletedEvent.model_validate(event)]
 
 
 def text(name, model, replies, lines, totals, operation="chat"):
@@ -299,6 +339,66 @@ CASES = [
         model="openai/gpt-5-mini",
         replies=[chat("openai/gpt-5-mini", CHAT_USAGE | {"cost": 0.000777})[0]],
         lines=[("billed_usd", Fraction("0.000777"), "1", 1)],
+        totals={"input_tokens": 1200, "output_tokens": 350},
+    ),
+    Case(
+        name="an edited image, with the one that went in",
+        provider="openai",
+        operation="image",
+        model="gpt-image-1-mini",
+        replies=[
+            ImagesResponse.model_validate(
+                {"created": 1, "data": [{}], "size": "1024x1024", "quality": "low", "usage": EDIT_USAGE}
+            ),
+            picture_event(EDIT_USAGE),
+        ],
+        fixed={"images": 1},
+        lines=[
+            ("input_tokens", 50, "2", M),
+            ("input_image_tokens", 323, "2.50", M),
+            ("output_image_tokens", 272, "8", M),
+        ],
+        totals={"input_tokens": 373, "output_tokens": 272},
+    ),
+    Case(
+        name="what was said in a session, some of it cached",
+        provider="openai",
+        operation="chat",
+        model="gpt-realtime",
+        replies=spoken(REALTIME_USAGE),
+        lines=[
+            ("input_tokens", 150, "4", M),
+            ("cached_input_tokens", 200, "0.40", M),
+            ("input_audio_tokens", 300, "32", M),
+            ("cached_input_audio_tokens", 300, "0.40", M),
+            ("input_image_tokens", 50, "5", M),
+            ("output_tokens", 100, "16", M),
+            ("output_audio_tokens", 200, "64", M),
+        ],
+        totals={"input_tokens": 1000, "output_tokens": 300},
+    ),
+    Case(
+        name="what was heard in a session",
+        provider="openai",
+        operation="transcription",
+        model="gpt-4o-transcribe",
+        replies=heard(TRANSCRIPT_USAGE),
+        lines=[("input_tokens", 14, "2.50", M), ("input_audio_tokens", 1000, "6", M), ("output_tokens", 45, "10", M)],
+        totals={"input_tokens": 1014, "output_tokens": 45},
+    ),
+    Case(
+        name="a line of a batch, half the price",
+        provider="openai",
+        operation="chat",
+        model="gpt-5-mini",
+        replies=chat("gpt-5-mini-2025-08-07", CHAT_USAGE, "default")[:1],
+        asked={"processing": "batch"},
+        lines=[
+            ("input_tokens", 400, "0.125", M),
+            ("cached_input_tokens", 800, "0.0125", M),
+            ("output_tokens", 222, "1", M),
+            ("reasoning_tokens", 128, "1", M),
+        ],
         totals={"input_tokens": 1200, "output_tokens": 350},
     ),
 ]

@@ -7,12 +7,15 @@ Refuses to import the SDK.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from callfare.capture.base import Intent, Meter
 from callfare.capture.dialect import (
+    Answered,
+    BatchAsked,
     JobAsked,
     Request,
     bare_intent,
@@ -37,6 +40,8 @@ ClientT = TypeVar("ClientT")
 
 _MAKER = "anthropic"
 _MESSAGES = "/v1/messages"
+# The address of the results is told by the batch, host and all.
+_RESULTS = re.compile(r"/v1/messages/batches/([^/]+)/results/?$")
 _SPOKEN = ("text", "thinking", "partial_json")
 
 
@@ -62,6 +67,11 @@ class AnthropicDialect:
     def job_of(self, path: str) -> JobAsked | None:  # noqa: ARG002 - nothing is asked about by path
         """Return None: a message is never told again."""
         return None
+
+    def batch_of(self, path: str) -> BatchAsked | None:
+        """Return the batch whose results a path leads to, or None when it is another request."""
+        found = _RESULTS.search(path.partition("?")[0])
+        return None if found is None else BatchAsked(batch_id=found[1], mark="custom_id", line_of=_line_of)
 
     def request_of(
         self,
@@ -185,3 +195,11 @@ def _written_in(reply: object) -> int:
     return sum(
         bytes_for_model(field_of(block, name)) for block in list_of(field_of(reply, "content")) for name in spoken
     )
+
+
+def _line_of(result: object) -> Answered | None:
+    """Return a line of a batch that was answered, or None for one that failed, expired or was cancelled."""
+    told, line_id = field_of(result, "result"), field_of(result, "custom_id")
+    if field_of(told, "type") != "succeeded" or not isinstance(line_id, str):
+        return None
+    return Answered(line_id, "chat", field_of(told, "message"))

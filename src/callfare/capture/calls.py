@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
 
 from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
+from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import Dialect, JobAsked, Request
 from callfare.capture.raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
@@ -95,6 +96,21 @@ class Calls:
         )
         return request, Retold(self.meter, request.intent.provider, base_url, asked.job_id, self.user)
 
+    def _told_by(self, path: str, rest: Mapping[str, Any]) -> tuple[Request, Ending] | None:
+        """Return what a reply tells of earlier calls: the end of a job, results of a batch, or None for nothing."""
+        asked = self.dialect.job_of(path)
+        if asked is not None:
+            return self._retold(asked, rest)
+        batch = self.dialect.batch_of(path)
+        if batch is None:
+            return None
+        base_url, is_stream = str(self.client.base_url).rstrip("/"), bool(rest.get("stream"))
+        bare = self.dialect.bare_request(
+            "batch", base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=is_stream
+        )
+        request = replace(bare, dialect=BatchReplies(self.dialect, batch), is_evented=False)
+        return request, Delivered(self.meter, self.user)
+
     def _to_send_again(self, request: Request, error: BaseException) -> Request | None:
         """Return the request to send instead, where the provider refused only that we asked for a count."""
         is_bad_request = getattr(error, "status_code", 0) in _BAD_REQUEST
@@ -123,10 +139,10 @@ class SyncCalls(Calls):
         return self._sent(request, ending, partial(self.their_post, path, **rest))
 
     def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
-        """Ask as the SDK's client does; the end of a job, and a reply told again, are noticed."""
+        """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""
         reply = self.their_get(path, options=options, **rest)
-        asked = self.dialect.job_of(path)
-        return reply if asked is None else received(*self._retold(asked, rest), reply, _Parsed())
+        told = self._told_by(path, rest)
+        return reply if told is None else received(*told, reply, _Parsed())
 
     def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         parsed = _Parsed()
@@ -170,10 +186,10 @@ class AsyncCalls(Calls):
         return await self._sent(request, ending, partial(self.their_post, path, **rest))
 
     async def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
-        """Ask as the SDK's client does; the end of a job, and a reply told again, are noticed."""
+        """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""
         reply = await self.their_get(path, options=options, **rest)
-        asked = self.dialect.job_of(path)
-        return reply if asked is None else await received_async(*self._retold(asked, rest), reply, _Parsed())
+        told = self._told_by(path, rest)
+        return reply if told is None else await received_async(*told, reply, _Parsed())
 
     async def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         parsed = _Parsed()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from callfare.capture import anthropic, google, langchain, litellm, openai, otel, pydantic_ai
+from callfare.capture import anthropic, google, langchain, litellm, openai, otel, pydantic_ai, realtime
 from callfare.capture.base import Meter
 from callfare.errors import InvalidInput
 
@@ -14,6 +14,7 @@ Client = TypeVar("Client")
 _LISTENERS: Mapping[str, Callable[..., Any]] = {
     "langchain": langchain.listener,
     "litellm": litellm.listener,
+    "openai_realtime": realtime.listener,
     "otel": otel.listener,
     "pydantic_ai": pydantic_ai.listener,
 }

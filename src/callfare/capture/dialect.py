@@ -6,7 +6,7 @@ providers. Pure. Refuses to guess: what the provider will decide is left out of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -39,7 +39,22 @@ _SILENT = {
 _TEXT_DEPTH_MAX = 20
 
 
-class Dialect(Protocol):
+class Replies(Protocol):
+    """How replies are read: while they come in, and when they are here."""
+
+    def tally_of(self, request: Request) -> Tally:
+        """Return an empty tally for the kind of reply a request will get."""
+        ...
+
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
+        """Return what a whole reply, or all that came of one, has earned.
+
+        written_bytes: the text received in a stream; None to count the text in the reply.
+        """
+        ...
+
+
+class Dialect(Replies, Protocol):
     """One provider's API as its SDK speaks it. Paths are those that the SDK hands to its HTTP client."""
 
     def operation_of(self, path: str) -> str | None:
@@ -48,6 +63,10 @@ class Dialect(Protocol):
 
     def job_of(self, path: str) -> JobAsked | None:
         """Return which earlier call is asked about, or None when it is another request."""
+        ...
+
+    def batch_of(self, path: str) -> BatchAsked | None:
+        """Return which batch's results a GET of this path asks for, or None when it is another request."""
         ...
 
     def request_of(
@@ -70,24 +89,13 @@ class Dialect(Protocol):
         """Return a request of which nothing is known but its kind."""
         ...
 
-    def tally_of(self, request: Request) -> Tally:
-        """Return an empty tally for the kind of reply a request will get."""
-        ...
-
-    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
-        """Return what a whole reply, or all that came of one, has earned.
-
-        written_bytes: the text received in a stream; None to count the text in the reply.
-        """
-        ...
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One request that is to be metered.
 
     intent: what it fixes.
-    dialect: whose it is.
+    dialect: how its reply is read.
     body, options: what to hand to the SDK: what came, or what asks for the usage of a stream besides.
     plain: the request as the caller made it, where it was changed to ask for usage; None where it was not.
     choices: how many replies a chat asks for.
@@ -97,7 +105,7 @@ class Request:
     """
 
     intent: Intent
-    dialect: Dialect
+    dialect: Replies
     body: object = None
     options: Mapping[str, Any] = field(default_factory=dict)
     plain: Request | None = None
@@ -118,6 +126,31 @@ class JobAsked:
 
     operation: str
     job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One line of a batch that was answered: its own id within the batch, what kind of call it was, and the reply."""
+
+    line_id: str
+    operation: str
+    reply: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchAsked:
+    """A request for the results of a batch.
+
+    batch_id: the batch's, or its file's, of which there is one.
+    mark: a field that every line of its file has, and that other files have not.
+    line_of: how the provider tells a result; None for a line that failed, or for what is no result.
+    model: what all lines were asked of, where they do not say it themselves.
+    """
+
+    batch_id: str
+    mark: str
+    line_of: Callable[[object], Answered | None]
+    model: str = ""
 
 
 def bare_intent(provider: str, operation: str, base_url: str) -> Intent:

@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
-from callfare.capture.dialect import Request
-from callfare.capture.google_dialect import GOOGLE, content_of
+from callfare.capture.batches import BatchReplies, Delivered
+from callfare.capture.dialect import BatchAsked, Request
+from callfare.capture.google_dialect import GOOGLE, content_of, results_in
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
@@ -99,8 +100,21 @@ class _Calls:
                 operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
             )
 
-    def retold(self, path: str, body: object) -> tuple[Request, Ending] | None:
-        """Return the job that a request asks about, or None."""
+    def told_by(self, path: str, body: object, reply: object) -> Iterator[tuple[Ending, Settlement]]:
+        """Yield what a reply tells of earlier calls: the end of a job, and the results that a batch carries itself."""
+        retold = self._retold(path, body)
+        if retold is not None:
+            yield retold[1], GOOGLE.settlement_of(retold[0], reply)
+        batch = GOOGLE.batch_of(path, reply)
+        if batch is not None:
+            yield self.delivered(batch, results_in(reply))
+
+    def delivered(self, batch: BatchAsked, results: object) -> tuple[Ending, Settlement]:
+        """Return what the results of a batch have earned, and where that goes."""
+        bare = GOOGLE.bare_request("batch", base_url=self.base_url(), body=None, options=_NO_OPTIONS, is_stream=False)
+        return Delivered(self.meter, self.user), BatchReplies(GOOGLE, batch).settlement_of(bare, results)
+
+    def _retold(self, path: str, body: object) -> tuple[Request, Ending] | None:
         asked = GOOGLE.job_of(path)
         if asked is None and path.endswith(":fetchPredictOperation") and isinstance(body, Mapping):
             asked = GOOGLE.job_of(str(body.get("operationName")))
@@ -134,10 +148,9 @@ class _Layer:
         request = self.calls.request(method, path, body, is_stream=False)
         if request is None:
             reply = below(method, path, body, *rest, **options)
-            retold = self.calls.retold(path, body)
-            if retold is not None:
-                with _SETTLING:
-                    retold[1].apply(GOOGLE.settlement_of(retold[0], reply))
+            with _SETTLING:
+                for ending, settlement in self.calls.told_by(path, body, reply):
+                    ending.apply(settlement)
             return reply
         ending = Ticketed(self.calls.meter.admit(request.intent, user=self.calls.user))
         try:
@@ -157,10 +170,9 @@ class _Layer:
         request = self.calls.request(method, path, body, is_stream=False)
         if request is None:
             reply = await below(method, path, body, *rest, **options)
-            retold = self.calls.retold(path, body)
-            if retold is not None:
-                with _SETTLING:
-                    await retold[1].apply_async(GOOGLE.settlement_of(retold[0], reply))
+            with _SETTLING:
+                for ending, settlement in self.calls.told_by(path, body, reply):
+                    await ending.apply_async(settlement)
             return reply
         ending = Ticketed(await self.calls.meter.admit_async(request.intent, user=self.calls.user))
         try:
@@ -173,6 +185,26 @@ class _Layer:
         with _SETTLING:
             await ending.apply_async(GOOGLE.settlement_of(request, reply))
         return reply
+
+    def download_file(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+        """Download a file as the SDK does; results of a batch are noticed."""
+        content = self.calls.below.download_file(path, **options)
+        batch = GOOGLE.batch_of(path)
+        if batch is not None:
+            with _SETTLING:
+                ending, settlement = self.calls.delivered(batch, content)
+                ending.apply(settlement)
+        return content
+
+    async def async_download_file(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+        """Download a file as the SDK does; results of a batch are noticed."""
+        content = await self.calls.below.async_download_file(path, **options)
+        batch = GOOGLE.batch_of(path)
+        if batch is not None:
+            with _SETTLING:
+                ending, settlement = self.calls.delivered(batch, content)
+                await ending.apply_async(settlement)
+        return content
 
     def request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
         """Make a streamed call as the SDK does. What fails before its first chunk has used nothing."""

@@ -15,6 +15,8 @@ from urllib.parse import unquote
 
 from callfare.capture.base import Intent
 from callfare.capture.dialect import (
+    Answered,
+    BatchAsked,
     JobAsked,
     Request,
     bare_intent,
@@ -44,6 +46,8 @@ _OPERATIONS = {
 }
 _READERS: Mapping[str, Reader] = {"chat": read_content, "embedding": read_embedding, "image": read_pictures}
 _JOB = re.compile(r"/(?:.*/)?operations/[^/:]+")
+_BATCH = re.compile(r"/batches/[^/:]+")
+_FILE = re.compile(r"/(files/[^/:]+):download")
 _VIDEO_SECONDS = 8
 """What a video lasts where the request does not say."""
 _PICTURES = 4
@@ -62,6 +66,21 @@ class GoogleDialect:
         """Return which video is asked about, or None when it is another request."""
         bare = bare_path(path)
         return JobAsked("video", unquote(bare.strip("/"))) if _JOB.fullmatch(bare) else None
+
+    def batch_of(self, path: str, reply: object = None) -> BatchAsked | None:
+        """Return the batch whose results a reply or a file has, or None when it is another request.
+
+        reply: the batch as it was told; None for a file.
+        """
+        bare = bare_path(path)
+        if (found := _FILE.fullmatch(bare)) is not None:
+            return BatchAsked(batch_id=found[1], mark="key", line_of=_line_of)
+        if not _BATCH.fullmatch(bare):
+            return None
+        told = content_of(reply)
+        name = field_of(told, "name")
+        model = str(field_of(field_of(told, "metadata"), "model") or "").rpartition("/")[2]
+        return BatchAsked(batch_id=name, mark="key", line_of=_line_of, model=model) if isinstance(name, str) else None
 
     def request_of(
         self,
@@ -255,3 +274,24 @@ def _candidates_in(content: object) -> list[object]:
 def _written_in(content: object) -> int:
     parts = (field_of(field_of(candidate, "content"), "parts") for candidate in _candidates_in(content))
     return sum(map(bytes_for_model, parts))
+
+
+def results_in(reply: object) -> list[object]:
+    """Return the results that a batch carries itself, each numbered: they come in the order of its requests."""
+    output = field_of(field_of(content_of(reply), "metadata"), "output") or field_of(content_of(reply), "response")
+    carried = [
+        field_of(field_of(output, name), "inlinedResponses")
+        for name in ("inlinedResponses", "inlinedEmbedContentResponses")
+    ]
+    results = [result for results in carried if isinstance(results, list) for result in results]
+    return [{"key": str(number), "response": field_of(result, "response")} for number, result in enumerate(results)]
+
+
+def _line_of(result: object) -> Answered | None:
+    """Return a result that was answered, or None for one that failed."""
+    reply, line_id = field_of(result, "response"), field_of(result, "key")
+    if reply is None or not isinstance(line_id, str):
+        return None
+    is_content = field_of(reply, "candidates") is not None or field_of(reply, "usageMetadata") is not None
+    counted = {"usageMetadata": {"promptTokenCount": field_of(reply, "tokenCount")}}
+    return Answered(line_id, "chat", reply) if is_content else Answered(line_id, "embedding", counted)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from callfare.capture import openai_replies, openai_requests, openai_tallies
-from callfare.capture.dialect import JobAsked, Request, bare_intent
+from callfare.capture import openai_batches, openai_replies, openai_requests, openai_tallies
+from callfare.capture.dialect import BatchAsked, JobAsked, Request, bare_intent
 from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
@@ -27,6 +27,10 @@ class OpenAIDialect:
     def job_of(self, path: str) -> JobAsked | None:
         """Return which video or response is asked about, or None when it is another request."""
         return openai_requests.job_of(path)
+
+    def batch_of(self, path: str) -> BatchAsked | None:
+        """Return the batch whose results a file may be, or None when it is another request."""
+        return openai_batches.batch_of(path)
 
     def request_of(
         self,

@@ -23,7 +23,7 @@ _BODY_BYTES_MAX = 64 * 1024 * 1024
 
 def is_raw(reply: object) -> bool:
     """Whether a reply is one of the SDK's raw ones: legacy or streaming, sync or async."""
-    return "http_response" in getattr(reply, "__dict__", ())
+    return "http_response" in getattr(reply, "__dict__", ()) and hasattr(reply, "parse")
 
 
 class Tee:

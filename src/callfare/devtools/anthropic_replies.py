@@ -3,7 +3,8 @@
 Counts follow from the request alone: four characters are a token, rounded up; each message adds three. Where anything
 is marked with `cache_control`, half of the input is read from the cache and a quarter is written to it, for as long as
 the first mark says. Thinking costs 64 tokens. A web search tool is used once, and costs 100 tokens of input. A request
-to compact its context is answered in two iterations, of which the reply's totals leave out the first.
+to compact its context is answered in two iterations, of which the reply's totals leave out the first. A batch answers
+each request as it would be by itself, at the tier of batches; one without a model is refused.
 """
 
 from __future__ import annotations
@@ -44,6 +45,38 @@ def message(fields: Json, message_id: str) -> Json:
         "stop_reason": "max_tokens" if is_cut else "end_turn",
         "stop_sequence": None,
         "usage": _usage(fields, prompt, tokens_of(text) + thought, thought),
+    }
+
+
+def batch_results(fields: Json, batch_id: str) -> list[Json]:
+    """Return a result for each request of a batch."""
+    results: list[Json] = []
+    for number, request in enumerate(fields.get("requests") or [], 1):
+        params = request["params"]
+        reply = message(params, f"msg_{batch_id}_{number}")
+        reply["usage"] |= {"service_tier": "batch"}
+        error = {"type": "error", "error": {"type": "invalid_request_error", "message": "The model is missing."}}
+        told = {"type": "succeeded", "message": reply} if params.get("model") else {"type": "errored", "error": error}
+        results.append({"custom_id": request["custom_id"], "result": told})
+    return results
+
+
+def batch(batch_id: str, results: list[Json], *, address: str | None) -> Json:
+    """Return a batch: ended where its results have an address."""
+    succeeded = sum(result["result"]["type"] == "succeeded" for result in results)
+    ended = {"succeeded": succeeded, "errored": len(results) - succeeded, "processing": 0}
+    waiting = {"succeeded": 0, "errored": 0, "processing": len(results)}
+    return {
+        "id": batch_id,
+        "type": "message_batch",
+        "processing_status": "ended" if address else "in_progress",
+        "request_counts": (ended if address else waiting) | {"canceled": 0, "expired": 0},
+        "created_at": "2026-11-22T12:00:00Z",
+        "expires_at": "2026-11-23T12:00:00Z",
+        "ended_at": "2026-11-22T12:01:00Z" if address else None,
+        "archived_at": None,
+        "cancel_initiated_at": None,
+        "results_url": address,
     }
 
 

@@ -3,7 +3,7 @@
     with FakeGoogle() as fake:
         client = genai.Client(api_key="none", http_options={"base_url": fake.base_url})
 
-Speaks content, plain and streamed, embeddings, pictures and videos. How it is told to fail: stand_in.py.
+Speaks content, plain, streamed and in batches, embeddings, pictures and videos. How it is told to fail: stand_in.py.
 `python -m callfare.devtools.fake_google --port 8083`.
 """
 
@@ -19,6 +19,7 @@ from callfare.devtools.forms import Json
 from callfare.devtools.stand_in import StandIn, StandInHandler, serve
 
 _CALL = re.compile(r"/v1(?:beta1?)?/(?:.*/)?models/([^/:]+):(\w+)")
+_FILED = re.compile(r"/v1(?:beta1?)?/(?:(batches/[^/]+)|files/([^/:]+):download)")
 _PROJECT = "projects/p/locations/l/publishers/google"
 _STATUSES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 
@@ -35,8 +36,13 @@ class _Handler(StandInHandler):
     @override
     def route(self, path: str, fields: Json, upload: bytes) -> None:
         call = _CALL.fullmatch(path)
+        filed = _FILED.fullmatch(path)
         if call is not None:
             self._call(call[1], call[2], fields)
+        elif filed is not None and filed[1] in self.fake.batches:
+            self.write_json(self.fake.batches[filed[1]])
+        elif filed is not None and filed[2] in self.fake.files:
+            self.write_bytes(self.fake.files[filed[2]], "application/jsonl")
         else:
             self.write_error(404, f"Unknown request URL: {self.command} {path}")
 
@@ -61,6 +67,12 @@ class _Handler(StandInHandler):
                 name = fields["operationName"]
                 is_done, has_failed = self.fake.polled(name)
                 self.write_json(replies.video(name, is_done=is_done, has_failed=has_failed))
+            case "batchGenerateContent" | "asyncBatchEmbedContent":
+                name = self.fake.new_id("batches/b", self.fault)
+                told, file = replies.batch(fields, model, name)
+                self.fake.batches[name] = told
+                self.fake.files[f"{name.replace('/', '-')}-results"] = file
+                self.write_json({"name": name, "metadata": {"state": "BATCH_STATE_PENDING"}})
             case "countTokens":
                 self.write_json(replies.count_tokens(fields))
             case _:
@@ -76,6 +88,8 @@ class FakeGoogle(StandIn):
         super().__init__(port=port)
         self.polls_needed = polls_needed
         self.videos: dict[str, str] = {}
+        self.batches: dict[str, Json] = {}
+        self.files: dict[str, bytes] = {}
         self._polls: Counter[str] = Counter()
 
     def polled(self, name: str) -> tuple[bool, bool]:

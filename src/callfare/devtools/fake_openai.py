@@ -3,8 +3,8 @@
     with FakeOpenAI() as fake:
         client = OpenAI(base_url=fake.base_url, api_key="none")
 
-Speaks chat completions, Responses, speech, transcriptions, images, videos and embeddings, plain and streamed. How it is
-told to fail: stand_in.py. `python -m callfare.devtools.fake_openai --port 8081`.
+Speaks chat completions, Responses, speech, transcriptions, images, videos and embeddings, plain, streamed and in
+batches with their files. How it is told to fail: stand_in.py. `python -m callfare.devtools.fake_openai --port 8081`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from typing_extensions import override
 
+from callfare.devtools import openai_batches as batches
 from callfare.devtools import openai_replies as replies
 from callfare.devtools.forms import Json
 from callfare.devtools.stand_in import AS_COUNTED, Fault, Pause, Seen, StandIn, StandInHandler, serve
@@ -55,6 +56,8 @@ class _Handler(StandInHandler):
         "POST /v1/images/edits": "edit",
         "POST /v1/videos": "film",
         "POST /v1/videos/extensions": "extend",
+        "POST /v1/files": "upload",
+        "POST /v1/batches": "batch",
     }
 
     @override
@@ -62,10 +65,15 @@ class _Handler(StandInHandler):
         """Answer a request."""
         name = self.routes.get(f"{self.command} {path}")
         kept = re.fullmatch(r"/v1/(?:videos|responses)/([^/]+)(?:/(content|remix|cancel))?", path)
+        filed = re.fullmatch(r"/v1/(?:batches/([^/]+)|files/([^/]+)/content)", path)
         if name is not None:
             getattr(self, f"_{name}")(fields, upload)
         elif kept is not None:
             self._tell_job(unquote(kept[1]), kept[2], fields)
+        elif filed is not None and filed[1] in self.fake.batches:
+            self.write_json(self.fake.batch(filed[1]))
+        elif filed is not None and filed[2] in self.fake.files:
+            self.write_bytes(self.fake.files[filed[2]], "application/jsonl")
         else:
             self.write_error(404, f"Unknown request URL: {self.command} {path}")
 
@@ -129,6 +137,18 @@ class _Handler(StandInHandler):
         # An extended video tells how long the whole film is: here, four seconds were there before.
         self._film(fields | {"seconds": int(fields["seconds"]) + 4}, upload)
 
+    def _upload(self, fields: Json, upload: bytes) -> None:
+        file_id = self.fake.new_id("file", self.fault)
+        self.fake.files[file_id] = upload
+        self.write_json(batches.file(file_id, upload, str(fields.get("purpose"))))
+
+    def _batch(self, fields: Json, _upload: bytes) -> None:
+        batch_id = self.fake.new_id("batch", self.fault)
+        results = batches.results_of(self.fake.files.get(str(fields.get("input_file_id")), b""), batch_id)
+        self.fake.files[f"{batch_id}_output"] = results
+        self.fake.batches[batch_id] = batches.batch(fields, batch_id, f"{batch_id}_output", results)
+        self.write_json(batches.unfinished(self.fake.batches[batch_id], "validating"))
+
     def _tell_job(self, job_id: str, wish: str | None, fields: Json) -> None:
         job = self.fake.job(job_id)
         if job is None:
@@ -156,6 +176,8 @@ class FakeOpenAI(StandIn):
     def __init__(self, *, port: int = 0, polls_needed: int = 2) -> None:
         super().__init__(port=port)
         self.polls_needed = polls_needed
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, Json] = {}
         self._jobs: dict[str, tuple[Json, str]] = {}
         self._polls: Counter[str] = Counter()
 
@@ -163,6 +185,13 @@ class FakeOpenAI(StandIn):
         """Keep a reply that can be asked for again."""
         with self.lock:
             self._jobs[job["id"]] = (job, outcome)
+
+    def batch(self, batch_id: str) -> Json:
+        """Return a batch as this poll sees it."""
+        with self.lock:
+            self._polls[batch_id] += 1
+            is_done = self._polls[batch_id] >= self.polls_needed
+        return self.batches[batch_id] if is_done else batches.unfinished(self.batches[batch_id], "in_progress")
 
     def job(self, job_id: str) -> Json | None:
         """Return a video or response as this poll sees it, or None if there is none."""

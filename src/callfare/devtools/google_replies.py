@@ -2,11 +2,13 @@
 
 Counts follow from the request alone: four characters are a token, rounded up. A picture that is sent is 258 tokens,
 sound 32. With cached content a quarter of the input is cached. Models from 2.5 on think 64 tokens. A search tool
-searches twice and adds 100 tokens of tool input.
+searches twice and adds 100 tokens of tool input. A batch answers each request as it would be by itself, in the batch
+where the requests stood in it, and in a file of lines besides.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from callfare.devtools.forms import Json
@@ -78,6 +80,23 @@ def video(name: str, *, is_done: bool, has_failed: bool) -> Json:
         return {"name": name, "done": True, "error": {"code": 13, "message": "The stand-in was told to fail."}}
     made = {"gcsUri": "gs://bucket/video.mp4", "mimeType": "video/mp4"}
     return {"name": name, "done": True, "response": {"videos": [made]}}
+
+
+def batch(fields: Json, model: str, name: str) -> tuple[Json, bytes]:
+    """Return a batch that has succeeded, and the file of its results."""
+    asked = fields["batch"]["inputConfig"].get("requests", {}).get("requests", [])
+    answered = [_answer(one["request"], model, f"{name}-{number}") for number, one in enumerate(asked)]
+    output = {"inlinedResponses": {"inlinedResponses": [{"response": reply} for reply in answered]}}
+    told: Json = {"model": f"models/{model}", "state": "BATCH_STATE_SUCCEEDED", "output": output}
+    lines = (json.dumps({"key": f"k{n}", "response": reply}).encode() + b"\n" for n, reply in enumerate(answered))
+    return {"name": name, "metadata": told, "done": True}, b"".join(lines)
+
+
+def _answer(request: Json, model: str, response_id: str) -> Json:
+    if "contents" in request:
+        return content(request, model, response_id)
+    tokens = tokens_of(_text_in(request.get("content")))
+    return {"embedding": {"values": [0.5, -0.25]}, "tokenCount": tokens}
 
 
 def count_tokens(fields: Json) -> Json:

@@ -1,0 +1,165 @@
+"""Results of batches: each line that was answered is a call of its own, charged at the batch rate when it is read.
+
+What a batch used is known line by line, in the file of its results, and that file can be read more than once, by
+several processes. So each line has an id made of its batch's and its own, and is charged once by it. Refuses to fetch
+results that nobody asked for, and to charge lines that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from callfare.capture.base import LOGGER, Intent, Meter
+from callfare.capture.dialect import Answered, BatchAsked, Replies, Request
+from callfare.capture.settlements import Settlement
+from callfare.capture.tallies import Counting, Tally
+from callfare.checks import RESPONSE_ID_LENGTH_MAX
+from callfare.usage.extract import read
+from callfare.usage.fields import field_of
+
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results(Settlement):
+    """What the lines of a batch have earned, each with what it was asked for."""
+
+    lines: tuple[tuple[Intent, Settlement], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchReplies:
+    """How results are read: as many replies of the provider's, told by one reply."""
+
+    dialect: Replies
+    asked: BatchAsked
+
+    def tally_of(self, request: Request) -> Tally:
+        """Return an empty tally: of a stream of results, or of a file of them."""
+        return ResultsTally() if request.is_stream else _FileTally()
+
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:  # noqa: ARG002 - nothing is estimated of a file
+        """Return what the lines have earned that came."""
+        lines: list[tuple[Intent, Settlement]] = []
+        for result in _results_in(reply, self.asked.mark):
+            try:
+                line = self.asked.line_of(result)
+                if line is not None:
+                    lines.append(self._earned(request, line))
+            except Exception:  # noqa: BLE001 - what is wrong with one line is no reason to lose the others
+                LOGGER.exception("callfare could not read a result of batch %s", self.asked.batch_id)
+        return Results("settle", read("batch", None, model=""), lines=tuple(lines))
+
+    def _earned(self, request: Request, line: Answered) -> tuple[Intent, Settlement]:
+        intent = replace(request.intent, operation=line.operation, model=self.asked.model)
+        earned = self.dialect.settlement_of(replace(request, intent=intent, is_stream=False), line.reply)
+        reading = replace(
+            earned.reading,
+            response_id=_line_name(self.asked.batch_id, line.line_id),
+            attributes={**earned.reading.attributes, "processing": "batch"},
+        )
+        return intent, replace(earned, reading=reading)
+
+
+class ResultsTally(Counting):
+    """A stream of results. Each counts by itself, so one that is left has no count that is still to come."""
+
+    __slots__ = ("_results",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._results: list[object] = []
+        self.reply = self._results
+        self.is_counted = True
+
+    def take(self, event: object) -> bool:
+        """Take in a result."""
+        self._results.append(event)
+        self.written_bytes = len(self._results)
+        return False
+
+
+class _FileTally(Counting):
+    """A file that is read or parsed later than it arrives."""
+
+    __slots__ = ()
+
+    def take(self, event: object) -> bool:
+        """Take in the file."""
+        self.end(event)
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The ending of results that were read: each line is a call that was made earlier, and is refused no more.
+
+    user: the client's own; None for whoever's run or user it is where they are read.
+    """
+
+    meter: Meter
+    user: str | None
+
+    def apply(self, settlement: Settlement) -> None:
+        """Charge each line once."""
+        for intent, line in _lines_in(settlement):
+            self.meter.accept(intent, user=self.user).settle(line.reading, estimated=_is_guess(line))
+
+    async def apply_async(self, settlement: Settlement) -> None:
+        """Charge each line once, without blocking the event loop; those that wait together share a commit."""
+        lines = _lines_in(settlement)
+        for start in range(0, len(lines), _AT_ONCE):
+            tickets = [
+                (self.meter.accept(intent, user=self.user), line) for intent, line in lines[start : start + _AT_ONCE]
+            ]
+            await asyncio.gather(
+                *(ticket.settle_async(line.reading, estimated=_is_guess(line)) for ticket, line in tickets)
+            )
+
+
+def _lines_in(settlement: Settlement) -> list[tuple[Intent, Settlement]]:
+    """Return the lines that have earned something."""
+    assert isinstance(settlement, Results), settlement
+    return [(intent, line) for intent, line in settlement.lines if line.kind != "release"]
+
+
+def _is_guess(line: Settlement) -> bool:
+    """Whether a line is charged by estimate: without a count, or as a job that is not said to have ended."""
+    return line.estimated or line.kind == "pend"
+
+
+def _results_in(reply: object, mark: str) -> Iterator[object]:
+    """Yield the results of a reply: those of a stream, or the lines of a file, unless it is one of something else."""
+    if isinstance(reply, list):
+        yield from reply
+        return
+    if isinstance(reply, dict):
+        # A file of one line is JSON as a whole.
+        yield from [reply] if mark in reply else []
+        return
+    body = reply if isinstance(reply, str | bytes) else field_of(reply, "content")
+    if isinstance(body, str):
+        body = body.encode("utf-8", "surrogatepass")
+    for line in body.splitlines() if isinstance(body, bytes) else ():
+        if not line.strip():
+            continue
+        try:
+            result = json.loads(line)
+        except ValueError:
+            return
+        # Most files are none of results, and nothing of those is read beyond their first line.
+        if not isinstance(result, dict) or mark not in result:
+            return
+        yield result
+
+
+def _line_name(batch_id: str, line_id: str) -> str:
+    """Return what a line is known by, the same whenever and wherever it is read."""
+    name = f"{batch_id}/{line_id}"
+    if len(name) <= RESPONSE_ID_LENGTH_MAX and name.isprintable():
+        return name
+    return f"{batch_id[:128]}/{hashlib.sha256(line_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
