@@ -35,9 +35,10 @@ async def batch_of(either, *lines):
     made = await either.do(
         lambda client: client.batches.create(input_file_id=file.id, endpoint=lines[0][0], completion_window="24h")
     )
-    while made.status != "completed":
-        made = await either.do(lambda client: client.batches.retrieve(made.id))
-    return made
+    await either.do(lambda client: client.batches.retrieve(made.id))
+    batch = await either.do(lambda client: client.batches.retrieve(made.id))
+    assert batch.status == "completed"
+    return batch
 
 
 async def test_each_line_is_a_call_of_its_own(either, meter):

@@ -10,8 +10,8 @@ from openai.types.audio import (
     TranscriptionTextDoneEvent,
 )
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.image_edit_completed_event import ImageEditCompletedEvent
+from openai.types.image_gen_completed_event import ImageGenCompletedEvent
 from openai.types.realtime import ConversationItemInputAudioTranscriptionCompletedEvent, ResponseDoneEvent
 from openai.types.responses import Response, ResponseCompletedEvent
 

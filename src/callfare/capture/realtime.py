@@ -1,4 +1,4 @@
-"""Listening to OpenAI's realtime sessions: `hear = fare.listener("openai_realtime")`, then `hear(event)` for each event.
+"""Listening to OpenAI's realtime sessions: `hear = fare.listener("openai_realtime")`, then `hear(event)` for each.
 
 A session speaks over a web socket, which no wrapped client passes; its events tell what each response used, and each
 transcript of what was said to it. One listener hears one session, for its events tell the model only once. Refuses
