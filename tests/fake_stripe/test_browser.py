@@ -70,15 +70,19 @@ def test_a_buyer_confirms_at_the_bank(client, shop, page):
     assert client.v1.checkout.sessions.retrieve(made.id).payment_status == "paid"
 
 
-def test_a_buyer_who_fails_at_the_bank_is_back_at_the_checkout(client, shop, page):
+def test_a_buyer_who_fails_at_the_bank_is_back_at_the_checkout_and_pays_by_another_card(client, shop, page):
     made = checkout(client, shop)
 
     page.goto(made.url)
     fill_in(page, "4000000000003220")
     page.click("#fail")
+    told = page.inner_text("[role=alert]")
+    status = client.v1.checkout.sessions.retrieve(made.id).status
+    fill_in(page, "4242424242424242")
+    page.wait_for_url(f"{shop.url}?id={made.id}")
 
-    assert "failed authentication" in page.inner_text("[role=alert]")
-    assert client.v1.checkout.sessions.retrieve(made.id).status == "open"
+    assert "failed authentication" in told
+    assert (status, client.v1.checkout.sessions.retrieve(made.id).status) == ("open", "complete")
 
 
 @pytest.mark.parametrize(

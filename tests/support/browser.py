@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 PATIENCE_MS = 30_000
+# Tests run as whoever runs them, root included, whom its own sandbox refuses; and it asks nobody for updates.
+_ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
 @contextmanager
@@ -19,8 +21,7 @@ def running_browser() -> Iterator[Browser]:
     if found is None:
         pytest.skip("no Chromium found; install Debian's package chromium")
     with sync_playwright() as playwright:
-        # Tests run as whoever runs them, root included, whom Chromium's own sandbox refuses.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=found, args=_ARGUMENTS)
         try:
             yield browser
         finally:

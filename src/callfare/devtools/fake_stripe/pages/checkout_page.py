@@ -78,7 +78,8 @@ def _shown(standin: Standin, session: Json, told: str = "", fields: dict[str, st
 <h1>{escape(total if session["mode"] != "setup" else "Save your card")}</h1>
 {rows(checkout.items_of(standin.world, session), session["currency"] or "usd")}
 {problem(told)}
-<form method="post" id="payment" onsubmit="this.querySelector('#submit').disabled = true">
+<form id="payment" method="post" action="/c/pay/{session["id"]}"
+ onsubmit="this.querySelector('#submit').disabled = true">
 {field("email", "Email", email, more='type="email" required')}
 <label for="method">Pay with</label><select id="method" name="method">{options}</select>
 {field("number", "Card or account number", given.get("number", ""), more='required inputmode="text"')}
