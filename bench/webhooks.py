@@ -76,6 +76,10 @@ class AnsweringGateway:
         self.orders: dict[str, str] = {}
         self.instance = ""
 
+    async def account(self) -> str:
+        """Return the one account there is."""
+        return "acct_bench"
+
     async def session(self, session: str) -> Session:
         """Return a paid checkout."""
         order = self.orders[session]

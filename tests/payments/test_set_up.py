@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from fractions import Fraction
+from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 
 from callfare.errors import InvalidInput, Misconfigured
@@ -22,6 +23,7 @@ from callfare.payments.overseeing import examine, set_up, webhook_of
 from callfare.payments.packages import below_cost, edition_of, load_for_sale, seed_packages
 from tests.support.fake_stripe import TEST_KEY
 from tests.support.processes import environment
+from tests.support.selling import selling
 from tests.support.shop import opened_shop
 
 HERE = "https://billing.example.com"
@@ -142,6 +144,49 @@ async def test_a_ledger_that_has_seen_one_mode_refuses_the_other(fake, seen, mod
     engine.close()
 
 
+async def test_a_ledger_that_has_sold_with_one_account_refuses_the_key_of_another(fake, tmp_path):
+    url = f"sqlite:///{tmp_path}/shop.db"
+    async with opened_shop(fake, url) as shop:
+        await shop.checkout()
+    fake.settings(account="acct_other")
+
+    with pytest.raises(Misconfigured, match="acct_1FakeStripe00000, and STRIPE_SECRET_KEY is of acct_other"):
+        async with opened_shop(fake, url):
+            pass
+
+
+async def test_an_account_that_could_not_be_asked_for_at_first_is_asked_for_before_anything_is_sold(fake, tmp_path):
+    url = f"sqlite:///{tmp_path}/shop.db"
+    async with opened_shop(fake, url) as shop:
+        session = await shop.bought()
+        told = shop.events("checkout.session.completed")
+    fake.settings(account="acct_other")
+    fake.fault(path="/v1/account", status=503, times=3)
+
+    async with opened_shop(fake, url) as shop:
+        for ask in (shop.checkout("credits_500"), shop.till.orders.portal("alice", None), shop.till.reconciler.run()):
+            with pytest.raises(Misconfigured, match="acct_other"):
+                await ask
+        await shop.tell(*told)
+        before = (shop.messages(), len(shop.orders()))
+        fake.settings(account="acct_1FakeStripe00000")
+        shop.clock.advance(3600)
+        await shop.till.work_due()
+
+        assert before == ({"checkout.session.completed": "waiting"}, 1)
+        assert ([order.session for order in shop.orders()], shop.balance().available) == ([session], "2000")
+
+
+async def test_a_restricted_key_that_may_not_read_its_account_sells_all_the_same(fake):
+    fake.fault(path="/v1/account", status=403, code="")
+
+    async with opened_shop(fake) as shop:
+        await shop.bought()
+        await shop.tell_all("checkout.session.completed")
+
+        assert shop.balance().available == "2000"
+
+
 # Stripe's side
 
 
@@ -216,31 +261,24 @@ def test_stripe_is_set_up_examined_and_reconciled_from_the_command_line(fake, tm
 
 
 def test_the_server_sells_through_a_stand_in_beside_it(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "callfare", "serve", "--port", "0", "--fake-stripe", "--json"],
-        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        told = json.loads(_document(process.stdout))
-        with httpx2.Client(base_url=told["url"], headers={"Authorization": f"Bearer {told['key']}"}) as client:
-            bought = client.post("/api/billing/checkout", json={"userId": "user_123", "packageId": "credits_2000"})
-        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/c/pay/cs_test_\w+", bought.json()["url"])
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-        process.stdout.close()
-    assert process.returncode == 0
+    with selling(tmp_path) as seller:
+        url = seller.checkout("user_123")
+
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/c/pay/cs_test_\w+", url)
+    assert seller.process.returncode == 0
 
 
-def _document(stream) -> str:
-    """Return the first JSON document of a stream."""
-    lines = []
-    for line in stream:
-        lines.append(line)
-        if line.rstrip() == "}":
-            break
-    return "".join(lines)
+def test_the_stand_in_is_gone_with_a_server_that_was_killed(tmp_path):
+    with selling(tmp_path) as seller:
+        stand_in = urlsplit(seller.fake.base_url)
+        address = (stand_in.hostname, stand_in.port)
+        with socket.create_connection(address, timeout=60) as held:
+            seller.process.kill()
+            ended = held.recv(1)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=60)
+
+    assert (ended, seller.process.returncode) == (b"", -signal.SIGKILL)
 
 
 def test_the_stand_in_is_refused_on_a_ledger_with_live_keys(tmp_path):
@@ -258,3 +296,15 @@ def test_the_stand_in_is_refused_on_a_ledger_with_live_keys(tmp_path):
 
     assert done.returncode == 7
     assert "used with live keys" in done.stderr
+
+
+def test_a_server_does_not_start_with_the_key_of_another_account(fake, tmp_path):
+    before = callfare(tmp_path, fake, "stripe", "setup", "--url", HERE)
+    fake.settings(account="acct_other")
+
+    refused = callfare(tmp_path, fake, "serve", "--port", "0")
+    examined = callfare(tmp_path, fake, "stripe", "doctor", "--url", HERE)
+
+    assert (before.returncode, refused.returncode, examined.returncode) == (0, 7, 1)
+    assert "this ledger has been used with Stripe's account acct_1FakeStripe00000" in refused.stderr
+    assert "acct_other" in examined.stdout

@@ -163,8 +163,8 @@ async def opened_shop(
     config = config_of(fake, **more)
     gateway = StripeGateway(config.secret_key, api_url=config.api_url, timeout_s=10)
     till = Till(Desk(engine, gateway, config, for_sale))
-    await till.desk.open()
     try:
+        await till.desk.open()
         yield Shop(fake, engine, till, clock)
     finally:
         await till.stop()

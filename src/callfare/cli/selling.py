@@ -93,6 +93,19 @@ def open_till(engine: Engine, public_url: str, config: PaymentConfig | None = No
     return Till(Desk(engine, gateway, config, offered(engine.settings)))
 
 
+def checked_till(engine: Engine, public_url: str) -> Till | None:
+    """Return payments as the environment sets them up, None where they are not, once key and ledger belong together.
+
+    Raises Misconfigured.
+    """
+    till = open_till(engine, public_url)
+    if till is None:
+        return None
+    _run(till, till.desk.instance)
+    # Another one: connections stay with the loop that they were made on.
+    return open_till(engine, public_url)
+
+
 @contextmanager
 def stand_in(engine: Engine, server_url: str) -> Iterator[Till]:
     """Start a stand-in for Stripe in a process of its own, and give payments that go through it, until the block ends.
@@ -103,8 +116,9 @@ def stand_in(engine: Engine, server_url: str) -> Iterator[Till]:
     from callfare.payments.events import WANTED
     from callfare.payments.overseeing import webhook_of
 
-    command = [sys.executable, "-m", "callfare.devtools.fake_stripe", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
+    # It reads from a pipe whose other end is ours alone, so that it ends with this process, however that ends.
+    command = [sys.executable, "-m", "callfare.devtools.fake_stripe", "--port", "0", "--while-read"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
     try:
         assert process.stdout is not None
         said = process.stdout.readline()
@@ -120,8 +134,9 @@ def stand_in(engine: Engine, server_url: str) -> Iterator[Till]:
     finally:
         process.terminate()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 def _run(till: Till, work: Callable[[], Awaitable[T]]) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
@@ -93,7 +92,7 @@ def serve(
 def _serve(session: Session, engine: Engine, listening: Listening, *, is_faked: bool) -> None:
     from dataclasses import replace
 
-    from callfare.cli.selling import open_till, stand_in
+    from callfare.cli.selling import checked_till, stand_in
     from callfare.server import first_start, log, serving
     from callfare.server.app import make_app
 
@@ -106,9 +105,7 @@ def _serve(session: Session, engine: Engine, listening: Listening, *, is_faked: 
     log.speak()
     # Refusals travel: where this machine keeps its ledger is nobody's business who reads one.
     engine.address = None
-    with stand_in(engine, listening.url) if is_faked else nullcontext(open_till(engine, listening.url)) as till:
-        if till is not None:
-            asyncio.run(till.desk.open())
+    with stand_in(engine, listening.url) if is_faked else nullcontext(checked_till(engine, listening.url)) as till:
         app = make_app(
             engine,
             audience=listening.url,

@@ -6,12 +6,13 @@ Finds an order by its id, which tells its account, and asks the ledger without b
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from callfare.clock import Clock
-from callfare.errors import Misconfigured, NotFound
+from callfare.errors import Misconfigured, NotFound, PaymentsUnavailable
 from callfare.ids import new_id, order_owner
 from callfare.ledger.commands import AuditNote, Command
 from callfare.ledger.receipts import FactReceipt, Receipt
@@ -19,9 +20,11 @@ from callfare.ledger.rows import HOUSE, Row, User
 from callfare.ledger.sale_commands import NoteFact
 from callfare.ledger.sale_rows import Order, Sale
 from callfare.payments.config import PaymentConfig
-from callfare.payments.gateway import ACCOUNT, INSTANCE, ORDER, PaymentGateway
+from callfare.payments.gateway import ACCOUNT, INSTANCE, ORDER, UNPERMITTED, PaymentGateway, ProcessorRefused
 from callfare.payments.packages import ForSale
 from callfare.store.protocol import OrderNamed, Query, SaleNamed, Store, UserOf
+
+_log = logging.getLogger("callfare.payments")
 
 C = TypeVar("C", bound=Receipt)
 R = TypeVar("R", bound=Row)
@@ -61,6 +64,7 @@ class Desk:
     config: PaymentConfig
     for_sale: ForSale
     _instance: str | None = field(default=None)
+    _is_confirmed: bool = field(default=False)
 
     @property
     def now_us(self) -> int:
@@ -83,7 +87,22 @@ class Desk:
         return found[0] if found else None
 
     async def open(self) -> None:
-        """Make sure that this ledger and this key belong together: a ledger has seen test keys or live ones.
+        """Make sure that this ledger and this key belong together, as far as can be told now.
+
+        While Stripe is away the key's account is not known: the ledger opens, and `confirm` is asked again before
+        anything is sold or believed.
+
+        Raises Misconfigured.
+        """
+        await self.agree_on_mode()
+        await self.instance()
+        try:
+            await self.confirm()
+        except PaymentsUnavailable as fault:
+            _log.warning("the account of STRIPE_SECRET_KEY is not known yet: %s", fault.message)
+
+    async def agree_on_mode(self) -> None:
+        """Make sure that a ledger sees test keys or live ones, as the first was.
 
         Raises Misconfigured.
         """
@@ -93,7 +112,28 @@ class Desk:
                 f"this ledger has been used with {told} keys of Stripe's, and STRIPE_SECRET_KEY is a "
                 f"{self.config.mode} key; name another ledger with --db, or use the other key"
             )
-        await self.instance()
+
+    async def confirm(self) -> None:
+        """Make sure that the key is of the account that this ledger has sold with. Once told, it is not asked again.
+
+        Raises Misconfigured, PaymentsUnavailable.
+        """
+        if self._is_confirmed:
+            return
+        try:
+            account = await self.gateway.account()
+        except ProcessorRefused as refused:
+            if refused.reason != UNPERMITTED:
+                raise
+            _log.warning("STRIPE_SECRET_KEY may not read its account, so it is not compared with the ledger's")
+        else:
+            told = await self.fixed("stripe_account", account)
+            if told != account:
+                raise Misconfigured(
+                    f"this ledger has been used with Stripe's account {told}, and STRIPE_SECRET_KEY is of {account}; "
+                    "name another ledger with --db, or use a key of that account"
+                )
+        self._is_confirmed = True
 
     async def fixed(self, name: str, value: str) -> str:
         """Keep a fact unless it is kept already, and return it as it stands."""

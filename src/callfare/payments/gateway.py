@@ -16,6 +16,8 @@ from callfare.errors import PaymentsUnavailable
 INSTANCE = "callfare_instance"
 ORDER = "callfare_order"
 ACCOUNT = "callfare_account"
+# Why a restricted key was refused.
+UNPERMITTED = "permission"
 
 
 class ProcessorAway(PaymentsUnavailable):

@@ -53,13 +53,14 @@ class Orders:
         key: names this request; a repeat returns the same address, and anything else under it is a conflict, before
         Stripe hears of it. note: who asks.
 
-        Raises NotFound for what is not for sale, InvalidInput for an email that is none, KeyConflict,
-        PaymentsUnavailable when Stripe does not answer.
+        Raises NotFound for what is not for sale, InvalidInput for an email that is none, KeyConflict, Misconfigured
+        for a key of another account, PaymentsUnavailable when Stripe does not answer.
         """
         product = self._desk.for_sale.find(product_id)
         if product is None:
             raise NotFound("that is not for sale; `callfare packages` lists what is", param="package_id")
         _check_email(email)
+        await self._desk.confirm()
         before = await self._desk.one(UserNamed(user=user), User)
         opened = await self._open(user, email, product, key or made_key("checkout", new_id("key")), note)
         bought = await self._desk.must_find(opened.order_id)
@@ -69,9 +70,10 @@ class Orders:
     async def portal(self, user: str, email: str | None) -> str:
         """Return the address at which a user sees and changes their payments.
 
-        Raises InvalidInput for an email that is none, PaymentsUnavailable.
+        Raises InvalidInput for an email that is none, Misconfigured for a key of another account, PaymentsUnavailable.
         """
         _check_email(email)
+        await self._desk.confirm()
         customer = await self._customer(user, email, await self._desk.one(UserNamed(user=user), User))
         return_url = self._desk.config.return_url
         try:

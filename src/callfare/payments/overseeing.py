@@ -65,26 +65,27 @@ async def set_up(desk: Desk, url: str) -> Endpoint:
 
 async def examine(desk: Desk, url: str | None) -> list[Check]:
     """Return everything about the set-up that was looked at, what is wrong with its next step."""
-    checks = [Check("secret", *_secret(desk))]
-    try:
-        await desk.open()
-        checks.append(
-            Check("mode", is_right=True, message=f"this ledger and the key are both of {desk.config.mode} mode")
-        )
-    except Misconfigured as fault:
-        checks.append(Check("mode", is_right=False, message=fault.message))
-    try:
-        account = await desk.gateway.account()
-        told = await desk.fixed("stripe_account", account)
-        message = f"Stripe takes the key, of account {account}"
-        is_same = told == account
-        checks.append(Check("key", is_same, message if is_same else f"{message}; this ledger was used with {told}"))
-        checks.append(_endpoint(desk, url, await desk.gateway.endpoints()))
-    except PaymentsUnavailable as fault:
-        checks.append(Check("key", is_right=False, message=fault.message))
+    checks = [Check("secret", *_secret(desk)), *await _keys(desk, url)]
     waiting = [item for item in await quarantined(desk) if item.claimed_at_us is None]
     said = f"{len(waiting)} payments wait in quarantine; `callfare stripe quarantine` lists them"
     checks.append(Check("quarantine", not waiting, said if waiting else "nothing waits in quarantine"))
+    return checks
+
+
+async def _keys(desk: Desk, url: str | None) -> list[Check]:
+    """Return whether the key is one for this ledger, and what Stripe sends. A key of the other mode is not tried."""
+    try:
+        await desk.agree_on_mode()
+    except Misconfigured as fault:
+        return [Check("mode", is_right=False, message=fault.message)]
+    said = f"this ledger and the key are both of {desk.config.mode} mode"
+    checks = [Check("mode", is_right=True, message=said)]
+    try:
+        await desk.confirm()
+        checks.append(Check("key", is_right=True, message="Stripe takes the key, which is of this ledger's account"))
+        checks.append(_endpoint(desk, url, await desk.gateway.endpoints()))
+    except (Misconfigured, PaymentsUnavailable) as fault:
+        checks.append(Check("key", is_right=False, message=fault.message))
     return checks
 
 

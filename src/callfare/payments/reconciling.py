@@ -56,8 +56,9 @@ class Reconciler:
     async def run(self) -> Reconciled:
         """Look at everything, settle what was missed, and tell what still does not fit.
 
-        Raises PaymentsUnavailable.
+        Raises Misconfigured for a key of another account, PaymentsUnavailable.
         """
+        await self._desk.confirm()
         done = Reconciled()
         began_s = self._desk.now_us // US_PER_S
         since_s = await self._since(began_s)

@@ -13,6 +13,7 @@ import stripe
 from stripe import HTTPXClient, StripeClient, WebhookSignature
 
 from callfare.payments.gateway import (
+    UNPERMITTED,
     Endpoint,
     GoneCustomer,
     Happening,
@@ -65,7 +66,9 @@ def _ours(function: F) -> F:
 def _fault_of(error: stripe.StripeError) -> ProcessorAway | ProcessorRefused:
     if isinstance(error, stripe.APIConnectionError | stripe.RateLimitError) or (error.http_status or 0) >= 500:  # noqa: PLR2004 - what HTTP calls a server's fault
         return ProcessorAway("Stripe does not answer now; repeat with the same key")
-    if isinstance(error, stripe.AuthenticationError | stripe.PermissionError):
+    if isinstance(error, stripe.PermissionError):
+        return ProcessorRefused("STRIPE_SECRET_KEY is a restricted key that may not do this", reason=UNPERMITTED)
+    if isinstance(error, stripe.AuthenticationError):
         return ProcessorRefused("Stripe does not take the key STRIPE_SECRET_KEY", reason="authentication")
     param, reason = str(getattr(error, "param", None) or ""), error.code or ""
     if isinstance(error, stripe.IdempotencyError) or error.http_status == 409:  # noqa: PLR2004 - in use elsewhere

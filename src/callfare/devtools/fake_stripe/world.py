@@ -40,6 +40,7 @@ class Origin:
 class Settings:
     """What a test may turn.
 
+    account: the id of the account that every key belongs to.
     settle_after_s: when debits are known to have succeeded or failed; None: only when told.
     refund_after_s: when a pending refund has arrived, or one that will fail has failed; None: only when told.
     tax_percent: what is added where automatic tax is on.
@@ -47,6 +48,7 @@ class Settings:
     dunning_days: how long after each failure a renewal is tried again; dunning_end: the status after the last one.
     """
 
+    account: str = "acct_1FakeStripe00000"
     settle_after_s: int | None = 5
     refund_after_s: int | None = 5
     tax_percent: int = 0

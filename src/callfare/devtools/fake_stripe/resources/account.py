@@ -14,7 +14,7 @@ from callfare.devtools.fake_stripe.world import World, merged_metadata
 def account(world: World, _call: Call) -> Json:
     """Return the account itself."""
     return {
-        "id": account_id(world),
+        "id": world.settings.account,
         "object": "account",
         "business_profile": None,
         "business_type": None,
@@ -27,13 +27,6 @@ def account(world: World, _call: Call) -> Json:
         "settings": None,
         "type": "standard",
     }
-
-
-def account_id(world: World) -> str:
-    """Return the account's id, which stays for as long as the world does."""
-    if "id" not in world.notes["account"]:
-        world.notes["account"]["id"] = world.new_id("acct", 16)
-    return str(world.notes["account"]["id"])
 
 
 # Webhook endpoints
