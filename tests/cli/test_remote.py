@@ -34,13 +34,12 @@ ONLY_LOCAL = {
     "migrate": ("migrate",),
     "backup": ("backup", "new.callfare"),
     "restore": ("restore", "old.callfare"),
-    "export": ("export", "events", "--out", "events.csv"),
     "prune-raw": ("prune-raw", "--before", "2026-01"),
     "tokens": ("tokens", "rotate"),
 }
 # Tested below, or by what is particular to them; these ask no ledger, or name theirs themselves.
 OTHERS = {"grant", "reprice", "spool", "import", "watch", "mcp", "stripe", "config", "completion"}
-OTHERS |= {"convex", "conformance", "migrate-store"}
+OTHERS |= {"export", "convex", "conformance", "migrate-store"}
 
 
 @pytest.fixture
@@ -106,6 +105,30 @@ def test_events_are_imported_through_a_server_once(cli, far, folder):
     again = cli.json(*far, "import", "usage.csv")
 
     assert (first["recorded"], again["recorded"]) == (2, 0)
+
+
+@pytest.mark.parametrize("kind", ["events", "entries"])
+def test_rows_are_exported_through_a_server_as_they_are_here(cli, far, folder, kind):
+    done = cli.json(*far, "export", kind, "--out", "there.csv")
+    cli.json("export", kind, "--out", "here.csv")
+    there = (folder / "there.csv").read_bytes()
+    (folder / "there.csv").write_bytes(there[:-7])
+    again = cli.json(*far, "export", kind, "--out", "there.csv", "--resume")
+
+    assert cli.text(*far, "export", kind).encode() == there == (folder / "here.csv").read_bytes()
+    assert (folder / "there.csv").read_bytes() == there
+    assert again["resumed_after"] == done["row_count"] - 1 > 0
+
+
+def test_nothing_is_written_of_an_export_that_cannot_begin(cli, folder):
+    (folder / "key").write_text("cf_test_x")
+    nowhere = ("--server", "http://127.0.0.1:9", "--key-file", "key")
+
+    said = cli(*nowhere, "export", "events")
+    written = cli(*nowhere, "export", "events", "--out", "events.csv")
+
+    assert (said.exit_code, said.stdout, written.exit_code) == (6, "", 6)
+    assert not (folder / "events.csv").exists()
 
 
 def test_a_server_rates_again_and_mints_for_itself(cli, far):

@@ -10,12 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import msgspec
 
@@ -24,7 +23,7 @@ from callfare.checks import check_choice, check_user
 from callfare.clock import instant_of
 from callfare.engine.exported import KINDS, Column, Kind
 from callfare.engine.operations import Step, file_of
-from callfare.errors import InvalidInput, InvalidTime
+from callfare.errors import CallfareError, InvalidInput, InvalidTime
 from callfare.ledger.rows import Entry, Transfer, User, lowest_key
 from callfare.ledger.verify import Scan
 from callfare.money import INT64_MAX
@@ -35,7 +34,17 @@ FORMATS = ("csv", "jsonl")
 # What a spreadsheet may take for the beginning of a formula; and the apostrophe itself, so that it can be undone.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 _LINES_PER_WRITE = 500
+_KEY_LENGTH_MAX = 1024
 _encode = msgspec.json.Encoder().encode
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """What has somebody else read the rows: a server in front of a ledger."""
+
+    def export_lines(self, export: Export, after: tuple[Any, ...] | None) -> Iterator[bytes]:
+        """Yield a line for each row, of those that come after a key."""
+        ...
 
 
 class Export:
@@ -56,6 +65,7 @@ class Export:
         self.kind: Kind = KINDS[check_choice(kind, "kind", tuple(KINDS))]
         self.format = check_choice(format, "format", FORMATS)
         self.user = None if user is None else check_user(user)
+        self.since, self.until = since, until
         self._since_us = -INT64_MAX if since is None else instant_of(since, "since")
         self._until_us = INT64_MAX if until is None else instant_of(until, "until")
         if self._until_us < self._since_us:
@@ -82,6 +92,20 @@ class Export:
     def begin(self) -> bytes:
         """Return what every such export begins with."""
         return self.head() or f'{{"{self.kind.columns[0].name}":'.encode()
+
+    def checked_key(self, text: str) -> tuple[Any, ...]:
+        """Return the key that an export goes on after, from its JSON: a list, as `key_of` finds it.
+
+        Raises InvalidInput.
+        """
+        try:
+            found = msgspec.json.decode(text, type=list[int | str])
+        except (msgspec.DecodeError, UnicodeEncodeError):
+            found = []
+        kinds = [kind for _, kind in self.kind.key]
+        if [type(part) for part in found] != kinds or any(_is_beyond(part) for part in found):
+            raise InvalidInput(f"after is no key of {self.kind.name}; give a list such as [1]", param="after")
+        return tuple(found)
 
     def key_of(self, line: bytes) -> tuple[Any, ...]:
         """Return the key of the row that a line tells of.
@@ -165,6 +189,13 @@ def _postings(entries: Iterator[Any], scan: Scan, after: tuple[Any, ...] | None)
         yield _Posting(entry, transfer if is_its else None)
 
 
+def _is_beyond(part: int | str) -> bool:
+    """Tell whether no row can have this in its key."""
+    if isinstance(part, int):
+        return not -INT64_MAX <= part <= INT64_MAX
+    return len(part) > _KEY_LENGTH_MAX or not part.isprintable()
+
+
 def _user_of(store: Store, row: Any) -> str | None:  # noqa: ANN401 - any row of an account
     if isinstance(row, User):
         return row.user
@@ -206,14 +237,16 @@ def _without_apostrophe(text: str) -> str:
 # To a file, or to whoever reads
 
 
-def export_to(stream: BinaryIO, store: Store, export: Export, progress: Step | None = None) -> int:
-    """Write an export to a stream, and return how many rows it has. Needs memory for a few hundred rows."""
-    stream.write(export.head())
-    return _write(stream, export, export.lines(store), progress)
+def export_to(stream: BinaryIO, store: Store | Exporter, export: Export, progress: Step | None = None) -> int:
+    """Write an export to a stream, and return how many rows it has. Needs memory for a few hundred rows.
+
+    Nothing is written where the ledger cannot be read.
+    """
+    return _write(stream, export, _lines_of(store, export, None), progress, head=export.head())
 
 
 def export_file(
-    path: str | Path, store: Store, export: Export, *, is_resumed: bool = False, progress: Step | None = None
+    path: str | Path, store: Store | Exporter, export: Export, *, is_resumed: bool = False, progress: Step | None = None
 ) -> Exported:
     """Write an export to a new file. is_resumed: go on with one that was cut off, where there is one.
 
@@ -226,9 +259,8 @@ def export_file(
             after = export.key_of(last) if last else None
             stream.seek(end)
             stream.truncate()
-            if not end:
-                stream.write(export.head())
-            added = _write(stream, export, export.lines(store, after), progress)
+            head = b"" if end else export.head()
+            added = _write(stream, export, _lines_of(store, export, after), progress, head=head)
             stream.flush()
             os.fsync(stream.fileno())
     except OSError as error:
@@ -238,29 +270,60 @@ def export_file(
     )
 
 
-def _write(stream: BinaryIO, export: Export, lines: Iterator[bytes], progress: Step | None) -> int:
+def _lines_of(store: Store | Exporter, export: Export, after: tuple[Any, ...] | None) -> Iterator[bytes]:
+    return store.export_lines(export, after) if isinstance(store, Exporter) else export.lines(store, after)
+
+
+def _write(stream: BinaryIO, export: Export, lines: Iterator[bytes], progress: Step | None, *, head: bytes) -> int:
     count = 0
-    while part := list(islice(lines, _LINES_PER_WRITE)):
+    parts = _parts(lines)
+    part = next(parts, [])
+    stream.write(head)
+    while part:
         stream.write(b"".join(part))
         # What was written is gone on from, should this process end here.
         stream.flush()
         count += len(part)
         if progress is not None:
             progress("exporting", export.kind.name, count)
+        part = next(parts, [])
     return count
+
+
+def _parts(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Yield lines by the five hundred; also those that have come when the rest cannot be had."""
+    part: list[bytes] = []
+    try:
+        for line in lines:
+            part.append(line)
+            if len(part) == _LINES_PER_WRITE:
+                yield part
+                part = []
+    except CallfareError:
+        if part:
+            yield part
+        raise
+    if part:
+        yield part
 
 
 @contextmanager
 def _opened(file: Path, *, is_resumed: bool) -> Iterator[BinaryIO]:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (0 if is_resumed else os.O_EXCL)
     with os.fdopen(os.open(file, flags, 0o600), "r+b") as stream:
-        yield stream
+        try:
+            yield stream
+        except BaseException:
+            if not is_resumed and not stream.tell():
+                # It was made here and nothing is in it: the next try must not take it for somebody's.
+                file.unlink()
+            raise
 
 
 def _cut(stream: BinaryIO, export: Export) -> tuple[int, bytes, int]:
     """Return where the last whole line of a file ends, that line, and how many rows there are up to it."""
     end, last, rows = 0, b"", -1 if export.head() else 0
-    for record in _records(stream, is_quoted=export.format == "csv"):
+    for record in records(stream, is_quoted=export.format == "csv"):
         if rows == -1 and record != export.head():
             raise InvalidInput(
                 f"the file does not begin as {export.kind.name} as {export.format}; name another file", param="out"
@@ -277,10 +340,13 @@ def _cut(stream: BinaryIO, export: Export) -> tuple[int, bytes, int]:
     return end, last, max(rows, 0)
 
 
-def _records(stream: BinaryIO, *, is_quoted: bool) -> Iterator[bytes]:
-    """Yield the whole lines of a file; a line break between quotation marks ends none."""
+def records(lines: Iterable[bytes], *, is_quoted: bool) -> Iterator[bytes]:
+    """Yield whole lines, each with its end; a line break in quotation marks ends none, and what has no end is left.
+
+    lines: with their ends, such as a file.
+    """
     begun = b""
-    for line in stream:
+    for line in lines:
         begun += line
         if line.endswith(b"\n") and not (is_quoted and begun.count(b'"') % 2):
             yield begun

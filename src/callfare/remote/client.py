@@ -7,9 +7,11 @@ past the deadline, and to take for an answer what is none of callfare's.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -19,17 +21,22 @@ from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, LedgerUnavailable, Misconfigured
 from callfare.ids import jitter, new_id
 from callfare.remote.address import Address
-from callfare.remote.connections import Answer, Connections, Request, Unreachable
+from callfare.remote.connections import Answer, Connections, Flow, Parts, Request, Unreachable
 from callfare.remote.faults import error_of
 
 API = "/api/billing"
 TRIES = 3
 _FIRST_WAIT_MS = 100
+# What goes on for long may be silent for as long as a server reads rows of which it has none to tell.
+_SILENCE_S = 120
+_REFUSAL_PARTS_MAX = 64
+_LINE_BYTES_MAX = 16 << 20
 _OK = 200
 _NOT_MODIFIED = 304
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 Query = Mapping[str, str | int | None]
+A = TypeVar("A")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -69,16 +76,31 @@ class Client:
         deadline_s = self.deadline_s if within_s is None else min(within_s, self.deadline_s)
         return self._read(self._asked("POST", _target(path, None), headers, body, deadline_s))
 
+    def flow(self, method: str, path: str, query: Query | None = None, body: object = None) -> Parts:
+        """Return what a server answers bit by bit, once it has begun: what comes, as soon as it is there. To be closed.
+
+        Raises what `get` does; the parts raise LedgerUnavailable when they end before their end.
+        """
+        headers = {"Accept": "*/*"} if body is None else {"Content-Type": "application/json"}
+        request = self._request(method, _target(path, query), headers, None if body is None else _encode(body))
+        return _whole(self._until(request, self.deadline_s, self._begun).parts)
+
     def _asked(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None, deadline_s: float
     ) -> Answer:
         """Return an answer that is a success, trying again while there is time."""
-        until_s = elapsed_s() + deadline_s
+        return self._until(self._request(method, target, headers, body), deadline_s, self._tried)
+
+    def _request(self, method: str, target: str, headers: Mapping[str, str], body: bytes | None) -> Request:
         sent = {"Authorization": f"Bearer {self.address.key}", "Accept": "application/json", **headers}
-        request = Request(method, f"{self.address.prefix}{API}{target}", sent, body)
+        return Request(method, f"{self.address.prefix}{API}{target}", sent, body)
+
+    def _until(self, request: Request, deadline_s: float, attempt: Callable[[Request, float], A | _Failed]) -> A:
+        """Return what an attempt gets in the end, making further ones while there is time."""
+        until_s = elapsed_s() + deadline_s
         for wait in _waits():
-            tried = self._tried(request, until_s)
-            if isinstance(tried, Answer):
+            tried = attempt(request, until_s)
+            if not isinstance(tried, _Failed):
                 return tried
             if not tried.is_worth_another or wait.is_last:
                 raise tried.error
@@ -93,8 +115,19 @@ class Client:
             answer = self._connections.send(request, until_s)
         except Unreachable as failure:
             return _Failed(LedgerUnavailable(f"{failure}; repeat with the same key"), is_worth_another=True)
-        if answer.status in {_OK, _NOT_MODIFIED}:
-            return answer
+        return answer if answer.status in {_OK, _NOT_MODIFIED} else self._failed(answer)
+
+    def _begun(self, request: Request, until_s: float) -> Flow | _Failed:
+        try:
+            flow = self._connections.flow(request, until_s, silence_s=_SILENCE_S)
+            if flow.status == _OK:
+                return flow
+            with closing(flow.parts) as parts:
+                return self._failed(Answer(flow.status, flow.headers, b"".join(islice(parts, _REFUSAL_PARTS_MAX))))
+        except Unreachable as failure:
+            return _Failed(LedgerUnavailable(str(failure)), is_worth_another=True)
+
+    def _failed(self, answer: Answer) -> _Failed:
         return _Failed(
             self._error(answer),
             is_worth_another=answer.status in _AGAIN,
@@ -127,6 +160,13 @@ class Client:
         self._connections.close()
 
 
+def _whole(parts: Parts) -> Parts:
+    try:
+        yield from parts
+    except Unreachable as failure:
+        raise LedgerUnavailable(f"{failure}; ask again") from None
+
+
 class _Failed(NamedTuple):
     """A try without success, whether another is worth it, and how long the server asks to wait before."""
 
@@ -153,6 +193,26 @@ def _seconds(text: str | None) -> float:
 def _target(path: str, query: Query | None) -> str:
     given = {name: str(value) for name, value in (query or {}).items() if value is not None}
     return f"{path}?{urlencode(given, quote_via=quote, safe='')}" if given else path
+
+
+def lines_in(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the lines that come in parts, each with its end; what comes after the last end is yielded as it is.
+
+    Raises LedgerUnavailable for a line without an end in sight.
+    """
+    begun: list[bytes] = []
+    size = 0
+    for part in parts:
+        *whole, rest = part.split(b"\n")
+        for line in whole:
+            yield b"".join([*begun, line, b"\n"])
+            begun, size = [], 0
+        begun.append(rest)
+        size += len(rest)
+        if size > _LINE_BYTES_MAX:
+            raise LedgerUnavailable("the server answers a line that is too long")
+    if size:
+        yield b"".join(begun)
 
 
 def header_of(key: str) -> str:

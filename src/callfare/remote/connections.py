@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ _IDLE_S_MAX = 4.0
 _KEPT_MAX = 32
 _PART = 1 << 16
 _ANSWER_BYTES_MAX = 64 << 20
+
+Parts = Generator[bytes, None, None]
 
 
 class Unreachable(Exception):
@@ -47,6 +50,14 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Flow(NamedTuple):
+    """What a server answers bit by bit. parts: what has come, each as soon as it is there; they raise Unreachable."""
+
+    status: int
+    headers: Mapping[str, str]
+    parts: Parts
 
 
 class _Kept(NamedTuple):
@@ -85,6 +96,43 @@ class Connections:
                     raise
         return self._sent(self._new(), request, until_s)
 
+    def flow(self, request: Request, until_s: float, *, silence_s: float) -> Flow:
+        """Return an answer that may go on for long, to a request that is sent before an instant of `elapsed_s`.
+
+        It has a connection of its own, which ends with its parts. silence_s: how long nothing may come.
+
+        Raises Unreachable.
+        """
+        with ExitStack() as on_failure:
+            connection = on_failure.enter_context(closing(self._new()))
+            try:
+                _limit(connection, until_s, is_new=True)
+                connection.connect()
+                _limit(connection, until_s)
+                connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
+                connection.sock.settimeout(silence_s)
+                response = on_failure.enter_context(closing(connection.getresponse()))
+                _check_bounds(response)
+            except (OSError, HTTPException) as failure:
+                raise self._unreachable(failure) from failure
+            on_failure.pop_all()
+        return Flow(response.status, _Headers(response), self._parts(connection, response))
+
+    def _parts(self, connection: HTTPConnection, response: HTTPResponse) -> Parts:
+        try:
+            while part := response.read1(_PART):
+                yield part
+            _check_whole(response)
+        except (OSError, HTTPException) as failure:
+            raise self._unreachable(failure, has_begun=True) from failure
+        finally:
+            response.close()
+            connection.close()
+
+    def _unreachable(self, failure: Exception, *, has_begun: bool = False) -> Unreachable:
+        reason = str(failure) or type(failure).__name__
+        return Unreachable(f"{self._address.shown} does not answer: {reason}", has_begun=has_begun)
+
     def _sent(self, connection: HTTPConnection, request: Request, until_s: float) -> Answer:
         has_begun = False
         try:
@@ -98,8 +146,7 @@ class Connections:
             answer = Answer(response.status, _Headers(response), _read(connection, response, until_s))
         except (OSError, HTTPException) as failure:
             connection.close()
-            reason = str(failure) or type(failure).__name__
-            raise Unreachable(f"{self._address.shown} does not answer: {reason}", has_begun=has_begun) from failure
+            raise self._unreachable(failure, has_begun=has_begun) from failure
         except BaseException:
             # Left in the middle of an answer, it could be taken for the next one's.
             connection.close()
@@ -168,6 +215,15 @@ def _read(connection: HTTPConnection, response: HTTPResponse, until_s: float) ->
         if size > _ANSWER_BYTES_MAX:
             raise HTTPException("the answer is too large")
         _limit(connection, until_s)
+    _check_whole(response)
+    return b"".join(parts)
+
+
+def _check_bounds(response: HTTPResponse) -> None:
+    if not response.chunked and response.length is None:
+        raise HTTPException("the answer does not say where it ends")
+
+
+def _check_whole(response: HTTPResponse) -> None:
     if response.length:
         raise HTTPException("the answer was cut off")
-    return b"".join(parts)

@@ -6,18 +6,19 @@ Reads no rows: what a server tells, it tells in answers, and those are read in r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import NoReturn, TypeVar
+from contextlib import AbstractContextManager, closing
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
+from callfare.engine.exporting import Export, records
 from callfare.errors import CallfareError, Denied, LedgerUnavailable, Misconfigured, OnlyLocal
 from callfare.finished import Kept
 from callfare.ledger.commands import CloseRun, Command
 from callfare.ledger.receipts import Receipt
 from callfare.ledger.rows import Pk, Row
 from callfare.ledger.verify import Scan
-from callfare.remote.client import Client
+from callfare.remote.client import Client, lines_in
 from callfare.remote.heard import answer_of
 from callfare.remote.sent import facts_of
 from callfare.store.protocol import Look, Query, Seen, Snapshot, StoreFacts
@@ -82,6 +83,37 @@ class RemoteStore:
     def close(self) -> None:
         """Give the connections back. Closing twice is harmless."""
         self._client.close()
+
+    def export_lines(self, export: Export, after: tuple[Any, ...] | None) -> Iterator[bytes]:
+        """Yield the rows that a server exports, after a key. One that is cut off is gone on with after its last row.
+
+        Raises its refusal, LedgerUnavailable when it is cut off and no row came since it was the last time.
+        """
+        asked = {
+            "userId": export.user,
+            "format": export.format,
+            "since": None if export.since is None else export.since.isoformat(),
+            "until": None if export.until is None else export.until.isoformat(),
+        }
+        path = f"/export/{export.kind.name}"
+        last = b""
+        while True:
+            key = export.key_of(last) if last else after
+            before = last
+            try:
+                with closing(self._client.flow("GET", path, asked | {"after": _key_text(key)})) as parts:
+                    lines = records(lines_in(parts), is_quoted=export.format == "csv")
+                    if key is None and export.head() and next(lines, b"") != export.head():
+                        raise Misconfigured(
+                            "the server exports other columns than are known here; give both one version"
+                        )
+                    for last in lines:
+                        yield last
+            except LedgerUnavailable:
+                if last == before:
+                    raise
+            else:
+                return
 
     # What needs the ledger itself
 
@@ -154,6 +186,10 @@ def _batches(commands: Sequence[Command]) -> Iterator[list[_Said]]:
         size += len(said.text)
     if batch:
         yield batch
+
+
+def _key_text(key: tuple[Any, ...] | None) -> str | None:
+    return None if key is None else _encode(key).decode()
 
 
 def _for(command: Command, answer: Receipt | Exception) -> Answer:

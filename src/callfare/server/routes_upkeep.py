@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import AwareDatetime
@@ -44,29 +44,32 @@ async def show_metrics(caller: Caller) -> Response:
 
 async def export_rows(
     caller: Caller,
+    *,
     user_id: UserId = None,
     format: Literal["csv", "jsonl"] = "csv",
     since: Annotated[AwareDatetime | None, Query(description="Only rows from then on.")] = None,
     until: Annotated[AwareDatetime | None, Query(description="Only rows before then.")] = None,
+    after: Annotated[str | None, Query(description="Only rows after this key, a JSON list; without a header.")] = None,
 ) -> Response:
     """Tell all rows of a kind as CSV or JSON Lines, in the order of their keys, as the ledger stands now.
 
-    Kinds: users, accounts, grants, runs, jobs, transfers, entries, events, raw_usage. Amounts are exact.
+    Kinds: users, accounts, grants, runs, jobs, transfers, entries, events, raw_usage. Amounts are exact. One that was
+    cut off goes on after the last whole row that came.
     """
     export = Export(caller.path("kind"), format=format, user=caller.user(user_id), since=since, until=until)
     media_type = "text/csv" if format == "csv" else "application/jsonl"
     name = f'attachment; filename="{export.kind.name}.{format}"'
-    parts = _parts(caller.engine, export)
+    parts = _parts(caller.engine, export, None if after is None else export.checked_key(after))
     # What is wrong with the ledger is said before the answer begins; after that, an end cut short has to tell it.
     first = await anext(parts)
     return StreamingResponse(_followed(first, parts), media_type=media_type, headers={"Content-Disposition": name})
 
 
-async def _parts(engine: Engine, export: Export) -> AsyncIterator[bytes]:
+async def _parts(engine: Engine, export: Export, after: tuple[Any, ...] | None) -> AsyncIterator[bytes]:
     """Yield the lines of an export in parts, each read in a thread, all of one instant."""
-    lines = export.lines(engine.store)
+    lines = export.lines(engine.store, after)
     try:
-        part = export.head() + await engine.read_async(lambda: _next(lines))
+        part = (export.head() if after is None else b"") + await engine.read_async(lambda: _next(lines))
         yield part
         while part := await engine.read_async(lambda: _next(lines)):
             yield part
