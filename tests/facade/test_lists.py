@@ -8,6 +8,7 @@ import json
 import pytest
 
 from callfare import Credits, plain
+from callfare.errors import InvalidInput
 from tests.facade.doors import START, chat, image, speech, texts
 
 
@@ -199,13 +200,40 @@ async def test_what_a_page_shows_is_what_it_has(busy):
 # Cursors
 
 
-async def test_a_cursor_reaches_no_other_users_rows(busy):
+async def test_a_cursor_is_taken_for_the_list_that_gave_it_and_for_no_other(busy):
     await busy.grant("bob", 10, key="welcome")
-    cursor = (await busy.history("alice", limit=1)).next_cursor
+    for number in (8, 9):
+        async with busy.run("tweet", user="bob", run_id=f"r{number}", hold=1) as run:
+            await chat(run)
+            await chat(run)
+        await busy.make_key(f"key {number}", scopes=["usage:write"])
+    await busy.grant("alice", 10, key="more")
+    lists = {
+        "alice's runs": lambda **page: busy.history("alice", **page),
+        "bob's runs": lambda **page: busy.history("bob", **page),
+        "alice's transfers": lambda **page: busy.transactions("alice", **page),
+        "calls of a run": lambda **page: busy.calls("r8", **page),
+        "calls of another": lambda **page: busy.calls("r9", **page),
+        "keys": lambda **page: busy.keys(**page),
+        "who did what": lambda **page: busy.audit(**page),
+        "who did what for alice": lambda **page: busy.audit(user="alice", **page),
+    }
+    cursors = {name: (await ask(limit=1)).next_cursor for name, ask in lists.items()}
 
-    page = await busy.history("bob", cursor=cursor)
+    taken = [(of, given) for of in lists for given in lists if await is_taken(lists[of], cursors[given])]
 
-    assert page.items == ()
+    assert None not in cursors.values()
+    assert taken == [(name, name) for name in lists]
+
+
+async def is_taken(ask, cursor):
+    """Tell whether a list takes a cursor; one that it does not take has to be named."""
+    try:
+        await ask(cursor=cursor)
+    except InvalidInput as refusal:
+        assert refusal.param == "cursor"
+        return False
+    return True
 
 
 async def test_a_cursor_is_short_and_safe_in_an_address(alice):

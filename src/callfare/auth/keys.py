@@ -25,7 +25,7 @@ from callfare.ledger.commands import MakeKey, RevokeKey, RollKey
 from callfare.ledger.receipts import KeyReceipt
 from callfare.ledger.rows import HOUSE, ApiKey, AuditRow, User
 from callfare.money import Credits
-from callfare.pages import Page
+from callfare.pages import Cursors, Page
 from callfare.secrets import Secrets
 from callfare.store import protocol as ask
 from callfare.store.protocol import Store
@@ -227,10 +227,11 @@ def list_keys(store: Store, now_us: int, limit: int, cursor: str | None) -> Page
     Raises InvalidInput.
     """
     check_whole(limit, "limit", least=1, most=_PAGE_MAX)
-    after = "" if cursor is None else check_text(cursor, "cursor")
+    cursors = Cursors("keys")
+    _, after = cursors.read(cursor, (0, ""))
     rows = store.select(ask.ApiKeysAfter(after_key_id=after, limit=limit + 1))
     found = [shown(row, now_us) for row in rows[:limit] if isinstance(row, ApiKey)]
-    return Page(items=tuple(found), next_cursor=found[-1].id if len(rows) > limit else None)
+    return Page(items=tuple(found), next_cursor=cursors.text(0, found[-1].id) if len(rows) > limit else None)
 
 
 def list_audit(store: Store, user: str | None, limit: int, cursor: str | None) -> Page[AuditEntry]:
@@ -239,7 +240,8 @@ def list_audit(store: Store, user: str | None, limit: int, cursor: str | None) -
     user: about whose account; about everything when None. Raises InvalidInput, InvalidUser.
     """
     check_whole(limit, "limit", least=1, most=_PAGE_MAX)
-    before = _LAST_ID if cursor is None else check_text(cursor, "cursor")
+    cursors = Cursors("audit") if user is None else Cursors("audit", check_user(user))
+    _, before = cursors.read(cursor, (0, _LAST_ID))
     account_id = None
     if user is not None:
         named = store.select(ask.UserNamed(user=check_user(user)))
@@ -254,7 +256,7 @@ def list_audit(store: Store, user: str | None, limit: int, cursor: str | None) -
     if account_id is not None:
         names[account_id] = user
     found = [_entry(store, row, names) for row in rows[:limit] if isinstance(row, AuditRow)]
-    return Page(items=tuple(found), next_cursor=found[-1].id if len(rows) > limit else None)
+    return Page(items=tuple(found), next_cursor=cursors.text(0, found[-1].id) if len(rows) > limit else None)
 
 
 def _entry(store: Store, row: AuditRow, names: dict[int, str | None]) -> AuditEntry:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from callfare.ledger.charges import ESTIMATED
 from callfare.ledger.rows import RAW_USAGE, Entry, Event, Grant, Key, RawUsage, Retention, Row, Run, Transfer, User
 from callfare.ledger.view import balance_of
 from callfare.money import Credits
-from callfare.pages import Page
+from callfare.pages import NUMBER_MAX, Cursors, Page
 from callfare.pricing.rating import Rating, rate
 from callfare.settings import Terms
 from callfare.store import protocol as ask
@@ -58,7 +57,6 @@ class Estimated:
 
 
 PAGE_MAX = 200
-_LATEST_US = 2**62
 PAST_RUNS_MAX = 200
 _CHARGE_ID_LENGTH_MAX = 8192
 
@@ -115,7 +113,8 @@ class Reports:
     def history(self, user: str, limit: int, cursor: str | None) -> Page[RunSummary]:
         """Return a page of a user's runs, newest first."""
         check_whole(limit, "limit", least=1, most=PAGE_MAX)
-        before_us, before_run_id = _cursor(cursor, (_LATEST_US, ""))
+        cursors = Cursors("runs", check_user(user))
+        before_us, before_run_id = cursors.read(cursor, (NUMBER_MAX, ""))
         account_id = self.account_of(user)
         if account_id is None:
             return Page(items=(), next_cursor=None)
@@ -125,7 +124,7 @@ class Reports:
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(
             items=tuple(shapes.run(row, now_us) for row in rows[:limit]),
-            next_cursor=_cursor_text(last.opened_at_us, last.run_id) if last else None,
+            next_cursor=cursors.text(last.opened_at_us, last.run_id) if last else None,
         )
 
     def find_run(self, run_id: str, user: str | None = None) -> Run:
@@ -166,8 +165,9 @@ class Reports:
     def calls(self, run_id: str, user: str | None, limit: int, cursor: str | None) -> Page[Call]:
         """Return a page of a run's calls, in their order."""
         check_whole(limit, "limit", least=1, most=PAGE_MAX)
-        after_number, after_key = _cursor(cursor, (-1, ""))
         run = self.find_run(run_id, user)
+        cursors = Cursors("calls", str(run.account_id), run_id)
+        after_number, after_key = cursors.read(cursor, (-1, ""))
         query = ask.EventsOfRun(
             account_id=run.account_id, run_id=run_id, after_number=after_number, after_key=after_key, limit=limit + 1
         )
@@ -175,13 +175,14 @@ class Reports:
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(
             items=tuple(shapes.call(row) for row in rows[:limit]),
-            next_cursor=_cursor_text(last.call_number, last.key) if last else None,
+            next_cursor=cursors.text(last.call_number, last.key) if last else None,
         )
 
     def transactions(self, user: str, limit: int, cursor: str | None) -> Page[Transaction]:
         """Return a page of a user's transfers, newest first."""
         check_whole(limit, "limit", least=1, most=PAGE_MAX)
-        before_seq, _ = _cursor(cursor, (_LATEST_US, ""))
+        cursors = Cursors("transactions", check_user(user))
+        before_seq, _ = cursors.read(cursor, (NUMBER_MAX, ""))
         account_id = self.account_of(user)
         if account_id is None:
             return Page(items=(), next_cursor=None)
@@ -189,7 +190,7 @@ class Reports:
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(
             items=tuple(shapes.transaction(row, self._entries(row)) for row in rows[:limit]),
-            next_cursor=_cursor_text(last.seq, "") if last else None,
+            next_cursor=cursors.text(last.seq, "") if last else None,
         )
 
     def _entries(self, transfer: Transfer) -> list[Entry]:
@@ -280,7 +281,7 @@ class Reports:
         account_id = self.account_of(user) if user is not None else None
         if account_id is None:
             return past_runs((), workflow)
-        query = ask.RunsOf(account_id=account_id, before_us=_LATEST_US, before_run_id="", limit=PAST_RUNS_MAX)
+        query = ask.RunsOf(account_id=account_id, before_us=NUMBER_MAX, before_run_id="", limit=PAST_RUNS_MAX)
         return past_runs(self._select(query, Run), workflow)
 
     # Explanations
@@ -414,22 +415,3 @@ def _bounds(workflow: Workflow, parts: tuple[EstimatePart, ...]) -> tuple[Credit
     if workflow.low is None:
         return min(declared_low, declared_high), declared_high
     return declared_low, max(declared_low, declared_high)
-
-
-def _cursor_text(number: int, name: str) -> str:
-    return urlsafe_b64encode(json.dumps([number, name]).encode()).decode().rstrip("=")
-
-
-def _cursor(text: str | None, start: tuple[int, str]) -> tuple[int, str]:
-    """Return where a page begins. Raises InvalidInput for a text that no page gave out."""
-    if text is None:
-        return start
-    try:
-        number, name = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        # A cursor is written in one way only; what reads the same and is written otherwise is not ours.
-        is_ours = type(number) is int and -1 <= number <= _LATEST_US and _cursor_text(number, name) == text
-    except (ValueError, TypeError, RecursionError):
-        is_ours, name = False, None
-    if not is_ours or not isinstance(name, str) or clean_text(name, len(name)) != name:
-        raise InvalidInput("cursor is not one that an earlier page gave", param="cursor")
-    return number, name

@@ -20,12 +20,12 @@ from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock, event_instant, instant_of
 from callfare.engine.reports import PAGE_MAX, PAST_RUNS_MAX, Estimated, Reports
 from callfare.engine.usage_report import window_of, zone_of
-from callfare.errors import CallfareError, InvalidInput, LedgerUnavailable
+from callfare.errors import CallfareError, LedgerUnavailable
 from callfare.estimate.history import PastRuns, past_of
 from callfare.estimate.workflows import Workflows
 from callfare.ids import parse_account, parse_charge_id
 from callfare.ledger.charges import ESTIMATED
-from callfare.pages import Page
+from callfare.pages import Page, refused_cursor
 from callfare.remote import told
 from callfare.remote.client import Client, part
 from callfare.remote.prices import RemoteTerms
@@ -158,7 +158,7 @@ class RemoteReports(Reports):
     def _page(self, path: str, read: _Kind[T], limit: int, cursor: str | None, query: dict[str, Any]) -> Page[T]:
         check_whole(limit, "limit", least=1, most=PAGE_MAX)
         if cursor is not None and not isinstance(cursor, str):
-            raise InvalidInput("cursor is not one that an earlier page gave", param="cursor")
+            raise refused_cursor()
         facts = self._client.get(path, query | {"limit": limit, "cursor": cursor})
         return self._told(
             lambda page: Page(items=tuple(map(read.read, page[read.name])), next_cursor=page["nextCursor"]), facts
