@@ -214,8 +214,8 @@ async def test_a_cursor_is_taken_for_the_list_that_gave_it_and_for_no_other(busy
         "alice's transfers": lambda **page: busy.transactions("alice", **page),
         "calls of a run": lambda **page: busy.calls("r8", **page),
         "calls of another": lambda **page: busy.calls("r9", **page),
-        "keys": lambda **page: busy.keys(**page),
-        "who did what": lambda **page: busy.audit(**page),
+        "keys": busy.keys,
+        "who did what": busy.audit,
         "who did what for alice": lambda **page: busy.audit(user="alice", **page),
     }
     cursors = {name: (await ask(limit=1)).next_cursor for name, ask in lists.items()}
@@ -227,11 +227,10 @@ async def test_a_cursor_is_taken_for_the_list_that_gave_it_and_for_no_other(busy
 
 
 async def is_taken(ask, cursor):
-    """Tell whether a list takes a cursor; one that it does not take has to be named."""
+    """Tell whether a list takes a cursor."""
     try:
         await ask(cursor=cursor)
-    except InvalidInput as refusal:
-        assert refusal.param == "cursor"
+    except InvalidInput:
         return False
     return True
 

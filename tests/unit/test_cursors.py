@@ -19,7 +19,7 @@ def forged(content: bytes) -> str:
     return base64.urlsafe_b64encode(content.replace(b"MARK", MARK)).decode().rstrip("=")
 
 
-@pytest.mark.parametrize(("number", "name"), [(-1, ""), (0, "a"), (2**62, "z" * 255), (1_700_000_000_000_000, "\u00e4")])
+@pytest.mark.parametrize(("number", "name"), [(-1, ""), (0, "a"), (2**62, "z" * 255), (7, "\u00e4")])
 def test_a_cursor_leads_back_to_where_it_was_given(number, name):
     assert LIST.read(LIST.text(number, name), (5, "start")) == (number, name)
 

@@ -23,7 +23,7 @@ from callfare.answers import (
     Transaction,
     UsageReport,
 )
-from callfare.checks import check_text, check_user, check_whole, clean_text
+from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock, event_instant, moment_of
 from callfare.engine import shapes
 from callfare.engine.usage_report import usage_report, window_of
