@@ -89,7 +89,11 @@ class Sample:
 
 @dataclass
 class Variant:
-    """A way to do some work. `call` does the operation of a number; `check` raises when something was lost."""
+    """A way to do some work. `call` does the operation of a number; `check` raises when something was lost.
+
+    prepare: does what is no part of the work, such as what others would do, for some numbers before they are measured.
+    finish: waits until all that `call` has left to be done beside is done; the rate counts it, the latencies do not.
+    """
 
     name: str
     callers: int
@@ -99,6 +103,8 @@ class Variant:
     samples: list[Sample] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     done: int = 0
+    prepare: Callable[[range], None] | None = None
+    finish: Callable[[], Awaitable[None]] | None = None
 
     async def sample(self, server_pid: int | None = None, operations: int = 0) -> Sample:
         """Do the operations, in so many tasks, and return what they took."""
@@ -113,10 +119,15 @@ class Variant:
                 latencies.append(clock() - begin)
 
         starts = [self.done + task * each for task in range(self.callers)]
-        self.done += self.callers * each
+        numbers = range(self.done, self.done + self.callers * each)
+        self.done = numbers.stop
+        if self.prepare is not None:
+            self.prepare(numbers)
         gc.collect()
         before, begin = used(server_pid), clock()
         await asyncio.gather(*(caller(number) for number in starts))
+        if self.finish is not None:
+            await self.finish()
         wall_s = clock() - begin
         spent = used(server_pid).since(before)
         await self.check()

@@ -1,7 +1,10 @@
 """Signed webhooks taken and settled, a fifth of them replays, beside an app with one transaction for each message.
 
-Stripe itself is left out: what callfare asks it is answered at once, from memory. The app does not ask; it believes
-what the message says. Each purchase is its own user's.
+Stripe itself is left out: messages are written and signed before the clock starts, and what callfare asks is answered
+at once, from memory. The app does not ask; it believes what the message says. Each purchase is its own user's.
+
+Both are done with a message when it is kept, the order is paid and the credit is granted, all of it durable: that is
+what is counted. Callfare answers Stripe as soon as the message is kept, and the times of an operation are those.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Any, cast
 import asyncpg
 from stripe import WebhookSignature
 
-from bench.ledgers import postgres_ledger, quiet, sqlite_ledger
+from bench.ledgers import count_all, postgres_ledger, quiet, sqlite_ledger
 from bench.naive import CONNECTIONS
 from bench.rounds import Stage, Variant, interleave
 from bench.table import Row, at_least, rate_row
@@ -67,6 +70,23 @@ def signed(body: bytes) -> str:
     return WebhookSignature.generate_signature_header(body.decode(), _SECRET, SystemClock().now_us() // 1_000_000)
 
 
+class Letters:
+    """The messages of one side, ready to be brought."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+        self.signatures: dict[int, str] = {}
+
+    def sign(self, numbers: range) -> None:
+        """Sign the messages of these numbers now, as their sender would."""
+        self.signatures = {number: signed(self.bodies[number]) for number in map(self.one_of, numbers)}
+
+    @staticmethod
+    def one_of(number: int) -> int:
+        """Return which message comes as a number: each fifth one is the one before it, again."""
+        return number - (number % _REPLAY_EVERY == _REPLAY_EVERY - 1)
+
+
 class AnsweringGateway:
     """Answers at once what Stripe would: every checkout of an order was paid, and no money has gone back."""
 
@@ -111,7 +131,7 @@ class Webhooks:
         )  # fmt: skip
         gateway = cast("PaymentGateway", self._gateway)
         self._till = Till(Desk(fare._engine, gateway, config, ForSale(seed_packages())))
-        self._bodies: list[bytes] = []
+        self.letters = Letters()
         self._settled: set[int] = set()
 
     async def open(self, orders: int) -> None:
@@ -121,7 +141,7 @@ class Webhooks:
         for first in range(0, orders, _AT_ONCE):
             numbers = range(first, min(orders, first + _AT_ONCE))
             await asyncio.gather(*(self._open(number, instance) for number in numbers))
-        self._bodies = [
+        self.letters.bodies = [
             message(number, self._gateway.orders[f"cs_test_{number}"], instance) for number in range(orders)
         ]
 
@@ -137,13 +157,14 @@ class Webhooks:
         self._gateway.orders[f"cs_test_{number}"] = order_id(account_id, suffix)
 
     async def take(self, number: int) -> None:
-        """Take a message and settle it; each fifth one is the one before it, again."""
-        number -= number % _REPLAY_EVERY == _REPLAY_EVERY - 1
-        body = self._bodies[number]
-        told = await self._till.inbox.take(body, signed(body))
-        if told is not None:
-            await self._till.inbox.work(told)
+        """Take a message, which is settled beside."""
+        number = Letters.one_of(number)
+        await self._till.take(self.letters.bodies[number], self.letters.signatures[number])
         self._settled.add(number)
+
+    async def finish(self) -> None:
+        """Return when all messages that were taken are settled."""
+        await self._till.idle()
 
     async def check(self) -> None:
         """Assert that each order whose message came was granted once."""
@@ -157,6 +178,7 @@ class OneByOne:
     def __init__(self, url: str) -> None:
         self._url = url
         self._free: asyncio.Queue[asyncpg.Connection] = asyncio.Queue()
+        self.letters = Letters()
         self._settled: set[int] = set()
 
     async def open(self, orders: int) -> None:
@@ -171,6 +193,7 @@ class OneByOne:
             )
             await connection.executemany("INSERT INTO balances VALUES ($1, 0)", [(n,) for n in numbers])
             await connection.execute("ANALYZE")
+        self.letters.bodies = [message(number, f"ord_{number}", "inst") for number in numbers]
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -181,10 +204,10 @@ class OneByOne:
             self._free.put_nowait(connection)
 
     async def take(self, number: int) -> None:
-        """Take a message and settle it; each fifth one is the one before it, again."""
-        number -= number % _REPLAY_EVERY == _REPLAY_EVERY - 1
-        body = message(number, f"ord_{number}", "inst")
-        WebhookSignature.verify_header(body, signed(body), _SECRET, 300)
+        """Take a message and settle it."""
+        number = Letters.one_of(number)
+        body = self.letters.bodies[number]
+        WebhookSignature.verify_header(body, self.letters.signatures[number], _SECRET, 300)
         event: dict[str, Any] = json.loads(body)
         order = event["data"]["object"]["client_reference_id"]
         async with self._connection() as connection, connection.transaction():
@@ -238,9 +261,16 @@ async def rows(stage: Stage) -> list[Row]:
             for at, callers in enumerate(_CALLERS)
         ]
         peer = Variant(
-            f"one by one on PostgreSQL, {CONNECTIONS}", size.callers(CONNECTIONS), operations, app.take, app.check
+            f"one by one on PostgreSQL, {CONNECTIONS}",
+            size.callers(CONNECTIONS),
+            operations,
+            app.take,
+            app.check,
+            prepare=app.letters.sign,
         )
         await interleave([*ours, peer], size.rounds, server.pid)
+        for at, ledger_of in ((0, ledger), (len(_CALLERS), file)):
+            await count_all(ours[at : at + len(_CALLERS)], ledger_of)
         await app.close()
     on_server, on_file = ours[: len(_CALLERS)], ours[len(_CALLERS) :]
     return [
@@ -253,6 +283,6 @@ async def rows(stage: Stage) -> list[Row]:
 
 def _variant(name: str, callers: int, operations: int, side: Webhooks, at: int) -> Variant:
     """Return a variant whose messages are its own: it begins where those of the others of its ledger end."""
-    found = Variant(name, callers, operations, side.take, side.check)
-    found.done = at * (len(side._bodies) // len(_CALLERS)) // _REPLAY_EVERY * _REPLAY_EVERY
+    found = Variant(name, callers, operations, side.take, side.check, prepare=side.letters.sign, finish=side.finish)
+    found.done = at * (len(side.letters.bodies) // len(_CALLERS)) // _REPLAY_EVERY * _REPLAY_EVERY
     return found
