@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from callfare.errors import Conflict, NotFound
 from callfare.ledger.rows import User
 from callfare.ledger.sale_rows import Customer, Delivery, Installation, Order, Quarantined, Sale, Subscription
+from callfare.ledger.verify import verify
 from callfare.store.protocol import (
     CustomerOf,
     DeliveryNamed,
@@ -21,6 +23,7 @@ from callfare.store.protocol import (
     SubscriptionNamed,
     SubscriptionsOf,
     UnsettledOrders,
+    UserOf,
 )
 from tests.support.commands import START_US, account_number
 from tests.support.sale_commands import (
@@ -40,7 +43,7 @@ from tests.support.sale_commands import (
     take_out,
 )
 
-ALICE = account_number("alice")
+ALICE, BOB = account_number("alice"), account_number("bob")
 
 
 def customer_of(books) -> str | None:
@@ -151,6 +154,18 @@ def test_a_message_nobody_knows_is_not_found(books):
         books.do(claim("evt_9"))
 
 
+def test_messages_of_one_batch_keep_each_its_own_text(books):
+    bodies = ['{"a":"\u00e9\U0001f680"}', "{}", '{"b":"\\\\\\"\\n\'"}', "x" * 9000, '{"c":"\u00e9"}']
+    books.batch(*(replace(take(f"evt_{number}"), body=body) for number, body in enumerate(bodies)))
+    books.batch(claim("evt_0"), settle_message("done", "evt_1"), settle_message("waiting", "evt_3", wait_s=9))
+
+    kept = books.reopened().rows(Delivery)
+
+    assert [row.body for row in kept] == bodies
+    assert [row.state for row in kept] == ["waiting", "done", "waiting", "waiting", "waiting"]
+    assert verify(books.store.scan).faults == ()
+
+
 # Quarantine
 
 
@@ -210,6 +225,26 @@ def test_everything_is_found_by_its_name(books):
     assert [type(row) for row in ask(DeliveryNamed(account_id=0, message_id="evt_1"))] == [Delivery]
     assert [row.item_id for row in ask(QuarantineAfter(after_item_id="", limit=9))] == ["order:1"]
     assert [row.value for row in ask(FactNamed(account_id=0, name="instance"))] == ["inst_1"]
+
+
+def test_alike_questions_that_are_asked_together_get_an_answer_each(books):
+    books.do_all(open_order(), open_order("bob"), open_order(number=2), settle_sale(number=2))
+    names = [(ALICE, order_name(number=2)), (ALICE, order_name()), (BOB, order_name("bob")), (BOB, order_name())]
+    twice = [*names, names[0]]
+
+    answers = books.store.select_all(
+        [
+            *(OrderNamed(account_id=account, order_id=name) for account, name in twice),
+            *(SaleNamed(account_id=account, sale_id=name) for account, name in twice),
+            *(UserOf(account_id=account) for account in (BOB, ALICE, 7, BOB)),
+            OrdersOf(account_id=BOB, limit=9),
+        ]
+    )
+
+    told = [[row.pk[1:] for row in rows] for rows in answers]
+    assert told[:5] == [[names[0]], [names[1]], [names[2]], [], [names[0]]]
+    assert told[5:10] == [[names[0]], [], [], [], [names[0]]]
+    assert told[10:] == [[("bob",)], [("alice",)], [], [("bob",)], [names[2]]]
 
 
 def test_orders_that_wait_for_their_end_come_in_pages(books):

@@ -94,6 +94,13 @@ async def test_a_signed_body_that_is_no_event_is_refused_and_leaves_nothing(shop
     assert shop.messages() == {}
 
 
+@pytest.mark.parametrize("value", [b'"\\ud800"', b"123456789012345678901234567890", b"1e400", b"[" * 90 + b"]" * 90])
+def test_what_only_a_strict_reader_minds_is_read_all_the_same(value):
+    message = read_message(BODY.replace(b'"object":{}', b'"object":{"id":"ch_1","amount":' + value + b"}"))
+
+    assert (message.id, message.object_id) == ("evt_1", "ch_1")
+
+
 @pytest.mark.parametrize("secrets", [(), ("",), ("  ",)])
 async def test_without_a_secret_nothing_is_believed(fake, secrets):
     async with opened_shop(fake, webhook_secrets=secrets) as shop:

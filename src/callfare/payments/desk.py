@@ -22,6 +22,7 @@ from callfare.ledger.sale_rows import Order, Sale
 from callfare.payments.config import PaymentConfig
 from callfare.payments.gateway import ACCOUNT, INSTANCE, ORDER, UNPERMITTED, PaymentGateway, ProcessorRefused
 from callfare.payments.packages import ForSale
+from callfare.payments.reads import Reads
 from callfare.store.protocol import OrderNamed, Query, SaleNamed, Store, UserOf
 
 _log = logging.getLogger("callfare.payments")
@@ -63,8 +64,13 @@ class Desk:
     gateway: PaymentGateway
     config: PaymentConfig
     for_sale: ForSale
+    reads: Reads = field(init=False)
     _instance: str | None = field(default=None)
     _is_confirmed: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        """Read on this ledger."""
+        self.reads = Reads(self.ledger)
 
     @property
     def now_us(self) -> int:
@@ -159,18 +165,18 @@ class Desk:
         account_id = order_owner(order_id)
         if account_id is None or account_id == HOUSE:
             return None
-        asked = (
+        # As of one instant, and together with whoever asks now: it is asked for with every message.
+        orders, users, sales = await self.reads.ask(
             OrderNamed(account_id=account_id, order_id=order_id),
             UserOf(account_id=account_id),
             SaleNamed(account_id=account_id, sale_id=order_id),
         )
-        store = self.ledger.store
-        # One read, as of one instant: it is asked for with every message.
-        found = [row for rows in await self.ledger.glance_async(lambda: store.select_all(asked)) for row in rows]
-        order = next((row for row in found if isinstance(row, Order)), None)
-        user = next((row for row in found if isinstance(row, User)), None)
-        sale = next((row for row in found if isinstance(row, Sale)), None)
-        return Bought(user.user, order, sale) if order is not None and user is not None else None
+        for order, user in zip(orders, users, strict=False):
+            assert isinstance(order, Order), order
+            assert isinstance(user, User), user
+            sale = next((row for row in sales if isinstance(row, Sale)), None)
+            return Bought(user.user, order, sale)
+        return None
 
     async def must_find(self, order_id: str) -> Bought:
         """Return an order by its id.

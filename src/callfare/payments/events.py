@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from callfare.errors import InvalidInput
 
 CHECKOUT: Final = (
@@ -59,6 +61,8 @@ WANTED: Final = tuple(
     if name not in {"invoice.payment_succeeded", "charge.refund.updated"}
 )
 
+# Numbers with a point are read exactly, and nothing here counts with them.
+_decode = msgspec.json.Decoder(float_hook=str).decode
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}", re.ASCII)
 _TYPE = re.compile(r"[a-z0-9_.]{1,100}", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9_.-]{0,60}", re.ASCII)
@@ -98,7 +102,7 @@ def read_message(body: bytes) -> Message:
     Raises InvalidInput for whatever else somebody signed.
     """
     try:
-        told = json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=str)
+        told = _told(body)
     except (ValueError, RecursionError):
         raise InvalidInput("the body is no event of Stripe's", param="body") from None
     if isinstance(told, dict) and told.get("object") == "v2.core.event":
@@ -117,6 +121,14 @@ def read_message(body: bytes) -> Message:
         account=account if isinstance(account, str) else None,
         object=found if isinstance(found, dict) else {},
     )
+
+
+def _told(body: bytes) -> object:
+    """Return what a body says: read fast, and once more where that reader is stricter than JSON."""
+    try:
+        return _decode(body)
+    except msgspec.DecodeError:
+        return json.loads(body.decode("utf-8"), parse_constant=_no_constant, parse_float=str)
 
 
 def _no_constant(_: str) -> object:

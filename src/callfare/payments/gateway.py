@@ -151,7 +151,31 @@ class Endpoint:
     secret: str | None = field(default=None, repr=False)
 
 
-class PaymentGateway(Protocol):
+class Answering(Protocol):
+    """Whoever answers how things stand. Every method raises ProcessorAway and ProcessorRefused."""
+
+    async def session(self, session: str) -> Session:
+        """Return a checkout with its lines. Raises ObjectGone."""
+        ...
+
+    async def payment(self, payment: str) -> Payment:
+        """Return a payment with what became of its money. Raises ObjectGone."""
+        ...
+
+    async def invoice(self, invoice: str) -> Invoice:
+        """Return an invoice with its lines. Raises ObjectGone."""
+        ...
+
+    async def invoice_paid_by(self, payment: str) -> str | None:
+        """Return the invoice that a payment was for, None when it was for none."""
+        ...
+
+    async def plan(self, subscription: str) -> Subscribed:
+        """Return a subscription as it stands. Raises ObjectGone."""
+        ...
+
+
+class PaymentGateway(Answering, Protocol):
     """A payment processor. Every method raises ProcessorAway and ProcessorRefused."""
 
     api_version: str
@@ -172,32 +196,12 @@ class PaymentGateway(Protocol):
         """Begin a checkout by its exact parameters, once under a key. Raises GoneCustomer."""
         ...
 
-    async def session(self, session: str) -> Session:
-        """Return a checkout with its lines. Raises ObjectGone."""
-        ...
-
     async def portal(self, customer: str, return_url: str) -> str:
         """Return the address under which a customer sees their payments. Raises GoneCustomer."""
         ...
 
-    async def payment(self, payment: str) -> Payment:
-        """Return a payment with what became of its money. Raises ObjectGone."""
-        ...
-
-    async def invoice(self, invoice: str) -> Invoice:
-        """Return an invoice with its lines. Raises ObjectGone."""
-        ...
-
-    async def invoice_paid_by(self, payment: str) -> str | None:
-        """Return the invoice that a payment was for, None when it was for none."""
-        ...
-
     async def invoices_of(self, subscription: str, *, limit: int) -> Sequence[str]:
         """Return the latest invoices of a plan."""
-        ...
-
-    async def plan(self, subscription: str) -> Subscribed:
-        """Return a subscription as it stands. Raises ObjectGone."""
         ...
 
     def happenings(self, types: Sequence[str], *, since_s: int) -> AsyncIterator[Happening]:

@@ -13,6 +13,7 @@ from callfare.ledger.rows import HOUSE
 from callfare.ledger.sale_commands import ClaimDelivery, DropCustomer, SettleDelivery, TakeDelivery
 from callfare.ledger.sale_rows import Delivery, Sale
 from callfare.payments import events
+from callfare.payments.asking import InTurn
 from callfare.payments.desk import Desk
 from callfare.payments.events import Message, read_message
 from callfare.payments.gateway import ACCOUNT, INSTANCE, ORDER, ObjectGone
@@ -31,9 +32,10 @@ _STAMP = re.compile(r"(?:^|,)t=(\d{1,15})(?:,|$)")
 class Inbox:
     """Takes messages, and works on them."""
 
-    def __init__(self, desk: Desk, settlement: Settlement) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._settlement = settlement
+        self._stripe = InTurn(desk.gateway)
+        self._settlement = Settlement(desk, self._stripe)
 
     # Taking
 
@@ -177,10 +179,10 @@ class Inbox:
             if sale.invoice is not None and sale.source == "plan":
                 return await self._settlement.invoice(sale.invoice, message_id=message_id)
             return await self._settlement.order(sale.order_id, message_id=message_id)
-        found = await self._desk.gateway.payment(payment)
+        found = await self._stripe.payment(payment)
         order_id = found.stamp.get(ORDER, "")
         if order_owner(order_id) is None:
-            invoice = await self._desk.gateway.invoice_paid_by(payment)
+            invoice = await self._stripe.invoice_paid_by(payment)
             if invoice is None:
                 return ignored("of another installation")
             return await self._settlement.invoice(invoice, message_id=message_id)

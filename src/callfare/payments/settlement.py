@@ -17,7 +17,7 @@ from callfare.ledger.receipts import OrderReceipt, QuarantineReceipt, Receipt, S
 from callfare.ledger.sale_commands import MirrorSubscription, MoveOrder, Quarantine, SettleSale
 from callfare.ledger.sale_rows import Order, Sale, Subscription
 from callfare.payments.desk import Bought, Desk, by_stripe
-from callfare.payments.gateway import ORDER, Invoice, InvoiceLine, Payment, Session, Stamped, Subscribed
+from callfare.payments.gateway import ORDER, Answering, Invoice, InvoiceLine, Payment, Session, Stamped, Subscribed
 from callfare.payments.packages import PICOUSD_PER_CENT
 from callfare.payments.quoting import differences, invoice_differences
 from callfare.store.protocol import SaleNamed, SubscriptionNamed
@@ -51,8 +51,10 @@ class OrderMissing(Conflict):
 class Settlement:
     """Brings orders, invoices and plans to what Stripe says."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, answering: Answering | None = None) -> None:
         self._desk = desk
+        # None: whoever settles does not wait for a turn to ask.
+        self._stripe = answering or desk.gateway
 
     # Orders
 
@@ -80,13 +82,13 @@ class Settlement:
         if session_id is None:
             return Settled(order.state)
         sale = bought.sale
-        session = await self._desk.gateway.session(session_id)
+        session = await self._stripe.session(session_id)
         wrong = differences(order, session)
         if wrong and order.state != "paid":
             return await self._put_aside(bought, session, wrong, message_id)
         if order.kind == "plan":
             return await self._settle_plan(bought, session, message_id)
-        payment = await self._desk.gateway.payment(session.payment) if session.payment else None
+        payment = await self._stripe.payment(session.payment) if session.payment else None
         if _is_paid(order, session) or sale is not None:
             return await self._settle_sale(bought, sale, session, payment, message_id)
         return await self._move(bought, session, payment, message_id)
@@ -206,14 +208,14 @@ class Settlement:
         Raises PaymentsUnavailable, OrderMissing.
         """
         for _ in range(_TRIES):
-            hint = await self._desk.gateway.plan(subscription)
+            hint = await self._stripe.plan(subscription)
             bought = await self._owner(hint)
             if bought is None:
                 return ignored("of another installation")
             query = SubscriptionNamed(account_id=bought.order.account_id, subscription=subscription)
             known = await self._desk.one(query, Subscription)
             # Asked again after the row was seen, so that what is learnt is not older than it.
-            found = await self._desk.gateway.plan(subscription)
+            found = await self._stripe.plan(subscription)
             receipt = await self._desk.commit(_mirrored(bought, known, found, message_id), SubscriptionReceipt)
             if not receipt.is_stale:
                 return Settled(found.status, is_marked=True, orders=[bought.order.order_id])
@@ -225,7 +227,7 @@ class Settlement:
         Raises PaymentsUnavailable, OrderMissing.
         """
         for _ in range(_TRIES):
-            found = await self._desk.gateway.invoice(invoice)
+            found = await self._stripe.invoice(invoice)
             if found.subscription is None:
                 return ignored("no invoice of a plan")
             bought = await self._owner(found)
@@ -244,10 +246,10 @@ class Settlement:
             for line in hint.lines
         }
         # Asked again after the rows were seen, so that what is learnt is not older than they are.
-        found = await self._desk.gateway.invoice(hint.id)
+        found = await self._stripe.invoice(hint.id)
         if not found.is_paid:
             return Settled("unpaid")
-        payment = await self._desk.gateway.payment(found.payment) if found.payment else None
+        payment = await self._stripe.payment(found.payment) if found.payment else None
         wrong = invoice_differences(order, found)
         late = await self._is_late(found)
         last: Receipt | None = None
@@ -269,7 +271,7 @@ class Settlement:
         """Tell whether a month was paid for after its plan had ended: a person decides whether to refund it."""
         if invoice.reason != "subscription_cycle" or invoice.subscription is None:
             return False
-        plan = await self._desk.gateway.plan(invoice.subscription)
+        plan = await self._stripe.plan(invoice.subscription)
         return plan.ended_at_s is not None and (invoice.paid_at_s or 0) > plan.ended_at_s
 
     async def _owner(self, found: Stamped) -> Bought | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable
 from contextlib import suppress
-from functools import partial
 
 from callfare.errors import CallfareError, NotFound, PaymentsUnavailable
 from callfare.payments.desk import Desk
@@ -19,7 +19,8 @@ from callfare.payments.settlement import Settled, Settlement
 
 _log = logging.getLogger("callfare.payments")
 
-_AT_ONCE = 64
+# How many messages are worked on at once; how many questions Stripe is asked meanwhile, `asking` says.
+_AT_ONCE = 512
 _LOOK_S = 5
 _PAGES_AT_ONCE = 4
 RECONCILE_S = 300
@@ -32,9 +33,10 @@ class Till:
         self.desk = desk
         self.orders = Orders(desk)
         self.settlement = Settlement(desk)
-        self.inbox = Inbox(desk, self.settlement)
+        self.inbox = Inbox(desk)
         self.reconciler = Reconciler(desk, self.settlement, self.inbox)
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        # Messages that were kept and that nobody works on yet, and those who work on them.
+        self._kept: deque[Message] = deque()
         # Anybody may open the page, and each time Stripe is asked: this many at once, the others are told to wait.
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,19 +76,27 @@ class Till:
             self._begin(message)
 
     def _begin(self, message: Message) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(message.id, lambda: self.inbox.work(message)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._kept.append(message)
+        if len(self._tasks) < _AT_ONCE:
+            task = asyncio.get_running_loop().create_task(self._work_on())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
-    async def _work(self, message_id: str, work: Callable[[], Awaitable[Settled | None]]) -> None:
-        async with self._turns:
-            try:
-                await work()
-            except CallfareError as fault:
-                _log.warning("message %s is left for later: %s", message_id, fault.code)
-            except Exception:  # noqa: BLE001 - one message must not end the work on all others
-                # Its claim ends by itself, and then it is tried again.
-                _log.exception("message %s is left for later", message_id)
+    async def _work_on(self) -> None:
+        """Work on messages, one after another, until none is left."""
+        while self._kept:
+            message = self._kept.popleft()
+            await self._work(message.id, self.inbox.work(message))
+
+    @staticmethod
+    async def _work(message_id: str, work: Awaitable[Settled | None]) -> None:
+        try:
+            await work
+        except CallfareError as fault:
+            _log.warning("message %s is left for later: %s", message_id, fault.code)
+        except Exception:  # noqa: BLE001 - one message must not end the work on all others
+            # Its claim ends by itself, and then it is tried again.
+            _log.exception("message %s is left for later", message_id)
 
     async def idle(self) -> None:
         """Return when all messages that were taken have been worked on once."""
@@ -120,7 +130,7 @@ class Till:
         for message_id in await self.inbox.due():
             if await self.inbox.claim(message_id):
                 count += 1
-                await self._work(message_id, partial(self.inbox.work_again, message_id))
+                await self._work(message_id, self.inbox.work_again(message_id))
         return count
 
     async def stop(self) -> None:

@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psycopg
-from msgspec.structs import asdict
 from psycopg import errors
 
 from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, InvalidInput, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
-from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, digest_of, lowest_key
-from callfare.store.answers import ANSWERS, rows_of, seen
+from callfare.ledger.rows import TABLES, Event, Rollup, Row, digest_of, lowest_key
+from callfare.store.answers import rows_of, seen
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
+from callfare.store.postgres_among import answers_to
 from callfare.store.postgres_load import Loader
 from callfare.store.postgres_server import (
     BoundedConnection,
@@ -37,6 +36,7 @@ from callfare.store.postgres_server import (
     told,
 )
 from callfare.store.postgres_upkeep import PostgresUpkeep
+from callfare.store.postgres_writes import Writes
 from callfare.store.protocol import Snapshot, StoreFacts
 from callfare.store.statements import load_named_statements
 
@@ -59,9 +59,6 @@ _READERS_MAX = 16
 _ROLLED_MAX = 8192
 _DISTRUSTED_BATCHES = 64
 _encode = msgspec.json.Encoder().encode
-_PUT = {table: f"put_{table.table}" for table in TABLES}
-# Holds come and go under the lock of their account, so that one statement does for both.
-_MOVE = _PUT | {table: f"move_{table.table}" for table in TABLES if table is not Hold}
 
 
 class PostgresStore:
@@ -221,34 +218,24 @@ class PostgresStore:
     def _write(
         self, connection: BoundedConnection, changed: Iterable[Row], found: dict[Pk, Row], *, is_careful: bool
     ) -> None:
-        by_statement: defaultdict[str, list[bytes]] = defaultdict(list)
+        writes = Writes()
         events: list[Event] = []
         for row in changed:
             if isinstance(row, Event):
                 events.append(row)
-            if isinstance(row, Hold) and not row.amount_nanocredits:
-                by_statement["drop_holds"].append(_encode(row))
-            else:
-                # A row that another process has added meanwhile is not overwritten: the batch is decided again.
-                is_there = not row.is_history and row.pk in found
-                by_statement[(_MOVE if is_there else _PUT)[type(row)]].append(_sealed(row))
-        rolled = self._fold(connection, events, by_statement, is_careful=is_careful)
+            # A row that another process has added meanwhile is not overwritten: the batch is decided again.
+            writes.add(row, is_there=not row.is_history and row.pk in found)
+        rolled = self._fold(connection, events, writes, is_careful=is_careful)
         with connection.pipeline():
-            for name, values in by_statement.items():
-                rows = (b"[" + b",".join(values) + b"]").decode()
-                connection.execute(self._sql[name], {"rows": rows, "count": len(values)})
+            for name, values in writes.statements():
+                connection.execute(self._sql[name], values)
             connection.commit()
         if len(self._rolled) + len(rolled) > _ROLLED_MAX:
             self._rolled.clear()
         self._rolled |= rolled
 
     def _fold(
-        self,
-        connection: BoundedConnection,
-        events: list[Event],
-        by_statement: defaultdict[str, list[bytes]],
-        *,
-        is_careful: bool,
+        self, connection: BoundedConnection, events: list[Event], writes: Writes, *, is_careful: bool
     ) -> dict[Pk, tuple[Rollup, int]]:
         """Add events to their roll-ups, and return these as they will be.
 
@@ -270,7 +257,7 @@ class PostgresStore:
             encoded = _encode(rollup)
             after[pk] = rollup, digest_of(encoded)
             name = "replace_rollups" if is_trusted else "move_rollups" if row else "put_rollups"
-            by_statement[name].append(b"%b,%d,%d]" % (encoded[:-1], after[pk][1], seal))
+            writes.add_told(name, b"%b,%d,%d]" % (encoded[:-1], after[pk][1], seal))
         self._distrust = max(0, self._distrust - 1)
         return after
 
@@ -338,9 +325,7 @@ class PostgresStore:
     def select_all(self, queries: Sequence[Query]) -> list[list[Row]]:
         """Return the rows that each query asks for, all as of one instant."""
         with self._reader() as connection:
-            with connection.pipeline():
-                cursors = [connection.execute(self._sql[ANSWERS[type(query)][0]], asdict(query)) for query in queries]
-            return [rows_of(cursor, ANSWERS[type(query)][1]) for cursor, query in zip(cursors, queries, strict=True)]
+            return answers_to(connection, self._sql, queries)
 
     def scan(self, table: type[R], after: Pk | None = None) -> Iterator[tuple[R, int]]:
         """Yield all rows of a table with their seals, in the order of their primary key, a page at a time."""
@@ -410,12 +395,6 @@ def _idle_reader(idle: list[BoundedConnection]) -> BoundedConnection | None:
         if not connection.was_ended():
             return connection
         connection.close()
-
-
-def _sealed(row: Row) -> bytes:
-    """Return a row as a JSON array with its seal at the end."""
-    encoded = _encode(row)
-    return b"%b,%d]" % (encoded[:-1], digest_of(encoded))
 
 
 def _is_lost(error: psycopg.OperationalError) -> bool:

@@ -411,17 +411,44 @@ LEFT JOIN identities AS i
 LEFT JOIN accounts AS a ON i.account_id = a.account_id
 ORDER BY asked.place;
 
+-- name: users_among
+-- The users behind some accounts.
+SELECT
+    i."user", i.account_id, i.email, i.stripe_customer_id, i.created_at_us
+FROM jsonb_array_elements(:pairs::JSONB) AS r
+INNER JOIN identities AS i ON (r ->> 0)::BIGINT = i.account_id;
+
+-- name: orders_among
+-- Some orders by their keys.
+SELECT
+    o.account_id, o.order_id, o.kind, o.product, o.nanocredits, o.lots_end, o.currency, o.subtotal, o.edition,
+    o.mode, o.instance, o.request, o.attempt, o.state, o.version, o.customer, o.session, o.url, o.subscription,
+    o.reason, o.created_at_us, o.moved_at_us, o.ends_at_us
+FROM jsonb_array_elements(:pairs::JSONB) AS r
+INNER JOIN orders AS o ON (r ->> 0)::BIGINT = o.account_id AND r ->> 1 = o.order_id;
+
+-- name: sales_among
+-- Some payments by their keys.
+SELECT
+    o.account_id, o.sale_id, o.order_id, o.source, o.mode, o.currency, o.invoice, o.payment, o.captured, o.reversed,
+    o.dispute, o.nanocredits, o.taken_back_nanocredits, o.withheld_nanocredits, o.grant_id, o.version,
+    o.created_at_us, o.moved_at_us
+FROM jsonb_array_elements(:pairs::JSONB) AS r
+INNER JOIN sales AS o ON (r ->> 0)::BIGINT = o.account_id AND r ->> 1 = o.sale_id;
+
 -- name: load_grants
--- Lots that still have credit, and lots that are named.
+-- Lots that still have credit, and lots that are named. Two looks: one condition with OR would read the whole table.
 SELECT
     account_id, grant_id, source, amount_nanocredits, remaining_nanocredits, held_nanocredits, paid_picousd,
     reference, created_at_us, expires_at_us, refunded_nanocredits
 FROM grants
-WHERE
-    (account_id = ANY(:accounts) AND remaining_nanocredits > 0)
-    OR (account_id, grant_id) IN (
-        SELECT (r ->> 0)::BIGINT, (r ->> 1)::BIGINT FROM jsonb_array_elements(:pairs::JSONB) AS r
-    );
+WHERE account_id = ANY(:accounts) AND remaining_nanocredits > 0
+UNION
+SELECT
+    o.account_id, o.grant_id, o.source, o.amount_nanocredits, o.remaining_nanocredits, o.held_nanocredits,
+    o.paid_picousd, o.reference, o.created_at_us, o.expires_at_us, o.refunded_nanocredits
+FROM jsonb_array_elements(:pairs::JSONB) AS r
+INNER JOIN grants AS o ON (r ->> 0)::BIGINT = o.account_id AND (r ->> 1)::BIGINT = o.grant_id;
 
 -- name: load_holds
 -- What some runs and jobs have reserved, lot by lot.
@@ -792,15 +819,28 @@ SELECT
     (r ->> 9)::BIGINT, (r ->> 10)::BIGINT, r ->> 11, (r ->> 12)::BIGINT, (r ->> 13)::BIGINT, (r ->> 14)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r;
 
+-- name: keep_inbox
+-- Keep messages of the processor's whose texts stand in one parameter, one after another: where each begins, how long.
+INSERT INTO inbox (
+    account_id, message_id, event_type, object_id, mode, api_version, said_at_us, body, state, attempts,
+    claimed_until_us, reason, received_at_us, settled_at_us, seal
+)
+SELECT
+    (r ->> 0)::BIGINT, r ->> 1, r ->> 2, r ->> 3, r ->> 4, r ->> 5, (r ->> 6)::BIGINT,
+    convert_from(substr(:bodies::BYTEA, (r ->> 7)::INTEGER, (r ->> 8)::INTEGER), 'UTF8'),
+    r ->> 9, (r ->> 10)::BIGINT, (r ->> 11)::BIGINT, r ->> 12, (r ->> 13)::BIGINT, (r ->> 14)::BIGINT,
+    (r ->> 15)::BIGINT
+FROM jsonb_array_elements(:rows::JSONB) AS r;
+
 -- name: move_inbox
--- Move what may change of it.
+-- Move what may change of it; its text is not told again.
 UPDATE inbox AS o SET
-    state = r ->> 8,
-    attempts = (r ->> 9)::BIGINT,
-    claimed_until_us = (r ->> 10)::BIGINT,
-    reason = r ->> 11,
-    settled_at_us = (r ->> 13)::BIGINT,
-    seal = (r ->> 14)::BIGINT
+    state = r ->> 2,
+    attempts = (r ->> 3)::BIGINT,
+    claimed_until_us = (r ->> 4)::BIGINT,
+    reason = r ->> 5,
+    settled_at_us = (r ->> 6)::BIGINT,
+    seal = (r ->> 7)::BIGINT
 FROM jsonb_array_elements(:rows::JSONB) AS r
 WHERE o.account_id = (r ->> 0)::BIGINT AND o.message_id = r ->> 1;
 
