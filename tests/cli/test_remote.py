@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import apsw
 import pytest
 
 from callfare.auth.keys import KeyRequests
@@ -28,18 +29,19 @@ READING = {
 }
 ONLY_LOCAL = {
     "init": ("init",),
-    "verify": ("verify",),
-    "doctor": ("doctor",),
     "serve": ("serve", "--port", "0"),
     "migrate": ("migrate",),
     "backup": ("backup", "new.callfare"),
     "restore": ("restore", "old.callfare"),
     "prune-raw": ("prune-raw", "--before", "2026-01"),
+    "migrate-store": ("migrate-store", "sqlite:///a.db", "sqlite:///b.db"),
+    "convex": ("convex", "schema"),
+    "conformance": ("conformance",),
     "tokens": ("tokens", "rotate"),
 }
 # Tested below, or by what is particular to them; these ask no ledger, or name theirs themselves.
 OTHERS = {"grant", "reprice", "spool", "import", "watch", "mcp", "stripe", "config", "completion"}
-OTHERS |= {"export", "convex", "conformance", "migrate-store"}
+OTHERS |= {"export", "verify", "doctor"}
 
 
 @pytest.fixture
@@ -83,11 +85,19 @@ def steady(document):
 
 @pytest.mark.parametrize("command", ONLY_LOCAL)
 def test_what_needs_the_ledger_itself_says_so(cli, far, command):
-    cli.text("backup", "old.callfare")
-
     error = cli.error(*far, *ONLY_LOCAL[command], exit_code=7)
 
     assert error["code"] == "only_local"
+    assert f"{far[1]} is a server in front of it" in error["message"]
+
+
+def test_a_server_that_the_environment_names_is_none_to_back_up_either(cli, far, monkeypatch):
+    monkeypatch.setenv("CALLFARE_DATABASE_URL", far[1])
+
+    error = cli.error("backup", "new.callfare", exit_code=7)
+
+    assert error["code"] == "only_local"
+    assert cli.json("--key-file", "key", "balance", "alice")["user"] == "alice"
 
 
 def test_credit_is_granted_through_a_server_once(cli, far):
@@ -118,6 +128,26 @@ def test_rows_are_exported_through_a_server_as_they_are_here(cli, far, folder, k
     assert cli.text(*far, "export", kind).encode() == there == (folder / "here.csv").read_bytes()
     assert (folder / "there.csv").read_bytes() == there
     assert again["resumed_after"] == done["row_count"] - 1 > 0
+
+
+def test_a_ledger_is_verified_through_a_server(cli, far, folder):
+    there, here = cli.json(*far, "verify"), cli.json("verify")
+    connection = apsw.Connection(str(folder / "callfare.db"))
+    connection.execute("UPDATE accounts SET posted_nanocredits = posted_nanocredits + 1")
+    connection.close()
+    faults = cli.json(*far, "verify", exit_code=1)
+
+    assert there == here
+    assert faults["faults"] == cli.json("verify", exit_code=1)["faults"] != []
+
+
+def test_the_doctor_looks_at_the_server_and_the_spool(cli, far, folder):
+    well = cli.json(*far, "doctor")
+    (folder / "key").write_text("cf_test_wrong")
+    ill = cli.json(*far, "doctor", exit_code=1)
+
+    assert [one["check"] for one in well["findings"]] == ["server", "version", "clock", "key", "spool"]
+    assert (well["status"], ill["status"], ill["findings"][0]["check"]) == ("ok", "fail", "server")
 
 
 def test_nothing_is_written_of_an_export_that_cannot_begin(cli, folder):

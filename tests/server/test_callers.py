@@ -34,6 +34,8 @@ ASKED = {
     ("GET", f"{API}/runs/{{run_id}}/calls"): {},
     ("GET", f"{API}/charges/{{charge_id}}"): {},
     ("GET", f"{API}/export/{{kind}}"): {},
+    ("GET", f"{API}/about"): None,
+    ("POST", f"{API}/verify"): None,
     ("POST", f"{API}/runs"): {"workflowType": "tweet", "holdCredits": 1},
     ("POST", f"{API}/runs/{{run_id}}/extend"): {"credits": 1},
     ("POST", f"{API}/runs/{{run_id}}/touch"): {},
@@ -63,6 +65,7 @@ BODIES = {
     ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
     ("POST", f"{API}/commands"): [{"type": "touchRun", "runId": "run-alice"}],
     ("POST", f"{API}/reprice"): {},
+    ("POST", f"{API}/verify"): {},
 }
 # A run that another caller has closed is a conflict, payments are not configured yet.
 FINE = {200, 409, 503}

@@ -171,8 +171,22 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     importing.import_,
     operating.prune_raw,
 )
+# What reads or writes the ledger as a whole, or is the server: nothing of it is asked of one.
+_LOCAL = frozenset(
+    {
+        writing.init,
+        serving.serve,
+        operating.migrate,
+        operating.backup,
+        operating.restore,
+        operating.migrate_store,
+        operating.prune_raw,
+        convexing.convex,
+        convexing.conformance,
+    }
+)
 for _command in _COMMANDS:
-    app.command(_command.__name__.strip("_").replace("_", "-"))(with_options(_command))
+    app.command(_command.__name__.strip("_").replace("_", "-"))(with_options(_command, is_local=_command in _LOCAL))
 
 
 @app.command(

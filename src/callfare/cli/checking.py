@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from callfare.cli.screen import Screen
-    from callfare.engine.doctor import Finding
+    from callfare.engine.findings import Finding
     from callfare.ledger.verify import Verification
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
@@ -28,7 +28,7 @@ def verify(session: Session) -> None:
     Ends with exit code 1 when there are any, the first wrong row named first.
     """
     with session.engine() as engine:
-        rows = engine.store.facts().rows
+        rows = None if engine.elsewhere is not None else engine.store.facts().rows
         with _progress(session, "verifying", rows) as progress:
             found = engine.verify(progress)
     session.answer(found, lambda screen: _verified(screen, found))
@@ -45,9 +45,6 @@ def doctor(session: Session) -> None:
     from callfare.engine.doctor import examine, worst
 
     with session.engine() as engine, _progress(session, "looking", None) as progress:
-        if engine.elsewhere is not None:
-            # A finding would say that the ledger is ill, and it is only elsewhere.
-            engine.verify()
         findings = tuple(
             replace(finding, next_step=session.pasteable(finding.next_step or "") or None)
             for finding in examine(engine, progress)

@@ -17,7 +17,7 @@ import typer
 
 from callfare.cli import given, show
 from callfare.cli.screen import Screen, aside, standard
-from callfare.errors import CallfareError, InvalidInput
+from callfare.errors import CallfareError, InvalidInput, OnlyLocal
 
 if TYPE_CHECKING:
     from callfare.callfare import Callfare
@@ -168,6 +168,21 @@ class Session:
                 param="db",
             )
 
+    def refuse_server(self, doing: str) -> None:
+        """Return when the ledger itself is named, which a command needs.
+
+        Raises OnlyLocal for a server in front of it.
+        """
+        address = self._address if self._address is not None else os.environ.get("CALLFARE_DATABASE_URL", "")
+        if address.partition(":")[0].lower() in {"http", "https"}:
+            from callfare.store.open import without_password
+
+            raise OnlyLocal(
+                f"`{doing}` works on the ledger itself, and {without_password(address)} is a server in front of it; "
+                "run it on the server's machine, with --db",
+                param="server",
+            )
+
     def command(self, *words: str, operand: str = "") -> str:
         """Return a command on the same ledger that can be pasted into a shell. `operand` may begin with a dash."""
         operands = ["--", operand] if operand.startswith("-") else [operand] if operand else []
@@ -265,14 +280,19 @@ _SHARED: Sequence[inspect.Parameter] = tuple(
 _CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
 
 
-def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command as typer takes it: with the options of every command, which become its session."""
+def with_options(command: Callable[..., None], *, is_local: bool = False) -> Callable[..., None]:
+    """Return a command as typer takes it: with the options of every command, which become its session.
+
+    is_local: it reads or writes the ledger itself, so no server is asked for it.
+    """
 
     def run(context: typer.Context, **values: Any) -> None:
         later = every_command(**{parameter.name: values.pop(parameter.name) for parameter in _SHARED})
         earlier = context.find_root().obj or Options()
         session = Session(earlier.with_later(later))
         try:
+            if is_local:
+                session.refuse_server(context.info_name or command.__name__)
             command(session, **values)
         except CallfareError as error:
             error.message = session.pasteable(error.message)

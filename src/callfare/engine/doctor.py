@@ -8,14 +8,15 @@ from __future__ import annotations
 import shlex
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 from callfare.clock import US_PER_S
 from callfare.engine.engine import Engine
+from callfare.engine.findings import Finding, Status
 from callfare.engine.spooling import report
 from callfare.errors import CallfareError, LedgerNotFound
 from callfare.ids import charge_id
@@ -30,7 +31,6 @@ from callfare.store.statements import load_migrations
 from callfare.usage.quantities import quantity_text
 
 R = TypeVar("R", bound=Row)
-Status = Literal["ok", "warn", "fail"]
 Progress = Callable[[str, int], None]
 
 _PAGE = 500
@@ -39,17 +39,6 @@ _ROWS_PER_REPORT = 10_000
 _SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _CLOCK_SLACK_US = 2 * US_PER_S
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at. `figures` are the numbers in the message, exact; `next_step` is None when ok."""
-
-    check: str
-    status: Status
-    message: str
-    next_step: str | None = None
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,11 +81,13 @@ class _Tally:
 
 
 def examine(engine: Engine, progress: Progress | None = None) -> tuple[Finding, ...]:
-    """Return everything the doctor looked at, the ledger's file first.
+    """Return everything the doctor looked at, the ledger's file first; of a ledger elsewhere, the server before it.
 
     progress: called with a table's name and how many of its rows were read. A ledger that cannot be opened is one
     failed finding. Raises LedgerNotFound when there is none.
     """
+    if engine.elsewhere is not None:
+        return (*engine.elsewhere.findings(), _spool(engine))
     try:
         found = list(_file_findings(engine))
         tally = _tallied(engine, progress or (lambda _name, _rows: None))

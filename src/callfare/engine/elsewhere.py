@@ -1,8 +1,8 @@
-"""What a façade has a server do where the ledger is elsewhere: everything about keys and tokens."""
+"""What a façade has a server do where the ledger is elsewhere: keys, tokens, and looking itself over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from callfare.answers import (
     NewApiKey,
     UserToken,
 )
+from callfare.engine.findings import Finding
 from callfare.engine.requests import Amount
 from callfare.pages import Page
 
@@ -48,6 +49,10 @@ class Elsewhere(Protocol):
 
     def audit(self, user: str | None, limit: int, cursor: str | None) -> Page[AuditEntry]:
         """List who asked for which write."""
+        ...
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what a doctor has to say of the server."""
         ...
 
     def mint_token(self, user: str, *, scopes: Iterable[str], ttl_s: int) -> UserToken:

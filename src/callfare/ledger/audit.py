@@ -106,6 +106,8 @@ def _object_of(command: Command, receipt: Receipt) -> str:
             return f"job:{receipt.job_id}"
         case receipts.KeyReceipt():
             return f"key:{receipt.key_id}"
+        case receipts.CheckReceipt():
+            return "ledger"
         case receipts.OrderReceipt() | receipts.SaleReceipt():
             return f"order:{receipt.order_id}"
         case receipts.CustomerReceipt():

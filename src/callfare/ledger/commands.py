@@ -229,6 +229,10 @@ class RevokeKey(Command, frozen=True, gc=False, kw_only=True, tag=True):
     key_id: str
 
 
+class NoteCheck(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Note that somebody has the whole ledger recomputed. Writes nothing but who asked."""
+
+
 class NoteKeyUse(Command, frozen=True, gc=False, kw_only=True, tag=True):
     """Note when a key was last used."""
 

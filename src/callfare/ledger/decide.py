@@ -20,6 +20,7 @@ from callfare.ledger.commands import (
     ExtendRun,
     GrantCredit,
     MakeKey,
+    NoteCheck,
     NoteKeyUse,
     OpenRun,
     PendJob,
@@ -34,6 +35,7 @@ from callfare.ledger.expiry import expire_due
 from callfare.ledger.keys import recall
 from callfare.ledger.receipts import (
     ChargeReceipt,
+    CheckReceipt,
     ExpiryReceipt,
     GrantReceipt,
     JobReceipt,
@@ -107,6 +109,8 @@ def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
         case ExpireDue():
             _expire_known(draft, command.account_id, now_us)
             return ExpiryReceipt(account_id=command.account_id, changes=len(draft.changed))
+        case NoteCheck():
+            return CheckReceipt()
         case MakeKey() | RollKey() | RevokeKey() | NoteKeyUse():
             return access.steer_key(draft, command, now_us)
         case _:

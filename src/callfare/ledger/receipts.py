@@ -111,6 +111,10 @@ class ExpiryReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     changes: int
 
 
+class CheckReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """It is noted who has the ledger recomputed."""
+
+
 class KeyReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     """An API key as it was made, rolled or revoked. Nothing in it is secret.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from callfare.answers import (
@@ -13,11 +13,12 @@ from callfare.answers import (
 )
 from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock, instant_of
+from callfare.engine.findings import Finding
 from callfare.engine.requests import Amount
 from callfare.errors import InvalidInput
 from callfare.money import Credits
 from callfare.pages import Page
-from callfare.remote import told
+from callfare.remote import checked, told
 from callfare.remote.client import Client, part
 
 _PAGE_MAX = 200
@@ -77,6 +78,10 @@ class RemoteAccess:
         named = None if user is None else check_user(user)
         facts = self._client.get("/audit", {"userId": named, "limit": limit, "cursor": cursor})
         return Page(items=tuple(map(told.audit_entry, facts["entries"])), next_cursor=facts["nextCursor"])
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield what a doctor has to say of the server."""
+        return checked.findings(self._client, self._clock)
 
     def mint_token(self, user: str, *, scopes: Iterable[str], ttl_s: int) -> UserToken:
         """Return a token for a user, made by the server for itself."""

@@ -18,6 +18,7 @@ from callfare.ledger.verify import Verification
 from callfare.money import Credits
 from callfare.remote.access import RemoteAccess
 from callfare.remote.address import Address
+from callfare.remote.checked import verified
 from callfare.remote.client import Client
 from callfare.remote.prices import RemoteTerms
 from callfare.remote.reports import RemoteReports
@@ -79,9 +80,11 @@ class RemoteEngine(Engine):
             await self.read_async(self._terms.look)
 
     def verify(self, progress: Callable[[str, int], None] | None = None) -> Verification:
-        """Raise OnlyLocal: a ledger is recomputed where it is."""
-        del progress
-        self._only_local()
+        """Have the server recompute its ledger, and return every row that is wrong.
+
+        Raises Forbidden without the scope keys:admin, Conflict while it does so for somebody else.
+        """
+        return verified(self._client, progress)
 
     def _only_local(self) -> NoReturn:
         self.store.facts()

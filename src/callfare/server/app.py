@@ -23,6 +23,7 @@ from callfare.server.openapi import described
 from callfare.server.outer import REQUEST_ID, Hosts, Outer
 from callfare.server.refusals import InternalError, Refusals
 from callfare.server.routes_access import add_access
+from callfare.server.routes_checking import add_checking
 from callfare.server.routes_commands import add_commands
 from callfare.server.routes_events import add_events
 from callfare.server.routes_mcp import Assistance
@@ -104,6 +105,7 @@ def make_app(
         add_commands,
         add_payments,
         add_upkeep,
+        add_checking,
         add_access,
         assistance.add,
     ):

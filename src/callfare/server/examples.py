@@ -20,6 +20,7 @@ EXAMPLES: dict[tuple[str, str], dict[str, Any]] = {
         "a run that ends": [{"type": "closeRun", "runId": "run_42", "outcome": "completed"}],
     },
     ("POST", f"{API}/reprice"): {"all": {}},
+    ("POST", f"{API}/verify"): {"the whole ledger": {}},
     ("POST", f"{API}/grants"): {"credit": {"userId": "user_123", "credits": "2000", "source": "purchase"}},
     ("POST", f"{API}/runs"): {
         "by its estimate": {"userId": "user_123", "workflowType": "story"},

@@ -9,7 +9,7 @@ from callfare.errors import BodyTooLarge, InvalidInput
 BODY_BYTES_MAX = 1024 * 1024
 BATCH_EVENTS_MAX = 1000
 DEADLINE_S = 10
-EXPORT_DEADLINE_S = 600
+LONG_DEADLINE_S = 600
 RETRY_AFTER_S = 2
 DEPTH_MAX = 40
 

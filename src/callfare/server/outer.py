@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, DeadlineExceeded, HostRefused, InvalidInput, OriginRefused, UnsupportedMedia
 from callfare.ids import new_id
-from callfare.server.limits import DEADLINE_S, EXPORT_DEADLINE_S, check_size
+from callfare.server.limits import DEADLINE_S, LONG_DEADLINE_S, check_size
 from callfare.server.metrics import Metrics
 from callfare.server.refusals import InternalError, Refusals
 
@@ -156,8 +156,9 @@ class _Exchange:
 
     @property
     def deadline_s(self) -> int:
-        """How long the answer may take; an export is as long as what is exported."""
-        return EXPORT_DEADLINE_S if "/export/" in self.scope["path"] else DEADLINE_S
+        """How long the answer may take; an export and a verification are as long as the ledger."""
+        path = self.scope["path"]
+        return LONG_DEADLINE_S if "/export/" in path or path.endswith("/verify") else DEADLINE_S
 
     def check(self, hosts: Hosts) -> None:
         """Return when the request's head is acceptable.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from callfare.auth.principal import USER, Principal
+from callfare.auth.principal import SCOPES, USER, Principal
 from callfare.errors import Forbidden, NotFound
 
 
@@ -74,6 +74,10 @@ RULES: dict[tuple[str, str], Rule] = {
     ("POST", f"{API}/runs/{{run_id}}/touch"): _HOLD,
     ("POST", f"{API}/runs/{{run_id}}/close"): _CLOSE,
     ("POST", f"{API}/events"): _RECORD,
+    # Whoever has any credential may know what they ask, and what they may.
+    ("GET", f"{API}/about"): Rule(scopes=tuple(sorted(SCOPES)), own="me:read"),
+    # It names rows of everybody, and keeps a processor busy for as long as the ledger is long.
+    ("POST", f"{API}/verify"): _KEYS,
     ("POST", f"{API}/grants"): Rule(scopes=("credits:grant",)),
     # Each command stands under the rule of the route that does the same by itself as well.
     ("POST", f"{API}/commands"): Rule(scopes=("usage:write", "holds:write", "credits:grant"), own="me:hold"),
