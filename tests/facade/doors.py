@@ -36,6 +36,7 @@ KINDS = (
     ("postgres", "sync"),
     # Both doors reach a store through the same committer; the default run has this one in test_values.py alone.
     pytest.param(("postgres", "async"), marks=pytest.mark.all),
+    pytest.param(("convex", "sync"), marks=pytest.mark.all),
     # Through `callfare serve`'s application, over a real socket.
     ("sqlite", "remote-sync"),
     pytest.param(("sqlite", "remote-async"), marks=pytest.mark.all),

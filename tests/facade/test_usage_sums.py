@@ -41,7 +41,7 @@ def moments(chance):
         yield BEGIN + timedelta(microseconds=chance.randrange((END - BEGIN) // timedelta(microseconds=1)))
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite", "postgres"])
+@pytest.fixture(scope="module", params=["memory", "sqlite", "postgres", pytest.param("convex", marks=pytest.mark.all)])
 def told(request, tmp_path_factory):
     """A façade on a ledger of 320 calls, and those calls as its caller knows them."""
     folder = tmp_path_factory.mktemp("usage")

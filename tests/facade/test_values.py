@@ -115,7 +115,7 @@ async def test_a_verification_says_what_it_read_and_how_far_it_is(fare):
     assert sum(found.totals_nanocredits.values()) == 0
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgres", pytest.param("convex", marks=pytest.mark.all)])
 def test_both_kinds_of_facade_share_one_ledger(tmp_path, kind):
     url = address(kind, tmp_path)
 
@@ -149,7 +149,7 @@ def test_one_async_facade_serves_one_loop_after_another():
 # Cancelled awaits, of the async façade alone
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", pytest.param("convex", marks=pytest.mark.all)])
 async def waits(request, tmp_path):
     """An async façade on each store, on a ledger in which alice has 100 credits."""
     async with AsyncCallfare(address(request.param, tmp_path), clock=ManualClock(START)) as fare:

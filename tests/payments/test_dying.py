@@ -11,7 +11,7 @@ from callfare.errors import CallfareError, LedgerUnavailable
 from callfare.payments.desk import Desk
 from callfare.payments.stripe import StripeGateway
 from callfare.payments.till import Till
-from tests.support.shop import FOR_SALE, config_of, opened_shop
+from tests.support.shop import FOR_SALE, config_of
 
 
 class Died(BaseException):
@@ -54,8 +54,8 @@ def dying_till(shop, **how) -> tuple[Till, DyingLedger]:
 @pytest.mark.parametrize("is_after", [False, True], ids=["before it stands", "after it stands"])
 @pytest.mark.parametrize("fault", [Died, LedgerUnavailable], ids=["process", "database"])
 @pytest.mark.parametrize("at", range(1, 8))
-async def test_a_checkout_that_was_cut_off_goes_on_under_the_same_key(fake, at, fault, is_after):
-    async with opened_shop(fake) as shop:
+async def test_a_checkout_that_was_cut_off_goes_on_under_the_same_key(fake, open_shop, at, fault, is_after):
+    async with open_shop() as shop:
         till, ledger = dying_till(shop, at=at, fault=fault, is_after=is_after)
         try:
             await till.orders.checkout("alice", "alice@example.com", "credits_2000", key="key:once")
@@ -76,8 +76,8 @@ async def test_a_checkout_that_was_cut_off_goes_on_under_the_same_key(fake, at, 
 @pytest.mark.parametrize("fault", [Died, LedgerUnavailable], ids=["process", "database"])
 @pytest.mark.parametrize("product", ["credits_2000", "plan_creator"])
 @pytest.mark.parametrize("at", range(1, 5))
-async def test_a_message_that_was_cut_off_is_worked_on_by_whoever_comes_after(fake, product, at, fault, is_after):
-    async with opened_shop(fake) as shop:
+async def test_a_message_that_was_cut_off_is_worked_on_by_whoever_comes_after(open_shop, product, at, fault, is_after):
+    async with open_shop() as shop:
         await shop.bought(product)
         till, ledger = dying_till(shop, at=at, fault=fault, is_after=is_after)
         for event in shop.events("checkout.session.completed", "invoice.paid"):
@@ -99,8 +99,8 @@ async def test_a_message_that_was_cut_off_is_worked_on_by_whoever_comes_after(fa
 
 
 @pytest.mark.parametrize("at", range(1, 9))
-async def test_a_reconciliation_that_was_cut_off_is_made_up_for_by_the_next(fake, at):
-    async with opened_shop(fake) as shop:
+async def test_a_reconciliation_that_was_cut_off_is_made_up_for_by_the_next(open_shop, at):
+    async with open_shop() as shop:
         await shop.bought()
         shop.advance(300)
         till, _ = dying_till(shop, at=at, fault=Died, is_after=True)
@@ -115,8 +115,8 @@ async def test_a_reconciliation_that_was_cut_off_is_made_up_for_by_the_next(fake
 
 
 @pytest.mark.parametrize("path", ["/v1/checkout/sessions/*", "/v1/payment_intents/*", "/v1/refunds", "/v1/disputes"])
-async def test_stripe_goes_away_in_the_middle_and_the_message_waits(fake, path):
-    async with opened_shop(fake) as shop:
+async def test_stripe_goes_away_in_the_middle_and_the_message_waits(fake, open_shop, path):
+    async with open_shop() as shop:
         await shop.bought()
         fake.fault(path=path, method="GET", times=3, status=503)
 

@@ -11,7 +11,7 @@ from callfare.clock import US_PER_S
 from callfare.errors import InvalidInput
 from callfare.payments.events import read_message
 from tests.support.books import Balance
-from tests.support.shop import OLD_SECRET, SECRET, opened_shop
+from tests.support.shop import OLD_SECRET, SECRET
 
 BODY = b'{"id":"evt_1","object":"event","type":"charge.refunded","created":1,"livemode":false,"data":{"object":{}}}'
 
@@ -102,8 +102,8 @@ def test_what_only_a_strict_reader_minds_is_read_all_the_same(value):
 
 
 @pytest.mark.parametrize("secrets", [(), ("",), ("  ",)])
-async def test_without_a_secret_nothing_is_believed(fake, secrets):
-    async with opened_shop(fake, webhook_secrets=secrets) as shop:
+async def test_without_a_secret_nothing_is_believed(open_shop, secrets):
+    async with open_shop(webhook_secrets=secrets) as shop:
         with pytest.raises(InvalidInput):
             await shop.bring(BODY, secret="")
 
@@ -132,8 +132,8 @@ async def test_a_type_that_nobody_knows_is_kept_and_ignored(shop):
     assert shop.messages() == {"moon.risen": "ignored"}
 
 
-async def test_another_installations_checkout_in_the_same_account_is_ignored(fake, shop):
-    async with opened_shop(fake) as other:
+async def test_another_installations_checkout_in_the_same_account_is_ignored(open_shop, shop):
+    async with open_shop() as other:
         await other.bought()
         await shop.tell_all()
 

@@ -8,8 +8,6 @@ import random
 
 import pytest
 
-from tests.support.shop import opened_shop
-
 MONTH_S = 31 * 24 * 3600
 
 
@@ -32,9 +30,9 @@ PURCHASE = (
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(len(PURCHASE)))), ids=str)
-async def test_every_order_of_a_purchases_events_ends_in_one_state(fake, order):
+async def test_every_order_of_a_purchases_events_ends_in_one_state(fake, open_shop, order):
     """Each comes once, twice or three times, by its place."""
-    async with opened_shop(fake) as shop:
+    async with open_shop() as shop:
         await shop.bought()
         fake.act("refund_charge", charge=shop.charge_of(), amount=600)
         events = [shop.events(name)[0] for name in PURCHASE]
@@ -47,10 +45,10 @@ async def test_every_order_of_a_purchases_events_ends_in_one_state(fake, order):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_chain_of_refunds_and_disputes_ends_in_one_state(fake, seed, request):
+async def test_a_chain_of_refunds_and_disputes_ends_in_one_state(fake, open_shop, seed, request):
     """Events come while more happens, and then all of them again in an order drawn by chance."""
     chance = random.Random(seed)
-    async with opened_shop(fake) as shop:
+    async with open_shop() as shop:
         await shop.bought()
         charge = shop.charge_of()
         pending = fake.act("refund_charge", charge=charge, amount=450, course="pending")
@@ -69,9 +67,9 @@ async def test_a_chain_of_refunds_and_disputes_ends_in_one_state(fake, seed, req
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_a_plans_life_ends_in_one_state(fake, seed):
+async def test_a_plans_life_ends_in_one_state(fake, open_shop, seed):
     chance = random.Random(seed)
-    async with opened_shop(fake) as shop:
+    async with open_shop() as shop:
         await shop.bought("plan_rolling")
         for _ in range(2):
             shop.advance(MONTH_S)
@@ -90,8 +88,8 @@ async def test_a_plans_life_ends_in_one_state(fake, seed):
         assert [order.state for order in shop.orders()] == ["paid"]
 
 
-async def test_all_three_doors_at_once_grant_once(fake):
-    async with opened_shop(fake) as shop:
+async def test_all_three_doors_at_once_grant_once(open_shop):
+    async with open_shop() as shop:
         session = await shop.bought()
         shop.advance(300)
 

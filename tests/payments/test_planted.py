@@ -18,6 +18,13 @@ from tests.support.books import Balance
 from tests.support.shop import opened_shop
 
 
+@pytest.fixture
+async def shop(fake):
+    """A shop on a ledger in memory, whose rows can be dropped once a planted fault has spoilt them."""
+    async with opened_shop(fake) as shop:
+        yield shop
+
+
 async def test_without_the_look_at_the_payment_a_debit_grants_at_once(shop, monkeypatch):
     monkeypatch.setattr(settlement, "_is_paid", lambda order, session: session.status == "complete")
 
