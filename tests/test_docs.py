@@ -18,6 +18,7 @@ from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_google import FakeGoogle
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.usage.meters import ATTRIBUTES, METERS
+from tests.support.fake_stripe import TEST_KEY, running_fake_stripe
 from tests.support.serving import engine_on, served
 from tests.test_tidy import LAYERS
 
@@ -56,7 +57,7 @@ def said(code: str) -> list[str]:
 @pytest.fixture(scope="module")
 def stand_ins():
     """Have every provider on the loopback address; return the variables that lead the SDKs there."""
-    with FakeOpenAI() as openai, FakeAnthropic() as claude, FakeGoogle() as gemini:
+    with FakeOpenAI() as openai, FakeAnthropic() as claude, FakeGoogle() as gemini, running_fake_stripe() as stripe:
         yield {
             "OPENAI_BASE_URL": openai.base_url,
             "OPENAI_API_KEY": "none",
@@ -64,6 +65,8 @@ def stand_ins():
             "ANTHROPIC_API_KEY": "none",
             "GOOGLE_GEMINI_BASE_URL": gemini.base_url,
             "GEMINI_API_KEY": "none",
+            "STRIPE_SECRET_KEY": TEST_KEY,
+            "CALLFARE_STRIPE_API_URL": stripe.base_url,
         }
 
 

@@ -43,7 +43,7 @@ LAYERS = (
     {"engine"},
     {"auth"},
     {"remote"},
-    {"access", "handle", "facade", "operating", "callfare", "aio"},
+    {"access", "buying", "handle", "facade", "operating", "callfare", "aio"},
     {"server", "mcp", "cli", "wiring"},
 )
 SURFACE = len(LAYERS)

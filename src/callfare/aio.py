@@ -22,7 +22,6 @@ from callfare.answers import (
     Explanation,
     GrantReceipt,
     HoldReceipt,
-    Package,
     Price,
     Repriced,
     RunReceipt,
@@ -30,6 +29,7 @@ from callfare.answers import (
     Transaction,
     UsageReport,
 )
+from callfare.buying import AsyncBuying
 from callfare.checks import check_user
 from callfare.context import current_user
 from callfare.engine import shapes, spooling
@@ -44,12 +44,11 @@ from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import AsyncOperating
 from callfare.pages import Page
-from callfare.payments.packages import offered
 
 _log = logging.getLogger("callfare")
 
 
-class AsyncCallfare(AsyncAccess, AsyncOperating):
+class AsyncCallfare(AsyncAccess, AsyncBuying, AsyncOperating):
     """A ledger of AI calls and the credits that pay for them. Safe to share between tasks and loops.
 
     url: `sqlite:///file.db`, `postgresql://…`, `memory://`, or a server's `https://…`; None takes
@@ -277,10 +276,6 @@ class AsyncCallfare(AsyncAccess, AsyncOperating):
         reports = self._engine.reports
         page = await self._engine.read_async(lambda: reports.transactions(user, limit, cursor))
         return replace(page, following=lambda cursor: self.transactions(user, limit, cursor))
-
-    async def packages(self) -> tuple[Package, ...]:
-        """Return the credit packages for sale."""
-        return offered(self._engine.settings).packages
 
     async def explain(self, charge: str | Charge | Call) -> Explanation:
         """Return everything behind a charge: raw usage, prices, arithmetic, run, transfers, lots and payments.

@@ -330,6 +330,13 @@ class Package:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Package):
+    """Credits for each month. rolls_over: what is left of a month lasts; else it ends with its month."""
+
+    rolls_over: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
     """One entry of a transfer, with the lot it came from when it is the customer's credit."""
 

@@ -18,7 +18,6 @@ from callfare.answers import (
     Explanation,
     GrantReceipt,
     HoldReceipt,
-    Package,
     Price,
     Repriced,
     RunReceipt,
@@ -26,6 +25,7 @@ from callfare.answers import (
     Transaction,
     UsageReport,
 )
+from callfare.buying import Buying
 from callfare.checks import check_user
 from callfare.context import current_user
 from callfare.engine import shapes, spooling
@@ -40,12 +40,11 @@ from callfare.ledger.receipts import GrantReceipt as PostedGrant
 from callfare.ledger.verify import Verification
 from callfare.operating import Operating
 from callfare.pages import Page
-from callfare.payments.packages import offered
 
 _log = logging.getLogger("callfare")
 
 
-class Callfare(Access, Operating):
+class Callfare(Access, Buying, Operating):
     """A ledger of AI calls and the credits that pay for them. Safe to share between threads.
 
     url: `sqlite:///file.db`, `postgresql://…`, `memory://`, or a server's `https://…`; None takes
@@ -259,10 +258,6 @@ class Callfare(Access, Operating):
         """Return a page of the transfers of a user's credit, newest first; `limit` is at most 200."""
         page = self._engine.reports.transactions(user, limit, cursor)
         return replace(page, following=lambda cursor: self.transactions(user, limit, cursor))
-
-    def packages(self) -> tuple[Package, ...]:
-        """Return the credit packages for sale."""
-        return offered(self._engine.settings).packages
 
     def explain(self, charge: str | Charge | Call) -> Explanation:
         """Return everything behind a charge: raw usage, prices, arithmetic, run, transfers, lots and payments.

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol
 
-from callfare.answers import Package
+from callfare.answers import Package, Plan
 from callfare.clock import instant_of
 from callfare.errors import InvalidAmount
 from callfare.money import decimal_of
@@ -39,13 +39,6 @@ class Terms(Protocol):
     def assumed(self) -> Settings:
         """Return what finished calls are rated by until the ledger itself does it. Never raises and never waits."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan(Package):
-    """Credits for each month. rolls_over: what is left of a month lasts; else it ends with its month."""
-
-    rolls_over: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ ONLY_LOCAL = {
 }
 # Tested below, or by what is particular to them; these ask no ledger, or name theirs themselves.
 OTHERS = {"grant", "reprice", "spool", "import", "watch", "mcp", "stripe", "config", "completion"}
-OTHERS |= {"export", "verify", "doctor"}
+OTHERS |= {"export", "verify", "doctor", "checkout", "portal"}
 
 
 @pytest.fixture

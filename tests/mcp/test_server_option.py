@@ -100,7 +100,7 @@ async def test_a_server_that_is_away_is_an_error_and_not_an_end(tmp_path, key_of
         packages = await client.call_tool("billing_packages", {})
 
     assert refused.meta[ERROR]["code"] == "ledger_unavailable"
-    assert not packages.is_error
+    assert packages.meta[ERROR]["code"] == "ledger_unavailable"
 
 
 @pytest.mark.parametrize(

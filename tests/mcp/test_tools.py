@@ -8,7 +8,10 @@ import jsonschema
 import pytest
 
 from callfare.errors import LedgerUnavailable
+from callfare.mcp import texts, wire
 from callfare.mcp.serving import ERROR
+from callfare.payments.packages import seed_packages
+from tests.support.shop import MONTHLY, ROLLING
 
 CALLS = [
     ("billing_balance", {"user_id": "alice"}),
@@ -316,3 +319,20 @@ async def test_everything_answers_where_nothing_can_be_written(assistant, engine
 
     assert not any(found.is_error for found in answers)
     assert all(prompt.messages for prompt in prompts)
+
+
+def test_plans_stand_below_the_packages_with_what_becomes_of_a_month():
+    told = texts.packages((seed_packages()[0], MONTHLY, ROLLING))
+    answered = wire.Packages.of((seed_packages()[0], MONTHLY, ROLLING))
+
+    assert told.splitlines() == [
+        "📦 Credit Packages",
+        "",
+        "• Starter: 500 credits for $5.00 (100 credits per $1), id credits_500",
+        "",
+        "Each month:",
+        "• `Creator monthly`: 300 credits for $9.00 (33 credits per $1), what is left ends, id plan_creator",
+        "• `Creator rolling`: 300 credits for $9.00 (33 credits per $1), what is left is kept, id plan_rolling",
+    ]
+    assert [plan.rolls_over for plan in answered.plans] == [False, True]
+    assert [package.id for package in answered.packages] == ["credits_500"]

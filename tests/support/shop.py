@@ -14,6 +14,7 @@ from typing import Any
 
 from stripe import WebhookSignature
 
+from callfare.answers import Plan
 from callfare.clock import US_PER_S, ManualClock
 from callfare.engine.engine import Engine
 from callfare.facade import open_engine
@@ -24,7 +25,6 @@ from callfare.payments.desk import Desk
 from callfare.payments.packages import ForSale, seed_packages
 from callfare.payments.stripe import StripeGateway
 from callfare.payments.till import Till
-from callfare.settings import Plan
 from tests.support.books import Balance, Books
 from tests.support.fake_stripe import TEST_KEY, FakeStripe
 

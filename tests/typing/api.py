@@ -86,6 +86,8 @@ def reading(fare: Callfare) -> None:
     assert_type(fare.calls("r", user="u", limit=5), Page[Call])
     assert_type(fare.transactions("u"), Page[Transaction])
     assert_type(fare.packages(), tuple[Package, ...])
+    assert_type(fare.checkout("u", "credits_500", email="a@example.com", key="k"), str)
+    assert_type(fare.portal("u", email=None), str)
     assert_type(fare.explain("chg_x"), Explanation)
     assert_type(fare.explain(fare.calls("r").items[0]), Explanation)
     assert_type(fare.verify(progress), Verification)
@@ -109,6 +111,8 @@ async def waiting(fare: AsyncCallfare) -> None:
     assert_type(await fare.usage("u"), UsageReport)
     assert_type(await fare.calls(run), Page[Call])
     assert_type(await fare.packages(), tuple[Package, ...])
+    assert_type(await fare.checkout("u", "credits_500"), str)
+    assert_type(await fare.portal("u"), str)
     with fare.user("u"):
         await fare.record("m", {"images": 1})
     fare.workflow("opera", low=1, high=2)

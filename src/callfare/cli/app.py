@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from callfare.cli import (
     access,
     assisting,
+    buying,
     checking,
     completing,
     convexing,
@@ -145,7 +146,9 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     reading.transactions,
     watching.watch,
     reading.estimate,
-    reading.packages,
+    buying.packages,
+    buying.checkout,
+    buying.portal,
     reading.price,
     prices.prices,
     reading.explain,

@@ -119,13 +119,6 @@ def estimate(
     session.answer(found, lambda screen: stories.estimate(screen, user, found))
 
 
-def packages(session: Session) -> None:
-    """List the credit packages for sale."""
-    with session.fare() as fare:
-        found = fare.packages()
-    session.answer(found, lambda screen: stories.packages(screen, found))
-
-
 def price(
     session: Session,
     model: ModelArgument,

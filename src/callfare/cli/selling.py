@@ -20,7 +20,6 @@ from callfare.errors import InvalidInput, Misconfigured, PaymentsNotConfigured
 
 if TYPE_CHECKING:
     from callfare.engine.engine import Engine
-    from callfare.payments.config import PaymentConfig
     from callfare.payments.till import Till
 
 T = TypeVar("T")
@@ -49,6 +48,8 @@ def stripe(
     The key is read from STRIPE_SECRET_KEY; `.env.local` may hold it.
     """
     from callfare import wiring
+    from callfare.payments.opening import open_till
+    from callfare.payments.packages import offered
 
     action = check_choice(action, "action", _ACTIONS)
     address = wiring.value_of("CALLFARE_PUBLIC_URL", url) or None
@@ -56,7 +57,7 @@ def stripe(
         raise InvalidInput("claim what? `callfare stripe quarantine` lists it", param="item")
     with session.engine() as engine:
         engine.create()
-        till = open_till(engine, address or "http://127.0.0.1:8787")
+        till = open_till(engine, offered(engine.settings), address)
         if till is None:
             raise PaymentsNotConfigured("set STRIPE_SECRET_KEY, here or in .env.local")
         if action == "setup":
@@ -72,38 +73,21 @@ def stripe(
             _claim(session, till, item or "", by, is_granted=grant)
 
 
-def open_till(engine: Engine, public_url: str, config: PaymentConfig | None = None) -> Till | None:
-    """Return payments as the environment sets them up, None where they are not.
-
-    Raises Misconfigured.
-    """
-    try:
-        from callfare.payments.config import read_config
-        from callfare.payments.desk import Desk
-        from callfare.payments.packages import offered
-
-        config = config or read_config(public_url)
-        if config is None:
-            return None
-        from callfare.payments.stripe import StripeGateway
-        from callfare.payments.till import Till
-    except ModuleNotFoundError as error:
-        raise Misconfigured(f"payments need more packages: pip install 'callfare[server]' ({error.name})") from None
-    gateway = StripeGateway(config.secret_key, api_url=config.api_url)
-    return Till(Desk(engine, gateway, config, offered(engine.settings)))
-
-
 def checked_till(engine: Engine, public_url: str) -> Till | None:
     """Return payments as the environment sets them up, None where they are not, once key and ledger belong together.
 
     Raises Misconfigured.
     """
-    till = open_till(engine, public_url)
+    from callfare.payments.opening import open_till
+    from callfare.payments.packages import offered
+
+    sold = offered(engine.settings)
+    till = open_till(engine, sold, public_url)
     if till is None:
         return None
     _run(till, till.desk.instance)
     # Another one: connections stay with the loop that they were made on.
-    return open_till(engine, public_url)
+    return open_till(engine, sold, public_url)
 
 
 @contextmanager
@@ -114,8 +98,11 @@ def stand_in(engine: Engine, server_url: str) -> Iterator[Till]:
     """
     from callfare.payments.config import stand_in_config
     from callfare.payments.events import WANTED
+    from callfare.payments.opening import open_till
     from callfare.payments.overseeing import webhook_of
+    from callfare.payments.packages import offered
 
+    sold = offered(engine.settings)
     # It reads from a pipe whose other end is ours alone, so that it ends with this process, however that ends.
     command = [sys.executable, "-m", "callfare.devtools.fake_stripe", "--port", "0", "--while-read"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own module
@@ -125,10 +112,10 @@ def stand_in(engine: Engine, server_url: str) -> Iterator[Till]:
         if "listens at " not in said:
             raise Misconfigured("the stand-in for Stripe did not start: pip install 'callfare[server]'")
         config = stand_in_config(said.split("listens at ")[1].split(";")[0], server_url)
-        before = open_till(engine, server_url, config)
+        before = open_till(engine, sold, config=config)
         assert before is not None, config
         endpoint = _run(before, lambda: before.desk.gateway.make_endpoint(webhook_of(server_url), WANTED))
-        till = open_till(engine, server_url, replace(config, webhook_secrets=(endpoint.secret or "",)))
+        till = open_till(engine, sold, config=replace(config, webhook_secrets=(endpoint.secret or "",)))
         assert till is not None, config
         yield till
     finally:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _DAYS_SHOWN_MAX = 92
 _BAR_WIDTH, _BAR_WIDTH_MIN = 24, 4
+_ONCE = "once"
 _AMOUNTS = (numbers("calls"), numbers("credits"), numbers("cost"), Column("besides"))
 
 
@@ -237,7 +238,7 @@ def estimate(screen: Screen, user: str | None, found: Estimate) -> None:
 
 
 def packages(screen: Screen, found: Sequence[Package]) -> None:
-    """Tell the packages for sale."""
+    """Tell what is for sale, and of plans what becomes of a month's credits."""
     columns = [
         Column("id"), Column("name"), numbers("credits"), numbers("price"), numbers("credits per $"),
     ]  # fmt: skip
@@ -245,7 +246,19 @@ def packages(screen: Screen, found: Sequence[Package]) -> None:
         [package.id, package.name, show.exact(package.credits), show.exact(package.price), f"{package.credits_per_usd}"]
         for package in found
     ]
+    sold = [_sold(package) for package in found]
+    if set(sold) != {_ONCE}:
+        columns.append(Column("sold"))
+        rows = [[*row, when] for row, when in zip(rows, sold, strict=True)]
     screen.table(Table(columns=columns, rows=rows))
+
+
+def _sold(package: Package) -> str:
+    from callfare.answers import Plan
+
+    if not isinstance(package, Plan):
+        return _ONCE
+    return "each month, kept" if package.rolls_over else "each month, ends with it"
 
 
 def price(screen: Screen, found: Price) -> None:

@@ -1,4 +1,4 @@
-"""What a façade has a server do where the ledger is elsewhere: keys, tokens, and looking itself over."""
+"""What a façade has a server do where the ledger is elsewhere: keys, tokens, buying, and looking itself over."""
 
 from __future__ import annotations
 
@@ -57,4 +57,12 @@ class Elsewhere(Protocol):
 
     def mint_token(self, user: str, *, scopes: Iterable[str], ttl_s: int) -> UserToken:
         """Return a token for a user."""
+        ...
+
+    def checkout(self, user: str, package_id: str, *, email: str | None, key: str | None) -> str:
+        """Return the address at which a user pays for a package or a plan."""
+        ...
+
+    def portal(self, user: str, *, email: str | None) -> str:
+        """Return the address at which a user sees what they paid."""
         ...

@@ -18,6 +18,7 @@ from callfare.answers import (
     EstimatePart,
     Explanation,
     Movement,
+    Package,
     Price,
     RunSummary,
     Transaction,
@@ -36,6 +37,7 @@ from callfare.ledger.rows import RAW_USAGE, Entry, Event, Grant, Key, RawUsage, 
 from callfare.ledger.view import balance_of
 from callfare.money import Credits
 from callfare.pages import NUMBER_MAX, Cursors, Page
+from callfare.payments.packages import offered
 from callfare.pricing.rating import Rating, rate
 from callfare.settings import Terms
 from callfare.store import protocol as ask
@@ -77,6 +79,10 @@ class Reports:
         """Return the number of a user's account, or None when there is none."""
         rows = self._select(ask.UserNamed(user=check_user(user)), User)
         return rows[0].account_id if rows else None
+
+    def packages(self) -> tuple[Package, ...]:
+        """Return what is for sale: the packages of credits, then the plans."""
+        return offered(self._settings).products
 
     def balance(self, user: str) -> Balance:
         """Return the balances of a user, all zero for one nobody has heard of."""

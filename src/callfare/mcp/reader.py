@@ -18,7 +18,6 @@ from callfare.facade import Period
 from callfare.mcp.prices import price_list
 from callfare.mcp.wire import PriceBook
 from callfare.pages import Page
-from callfare.payments.packages import offered
 
 
 class Reader(Protocol):
@@ -55,7 +54,7 @@ class Reader(Protocol):
         ...
 
     async def packages(self) -> tuple[Package, ...]:
-        """Return the credit packages for sale."""
+        """Return what is for sale: packages, then plans."""
         ...
 
     async def prices(self) -> PriceBook:
@@ -107,8 +106,8 @@ class EngineReader:
         return await self._engine.read_async(lambda: self._reports.calls(run, user, limit, cursor))
 
     async def packages(self) -> tuple[Package, ...]:
-        """Return the credit packages for sale."""
-        return offered(self._engine.settings).packages
+        """Return what is for sale."""
+        return await self._engine.read_async(self._reports.packages)
 
     async def prices(self) -> PriceBook:
         """Return the rates that are in force."""

@@ -14,6 +14,7 @@ from callfare.answers import (
     Estimate,
     EstimatePart,
     Package,
+    Plan,
     RunSummary,
     Share,
     UsageReport,
@@ -166,13 +167,21 @@ def _run(run: RunSummary) -> str:
 
 
 def packages(found: Iterable[Package]) -> str:
-    """Return the packages for sale with what a dollar buys."""
-    offers = [
+    """Return what is for sale with what a dollar buys: packages, then plans."""
+    there = list(found)
+    offers = [_offer(one) for one in there if not isinstance(one, Plan)]
+    monthly = [_offer(one) for one in there if isinstance(one, Plan)]
+    return "\n".join(["📦 Credit Packages", *_listed("", offers), *_listed("Each month", monthly)])
+
+
+def _offer(one: Package) -> str:
+    lasting = ""
+    if isinstance(one, Plan):
+        lasting = ", what is left is kept" if one.rolls_over else ", what is left ends"
+    return (
         f"{named(one.name)}: {amount(one.credits)} credits for {usd(one.price)} "
-        f"({one.credits_per_usd} credits per $1), id {named(one.id)}"
-        for one in found
-    ]
-    return "\n".join(["📦 Credit Packages", *_listed("", offers)])
+        f"({one.credits_per_usd} credits per $1){lasting}, id {named(one.id)}"
+    )
 
 
 def moment(at: datetime) -> str:

@@ -148,7 +148,8 @@ _ALL = (
         name="billing_packages",
         title="Credit packages",
         description=(
-            "List the packages of credits for sale, with their price in US dollars and what a dollar buys. "
+            "List the packages of credits for sale, and the plans with credits each month, with their price in US "
+            "dollars and what a dollar buys. "
             "Buys nothing: that takes the user, on the application's own page."
         ),
         asks=wire.PackagesAsked,

@@ -320,26 +320,36 @@ class Package(Answered):
     credits_per_usd: int
 
 
+class Plan(Package):
+    """Credits for sale, each month. rolls_over: what is left of a month lasts; else it ends with its month."""
+
+    rolls_over: bool
+
+
 class Packages(Answered):
-    """The credit packages for sale. Nothing is bought here."""
+    """What is for sale: packages of credits, and plans with credits each month. Nothing is bought here."""
 
     packages: list[Package]
+    plans: list[Plan]
 
     @classmethod
     def of(cls, found: Iterable[answers.Package]) -> Self:
-        """Return packages as they go out."""
+        """Return what is for sale as it goes out."""
+        there = list(found)
         return cls(
-            packages=[
-                Package(
-                    id=one.id,
-                    name=one.name,
-                    credits=str(one.credits),
-                    price_usd=str(one.price),
-                    credits_per_usd=one.credits_per_usd,
-                )
-                for one in found
-            ]
+            packages=[Package(**_offer(one)) for one in there if not isinstance(one, answers.Plan)],
+            plans=[Plan(**_offer(one), rolls_over=one.rolls_over) for one in there if isinstance(one, answers.Plan)],
         )
+
+
+def _offer(one: answers.Package) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "credits": str(one.credits),
+        "price_usd": str(one.price),
+        "credits_per_usd": one.credits_per_usd,
+    }
 
 
 class Rate(Answered):

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from callfare.answers import Package
+from callfare.answers import Package, Plan
 from callfare.checks import check_text
 from callfare.clock import US_PER_S
 from callfare.errors import InvalidInput, NotFound
@@ -22,7 +22,6 @@ from callfare.ledger.sale_rows import Order
 from callfare.payments.desk import Bought, Desk
 from callfare.payments.gateway import GoneCustomer, Session
 from callfare.payments.packages import CURRENCY, cents_of, edition_of
-from callfare.settings import Plan
 from callfare.store.protocol import UserNamed
 
 # How long a checkout may be paid: Stripe's own bound is a day.

@@ -16,10 +16,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from callfare.answers import Package
+from callfare.answers import Package, Plan
 from callfare.errors import CallfareError, Misconfigured
 from callfare.money import CREDITS_PER_USD, PICOUSD_PER_USD, Credits, Usd, picousd_of
-from callfare.settings import Plan, Terms
+from callfare.settings import Terms
 
 FILE_VARIABLE = "CALLFARE_PACKAGES_FILE"
 CURRENCY = "usd"
@@ -69,7 +69,7 @@ def for_sale(file: str | None = None) -> ForSale:
 
 
 def offered(terms: Terms) -> ForSale:
-    """Return what an open ledger sells; of one behind a server, what is known here."""
+    """Return what an open ledger sells, without asking a server that it may be behind."""
     settings = terms.assumed()
     if settings.packages or settings.plans:
         return ForSale(settings.packages, settings.plans)

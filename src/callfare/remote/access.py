@@ -1,4 +1,4 @@
-"""Keys, tokens and the audit of a server: made and listed there, asked for here."""
+"""What a server does itself: keys, tokens and the audit are made and listed there, and buying begins there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PAGE_MAX = 200
 
 
 class RemoteAccess:
-    """What a server does about access."""
+    """What a server does about access, and about buying."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
@@ -93,6 +93,15 @@ class RemoteAccess:
             scopes=tuple(facts["scopes"]),
             expires_at=told.moment(facts["expiresAt"]),
         )
+
+    def checkout(self, user: str, package_id: str, *, email: str | None, key: str | None) -> str:
+        """Return the address at which a user pays for a package or a plan."""
+        asked = {"userId": check_user(user), "packageId": check_text(package_id, "package_id"), "email": email}
+        return str(self._client.post("/checkout", asked, key=key)["url"])
+
+    def portal(self, user: str, *, email: str | None) -> str:
+        """Return the address at which a user sees what they paid."""
+        return str(self._client.post("/portal", {"userId": check_user(user), "email": email})["url"])
 
 
 def _texts(values: object, what: str) -> list[str]:

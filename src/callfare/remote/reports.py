@@ -11,6 +11,7 @@ from callfare.answers import (
     Call,
     Estimate,
     Explanation,
+    Package,
     Price,
     RunSummary,
     Transaction,
@@ -80,6 +81,10 @@ class RemoteReports(Reports):
         """Return a page of a user's transfers, newest first."""
         named = {"userId": check_user(user)}
         return self._page("/transactions", _Kind("transactions", told.transaction), limit, cursor, named)
+
+    def packages(self) -> tuple[Package, ...]:
+        """Return what is for sale there: the packages of credits, then the plans."""
+        return self._told(told.for_sale, self._client.get("/packages"))
 
     def account_of_run(self, run_id: str, user: str | None) -> int:
         """Return the number of a run's account.

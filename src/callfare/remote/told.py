@@ -19,6 +19,7 @@ from callfare.answers import (
     Movement,
     NewApiKey,
     Package,
+    Plan,
     Price,
     RunSummary,
     Share,
@@ -216,6 +217,23 @@ def package(facts: Facts) -> Package:
         price=Usd(facts["priceUsd"]),
         credits_per_usd=facts["creditsPerUsd"],
     )
+
+
+def plan(facts: Facts) -> Plan:
+    """Return credits for each month."""
+    return Plan(
+        id=facts["id"],
+        name=facts["name"],
+        credits=Credits(facts["credits"]),
+        price=Usd(facts["priceUsd"]),
+        credits_per_usd=facts["creditsPerUsd"],
+        rolls_over=facts["rollsOver"],
+    )
+
+
+def for_sale(facts: Facts) -> tuple[Package, ...]:
+    """Return packages, then plans. A server of before there were plans tells of none."""
+    return (*map(package, facts["packages"]), *map(plan, facts.get("plans", ())))
 
 
 def new_key(facts: Facts) -> NewApiKey:

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from callfare.engine import shapes
 from callfare.ids import account_text
-from callfare.payments.packages import offered
 from callfare.server.caller import Caller, read
 from callfare.server.routing import Routes, answer, answer_facts
 from callfare.server.rules import API
@@ -25,9 +24,8 @@ _RECENT = 10
 
 
 async def list_packages(caller: Caller) -> Response:
-    """List the credit packages for sale."""
-    packages = offered(caller.engine.settings).packages
-    return answer(answered.Packages(packages=[answered.Package.of(package) for package in packages]))
+    """List what is for sale: packages of credits, and plans with credits each month."""
+    return answer(answered.Packages.of(caller.engine.reports.packages()))
 
 
 async def get_balance(caller: Caller, user_id: UserId = None) -> Response:

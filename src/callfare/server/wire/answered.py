@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Self
 
@@ -33,10 +34,33 @@ class Package(Answer):
         )
 
 
+class Plan(Package):
+    """Credits for sale, each month. rollsOver: what is left of a month lasts; else it ends with its month."""
+
+    rolls_over: bool
+
+    @classmethod
+    def of(cls, package: answers.Package) -> Self:
+        """Return a plan as it goes out."""
+        assert isinstance(package, answers.Plan), package
+        facts = Package.of(package).model_dump()
+        return cls(**facts, rolls_over=package.rolls_over)
+
+
 class Packages(Answer):
-    """The credit packages for sale."""
+    """What is for sale: packages of credits, and plans with credits each month."""
 
     packages: list[Package]
+    plans: list[Plan]
+
+    @classmethod
+    def of(cls, found: Iterable[answers.Package]) -> Self:
+        """Return what is for sale as it goes out."""
+        there = list(found)
+        return cls(
+            packages=[Package.of(one) for one in there if not isinstance(one, answers.Plan)],
+            plans=[Plan.of(one) for one in there if isinstance(one, answers.Plan)],
+        )
 
 
 class Address(Answer):
