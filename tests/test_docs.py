@@ -128,6 +128,7 @@ EXAMPLES = {
     errors.InsufficientCredit: lambda: errors.InsufficientCredit("u", needed=Credits(2), available=Credits(1)),
     errors.UnpricedModel: lambda: errors.UnpricedModel("m", reason="r"),
     errors.RunNotFound: lambda: errors.RunNotFound("r"),
+    errors.RunAmbiguous: lambda: errors.RunAmbiguous("r", users=2),
     errors.KeyConflict: lambda: errors.KeyConflict("k"),
     errors.SchemaOlder: lambda: errors.SchemaOlder("the database", found=1, newest=2),
     errors.RunClosed: lambda: errors.RunClosed("r", outcome="failed"),

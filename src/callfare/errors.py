@@ -1,7 +1,8 @@
 """Every error callfare raises, in one tree, each with a stable code.
 
 The code is the same string in Python, HTTP, MCP and on the command line. A message says what is wrong, with the
-numbers a person needs, and ends with the next step where there is one.
+numbers a person needs, and ends with the next step where there is one. A step that is taken in Python or on the command
+line stands apart in it, so that HTTP can name its own.
 
 CallfareError
 ├── Refused                       before a call is made; nothing was written
@@ -29,6 +30,7 @@ CallfareError
 │   ├── UnknownMeter              unknown_meter
 │   ├── UnknownWorkflow           unknown_workflow
 │   ├── MissingAttribute          missing_attribute
+│   ├── RunAmbiguous              run_ambiguous
 │   ├── BackupInvalid             backup_invalid
 │   ├── KeyRequired               key_required
 │   ├── BodyTooLarge              body_too_large
@@ -67,8 +69,11 @@ class CallfareError(Exception):
 
     code: ClassVar[str] = "error"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, said: str, *, step: str | None = None, param: str | None = None) -> None:
+        """Make an error. said: what is wrong. step: what to do about it here, which elsewhere may be something else."""
+        message = said if step is None else f"{said}; {step}"
         super().__init__(message)
+        self.said = said
         self.message = message
         self.param = param
 
@@ -97,8 +102,8 @@ class InsufficientCredit(Refused):
         self.ledger = ledger
         where = f" --db {shlex.quote(ledger)}" if ledger else ""
         super().__init__(
-            f"{user} needs {needed} credits and has {available} available, {self.shortfall} short; "
-            f"grant more with `callfare{where} grant {shlex.quote(user)} {self.shortfall}`",
+            f"{user} needs {needed} credits and has {available} available, {self.shortfall} short",
+            step=f"grant more with `callfare{where} grant {shlex.quote(user)} {self.shortfall}`",
         )
 
     def facts(self) -> dict[str, object]:
@@ -296,6 +301,21 @@ class MissingAttribute(InvalidInput):
     code = "missing_attribute"
 
 
+class RunAmbiguous(InvalidInput):
+    """Several users have a run of this id, and the request names none of them. Name the user beside the run."""
+
+    code = "run_ambiguous"
+
+    def __init__(self, run_id: str, *, users: int) -> None:
+        self.run_id = run_id
+        self.users = users
+        super().__init__(f"{users} users have a run {run_id!r}", step="name whose it is by user=", param="user")
+
+    def facts(self) -> dict[str, object]:
+        """Return the error with the run's id, and how many users have one of it."""
+        return super().facts() | {"run_id": self.run_id, "users": self.users}
+
+
 class BackupInvalid(InvalidInput):
     """A file is no backup, or not a whole one. Nothing was written."""
 
@@ -333,7 +353,7 @@ class RunNotFound(NotFound):
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        super().__init__(f"there is no run {run_id!r}; list runs with `callfare history USER`", param="run_id")
+        super().__init__(f"there is no run {run_id!r}", step="list runs with `callfare history USER`", param="run_id")
 
     def facts(self) -> dict[str, object]:
         """Return the error with the run's id as it was asked for."""

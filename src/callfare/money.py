@@ -41,14 +41,14 @@ def round_half_even(rational: Fraction) -> int:
     return divide_half_even(rational.numerator, rational.denominator)
 
 
-def in_range(amount: int, what: str, limit: int = INT64_MAX) -> int:
+def in_range(amount: int, what: str, limit: int = INT64_MAX, *, param: str) -> int:
     """Return the amount when it fits a signed 64-bit integer, or lies within another limit.
 
-    Raises AmountOutOfRange, naming `what`.
+    param: the argument that is too much. Raises AmountOutOfRange, naming both.
     """
     if -limit <= amount <= limit:
         return amount
-    raise AmountOutOfRange(f"{what} is beyond the range of the ledger", param=what)
+    raise AmountOutOfRange(f"{what} is beyond the range of the ledger", param=param)
 
 
 def nanocredits_of(cost_usd: Fraction, markup: Fraction) -> int:
@@ -97,13 +97,13 @@ class _Amount:
         scaled = Fraction(decimal) * 10**self.places
         if scaled.denominator != 1:
             raise InvalidAmount(f"{self.what} {value} is finer than {self.places} decimal places", param=self.what)
-        object.__setattr__(self, "units", in_range(scaled.numerator, self.what, self.limit))
+        object.__setattr__(self, "units", in_range(scaled.numerator, self.what, self.limit, param=self.what))
 
     @classmethod
     def of_units(cls, units: int) -> Self:
         """Return the amount that is this many of the smallest unit."""
         amount = cls.__new__(cls)
-        object.__setattr__(amount, "units", in_range(units, cls.what, cls.limit))
+        object.__setattr__(amount, "units", in_range(units, cls.what, cls.limit, param=cls.what))
         return amount
 
     @property

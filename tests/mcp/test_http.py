@@ -258,7 +258,23 @@ def test_nonsense_is_refused_and_is_no_fault_of_ours(server, caplog, body, heade
         said = answer.json()
         assert "error" in said or said["result"]["isError"]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert b"Traceback" not in answer.content
+    assert not [word for word in (b"Traceback", b"pydantic", b"input_value") if word in answer.content]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        (b'{"hello": 1}', -32600, "the body is no message of JSON-RPC 2.0: it takes jsonrpc, method and id"),
+        (b"[]", -32600, "the body is no message of JSON-RPC 2.0: it takes jsonrpc, method and id"),
+        (b"1 2", -32700, "the body is no JSON"),
+    ],
+)
+def test_what_is_no_message_is_answered_in_one_sentence(server, body, code, said):
+    with server.client() as client:
+        answer = client.post("/mcp", content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 400
+    assert answer.json() == {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": said}}
 
 
 def test_the_name_in_a_header_has_to_be_the_one_in_the_body(server):

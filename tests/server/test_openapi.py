@@ -18,7 +18,17 @@ from callfare.server.rules import RULES
 from tests.support.serving import engine_on, served
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "openapi.json"
-CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
+
+
+@schemathesis.check
+def names_no_command(ctx, response, case):
+    """Nobody over HTTP has a command line, or arguments of Python."""
+    del ctx, case
+    assert b"`callfare" not in response.content
+    assert b"fare.workflow" not in response.content
+
+
+CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance, names_no_command]
 PAYMENTS = ("/checkout", "/checkout/done", "/portal", "/webhook")
 EXAMPLES = 8
 # All but what follows another protocol, which describes it.

@@ -6,6 +6,8 @@ import csv
 import io
 from urllib.parse import quote
 
+import pytest
+
 B = "/api/billing"
 TWEET = {"model": "gpt-5-mini", "usage": {"input_tokens": 1200, "output_tokens": 350}}
 
@@ -62,6 +64,33 @@ def test_a_grant_can_be_repeated_and_is_in_the_balance(client):
     assert again.headers["idempotent-replayed"] == "true"
     assert code(other) == (409, "key_conflict")
     assert said(client.get(f"{B}/balance", params={"userId": "user_123"}))["availableCredits"] == "2000.5"
+
+
+@pytest.mark.parametrize("amount", ["2", "9223372036", "9223372036.854775807"])
+def test_a_grant_above_the_daily_cap_of_its_key_says_which_amount_is_too_much(client, amount):
+    asked = {"label": "granting", "scopes": ["credits:grant"], "grantCapCredits": "6"}
+    granting = {"Authorization": f"Bearer {said(client.post(f'{B}/keys', json=asked))['key']}"}
+    body = {"userId": "alice", "credits": "5"}
+    said(client.post(f"{B}/grants", json=body, headers=granting | {"Idempotency-Key": "within"}))
+
+    above = client.post(f"{B}/grants", json=body | {"credits": amount}, headers=granting | {"Idempotency-Key": "above"})
+
+    error = above.json()["error"]
+    assert (code(above), error["param"]) == ((403, "grant_cap_reached"), "credits")
+    assert (error["cap"], error["granted"], error["asked"]) == ("6", "5", amount)
+
+
+def test_a_grant_that_no_balance_can_hold_says_which_amount_is_too_much(client):
+    asked = {"label": "granting", "scopes": ["credits:grant"], "grantCapCredits": "9223372036"}
+    granting = {"Authorization": f"Bearer {said(client.post(f'{B}/keys', json=asked))['key']}"}
+    for key in ("first", "second"):
+        body = {"userId": "alice", "credits": "4611686018"}
+        said(client.post(f"{B}/grants", json=body, headers=granting | {"Idempotency-Key": key}))
+
+    above = client.post(f"{B}/grants", json={"userId": "alice", "credits": "5"}, headers={"Idempotency-Key": "above"})
+
+    assert code(above) == (400, "amount_out_of_range")
+    assert above.json()["error"]["param"] == "credits"
 
 
 def test_a_grant_without_a_key_is_refused(client):

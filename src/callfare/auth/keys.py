@@ -218,7 +218,7 @@ def find_key(store: Store, key_id: str) -> ApiKey:
     for row in store.select(ask.ApiKeyNamed(key_id=check_text(key_id, "key_id"))):
         assert isinstance(row, ApiKey), row
         return row
-    raise NotFound(f"there is no key {key_id!r}; list them with `callfare keys list`", param="key_id")
+    raise NotFound(f"there is no key {key_id!r}", step="list them with `callfare keys list`", param="key_id")
 
 
 def list_keys(store: Store, now_us: int, limit: int, cursor: str | None) -> Page[ApiKeyShown]:

@@ -309,7 +309,7 @@ class Engine:
         if user is not None:
             return Subject(user=user)
         if self.settings.require_user:
-            raise UserRequired("the call names no user; use fare.user(…), fare.run(…) or user=", param="user")
+            raise UserRequired("the call names no user", step="use fare.user(…), fare.run(…) or user=", param="user")
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(

@@ -28,7 +28,7 @@ from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock, event_instant, moment_of
 from callfare.engine import shapes
 from callfare.engine.usage_report import usage_report, window_of
-from callfare.errors import CallfareError, ChargeNotFound, InvalidInput, RunNotFound, UnpricedModel
+from callfare.errors import CallfareError, ChargeNotFound, RunAmbiguous, RunNotFound, UnpricedModel
 from callfare.estimate.history import PastRuns, past_runs
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import parse_charge_id
@@ -136,7 +136,7 @@ class Reports:
     def find_run(self, run_id: str, user: str | None = None) -> Run:
         """Return a run by its id, of the user where one is named.
 
-        Raises RunNotFound, InvalidInput when several users have a run of this id and none is named.
+        Raises RunNotFound, RunAmbiguous when several users have a run of this id and none is named.
         """
         check_text(run_id, "run_id")
         rows = self._select(ask.RunsNamed(run_id=run_id), Run)
@@ -164,7 +164,7 @@ class Reports:
     def account_of_run(self, run_id: str, user: str | None) -> int:
         """Return the number of a run's account.
 
-        Raises RunNotFound, InvalidInput when several users have a run of this id and none is named.
+        Raises RunNotFound, RunAmbiguous when several users have a run of this id and none is named.
         """
         return self.find_run(run_id, user).account_id
 
@@ -302,7 +302,9 @@ class Reports:
             parsed = None
         rows = self._select(ask.EventNamed(account_id=parsed[0], key=parsed[1]), Event) if parsed else []
         if not rows:
-            raise ChargeNotFound(f"there is no charge {charge!r}; `callfare calls RUN` lists them", param="charge")
+            raise ChargeNotFound(
+                f"there is no charge {charge!r}", step="`callfare calls RUN` lists those of a run", param="charge"
+            )
         return rows[0]
 
     def event_of_response(self, user: str, response_key: str) -> Event | None:
@@ -408,7 +410,7 @@ def _the_one(run_id: str, rows: list[Run], is_named: bool, account_id: int | Non
     if not rows:
         raise RunNotFound(run_id)
     if len(rows) > 1:
-        raise InvalidInput(f"{len(rows)} users have a run {run_id!r}; name the user", param="user")
+        raise RunAmbiguous(run_id, users=len(rows))
     return rows[0]
 
 

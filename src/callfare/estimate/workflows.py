@@ -82,8 +82,8 @@ class Workflows:
         known = self._known.get(name)
         if known is None:
             raise UnknownWorkflow(
-                f"workflow {name!r} has no estimate to hold by; pass hold= an amount of credits, "
-                f"or declare it with fare.workflow({name!r}, low=…, high=…)",
+                f"workflow {name!r} has no estimate to hold by",
+                step=f"pass hold= an amount of credits, or declare it with fare.workflow({name!r}, low=…, high=…)",
                 param="workflow",
             )
         return known

@@ -54,7 +54,7 @@ def count_grant(draft: Draft, key_id: str, nanocredits: int, now_us: int) -> Non
         raise Unauthorized("the key is not valid, or no longer")
     day_us = day_of(now_us)
     day = draft.key_day(row.family, day_us) or KeyDay(row.family, day_us, 0)
-    granted = in_range(day.granted_nanocredits + nanocredits, "what the key has granted today")
+    granted = day.granted_nanocredits + nanocredits
     if row.grant_cap_nanocredits is not None and granted > row.grant_cap_nanocredits:
         raise GrantCapReached(
             key_id,
@@ -63,7 +63,8 @@ def count_grant(draft: Draft, key_id: str, nanocredits: int, now_us: int) -> Non
             asked=Credits.of_units(nanocredits),
             resets_at=moment_of(day_us + DAY_US).isoformat(),
         )
-    draft.put(replace(day, granted_nanocredits=granted))
+    counted = in_range(granted, "what the key has granted today", param="credits")
+    draft.put(replace(day, granted_nanocredits=counted))
 
 
 def _make(draft: Draft, command: MakeKey, now_us: int) -> KeyReceipt:
@@ -152,7 +153,7 @@ def _note_use(draft: Draft, command: NoteKeyUse) -> KeyReceipt:
 def _existing(draft: Draft, key_id: str) -> ApiKey:
     row = draft.api_key(key_id)
     if row is None:
-        raise NotFound(f"there is no key {key_id!r}; list them with `callfare keys list`", param="key_id")
+        raise NotFound(f"there is no key {key_id!r}", step="list them with `callfare keys list`", param="key_id")
     return row
 
 

@@ -173,8 +173,8 @@ def count_call(run: Run, nanocredits: int, picousd: int, *, is_unpriced: bool) -
     """
     return replace(
         run,
-        charged_nanocredits=in_range(run.charged_nanocredits + nanocredits, "charged credits"),
-        cost_picousd=in_range(run.cost_picousd + picousd, "cost of the run"),
+        charged_nanocredits=in_range(run.charged_nanocredits + nanocredits, "charged credits", param="usage"),
+        cost_picousd=in_range(run.cost_picousd + picousd, "cost of the run", param="usage"),
         calls=run.calls + 1,
         unpriced_calls=run.unpriced_calls + is_unpriced,
     )

@@ -52,7 +52,7 @@ class Part:
             picousd += int(before.picousd)
             units = units_of(before.units)
             add_to(units, self.units)
-        sums = (calls, unpriced_calls, in_range(nanocredits, _WHAT), str(picousd), units_text(units))
+        sums = (calls, unpriced_calls, in_range(nanocredits, _WHAT, param="usage"), str(picousd), units_text(units))
         return Rollup(*self.pk[1:], *sums)  # type: ignore[arg-type, call-arg]  # a primary key and sums are the columns in order
 
 

@@ -41,7 +41,7 @@ def open_run(draft: Draft, account: Account, command: OpenRun, now_us: int) -> O
     if command.hold_nanocredits > available or debt:
         raise InsufficientCredit(
             command.user,
-            needed=Credits.of_units(in_range(command.hold_nanocredits + debt, "hold")),
+            needed=Credits.of_units(in_range(command.hold_nanocredits + debt, "hold", param="hold")),
             available=Credits.of_units(available),
         )
     account_id = account.account_id

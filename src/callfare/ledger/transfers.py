@@ -47,13 +47,15 @@ def post(
         moved += max(amount, 0)
         draft.put(Entry(account_id, seq, position, account_kind, grant_id, amount))
     draft.put(
-        Transfer(account_id, seq, kind, in_range(moved, "transfer"), len(legs), run_id, reference, now_us),
+        Transfer(
+            account_id, seq, kind, in_range(moved, "transfer", param="credits"), len(legs), run_id, reference, now_us
+        ),
     )
     draft.put(
         replace(
             account,
-            posted_nanocredits=in_range(posted, "posted balance"),
-            debt_nanocredits=in_range(debt, "debt"),
+            posted_nanocredits=in_range(posted, "posted balance", param="credits"),
+            debt_nanocredits=in_range(debt, "debt", param="usage"),
             last_seq=seq,
         ),
     )

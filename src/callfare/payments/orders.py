@@ -57,7 +57,7 @@ class Orders:
         """
         product = self._desk.for_sale.find(product_id)
         if product is None:
-            raise NotFound("that is not for sale; `callfare packages` lists what is", param="package_id")
+            raise NotFound("that is not for sale", step="`callfare packages` lists what is", param="package_id")
         _check_email(email)
         await self._desk.confirm()
         before = await self._desk.one(UserNamed(user=user), User)

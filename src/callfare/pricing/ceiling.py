@@ -63,7 +63,7 @@ def _at_any_size(entry: Entry, rating: Rating) -> int:
         rows = [row for row in entry.rates if row.meter == line.rate_meter and row.attributes == line.attributes]
         dearest_usd = max(Fraction(row.usd) / row.per for row in rows)
         total += nanocredits_of(dearest_usd * line.quantity, rating.markup)
-    return in_range(total, "credits")
+    return in_range(total, "cost in credits", param="usage")
 
 
 def _dearest(entry: Entry, usage: Mapping[str, Quantity], markup: Fraction) -> int:
@@ -71,4 +71,4 @@ def _dearest(entry: Entry, usage: Mapping[str, Quantity], markup: Fraction) -> i
     for meter, quantity in leaves(usage).items():
         rates = [row for row in entry.rates if row.meter in LINEAGE[meter]]
         cost_usd += max((Fraction(row.usd) / row.per for row in rates), default=Fraction(0)) * quantity
-    return in_range(nanocredits_of(cost_usd, markup), "credits")
+    return in_range(nanocredits_of(cost_usd, markup), "cost in credits", param="usage")

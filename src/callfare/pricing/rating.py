@@ -192,8 +192,8 @@ def _rating(
         edition=entry.edition,
         markup=markup,
         lines=tuple(lines),
-        picousd=in_range(picousd, "cost"),
-        nanocredits=in_range(nanocredits, "credits"),
+        picousd=in_range(picousd, "cost", param="usage"),
+        nanocredits=in_range(nanocredits, "cost in credits", param="usage"),
         information={name: quantity for name, quantity in usage.items() if name not in billed_meters},
     )
 

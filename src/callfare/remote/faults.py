@@ -47,6 +47,7 @@ _MADE: dict[str, Callable[[Mapping[str, Any]], CallfareError]] = {
     ),
     "unpriced_model": lambda facts: errors.UnpricedModel(facts["model"], reason=facts["reason"]),
     "run_not_found": lambda facts: errors.RunNotFound(facts["run_id"]),
+    "run_ambiguous": lambda facts: errors.RunAmbiguous(facts["run_id"], users=int(facts["users"])),
     "run_closed": lambda facts: errors.RunClosed(facts["run_id"], outcome=facts["outcome"]),
     "key_conflict": lambda facts: errors.KeyConflict(facts["key"]),
     "forbidden": lambda facts: errors.Forbidden(facts["message"], scope=facts["scope"]),

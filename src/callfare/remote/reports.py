@@ -89,7 +89,7 @@ class RemoteReports(Reports):
     def account_of_run(self, run_id: str, user: str | None) -> int:
         """Return the number of a run's account.
 
-        Raises RunNotFound, InvalidInput when several users have a run of this id and none is named.
+        Raises RunNotFound, RunAmbiguous when several users have a run of this id and none is named.
         """
         named = {"userId": None if user is None else check_user(user)}
         facts = self._client.get(f"/runs/{part(check_text(run_id, 'run_id'))}", named)

@@ -147,7 +147,11 @@ class Caller:
         """
         kind = self._request.headers.get("content-type", "")
         if not _JSON.fullmatch(kind.strip()):
-            raise UnsupportedMedia("send JSON with Content-Type: application/json")
+            shown = kind.encode("ascii", "replace").decode()[:50]
+            raise UnsupportedMedia(
+                f"the body comes as {shown or 'nothing that has a name'}; send JSON with the header "
+                "Content-Type: application/json, as `curl --json` does"
+            )
         body = await self.raw_body()
         check_depth(body)
         return body

@@ -170,7 +170,7 @@ class _Exchange:
         hosts.check(self._header(b"host") or "", self._header(b"origin"))
         encoding = self._header(b"content-encoding")
         if encoding not in {None, "identity"}:
-            raise UnsupportedMedia("bodies are taken as they are, not compressed")
+            raise UnsupportedMedia("bodies are taken as they are, not compressed; leave Content-Encoding out")
         length = self._header(b"content-length")
         if length is not None and length.isdecimal():
             check_size(int(length[:20]))

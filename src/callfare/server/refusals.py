@@ -30,6 +30,17 @@ _NAMES = {
     "high_credits": "highCredits",
     "job_id": "jobId",
 }
+# The next step, where that is another one over HTTP than in Python or at a command line; by code and param.
+STEPS = {
+    ("insufficient_credit", None): "grant more with POST /api/billing/grants",
+    ("unknown_workflow", "workflow"): "open the run by holdCredits, or name a workflow that this server knows",
+    ("run_ambiguous", "user"): "send userId beside it, in a body or as a parameter",
+    ("run_not_found", "run_id"): "GET /api/billing/runs?userId= lists a user's",
+    ("charge_not_found", "charge"): "GET /api/billing/runs/{id}/calls lists those of a run",
+    ("not_found", "key_id"): "GET /api/billing/keys lists them",
+    ("not_found", "package_id"): "GET /api/billing/packages lists what is",
+    ("payments_not_configured", None): "its owner can set them up",
+}
 # What would name files and addresses of the server's machine: those are for its owner, and stand in its log.
 _OWNERS = "the server must be put right by its owner; its log says how"
 _SAID_INSTEAD = {
@@ -89,8 +100,15 @@ class Refusals:
 
 
 def message_of(error: CallfareError) -> str:
-    """Return in which words an error may be told to whoever is elsewhere."""
-    return _SAID_INSTEAD.get(error.code, error.message)
+    """Return in which words an error may be told to whoever is elsewhere: no command or argument they do not have."""
+    instead = _SAID_INSTEAD.get(error.code)
+    if instead is not None:
+        return instead
+    step = STEPS.get((error.code, error.param))
+    said = error.message if step is None else f"{error.said}; {step}"
+    # What is said of an argument begins with its name.
+    name, space, rest = said.partition(" ")
+    return f"{_NAMES[name]} {rest}" if space and name == error.param and name in _NAMES else said
 
 
 def facts_of(error: CallfareError, request_id: str) -> dict[str, Any]:

@@ -6,15 +6,18 @@ known by the credential before the SDK sees a byte; whom a token is for the SDK 
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.types import INVALID_REQUEST, PARSE_ERROR, jsonrpc_message_adapter
+from pydantic import ValidationError
+from pydantic_core import from_json
 from starlette.responses import JSONResponse, Response
 
 from callfare.auth.principal import KEY, Principal
@@ -71,7 +74,11 @@ class Assistance:
         """Answer an assistant, by the Model Context Protocol."""
         await self._check_audience(caller)
         body = await caller.body()
-        check_asked(_json(body), caller.principal)
+        try:
+            message = jsonrpc_message_adapter.validate_json(body, by_name=False)
+        except ValidationError:
+            return _no_message(body)
+        check_asked(message.model_dump(by_alias=True), caller.principal)
         return _Handed(self._manager, body)
 
     async def tell_metadata(self, caller: Caller) -> Response:
@@ -140,9 +147,12 @@ def _who(context: Context) -> Principal:
     return caller.principal
 
 
-def _json(body: bytes) -> Any:  # noqa: ANN401 - JSON is what it is
-    """Return what a body says, None for what is no JSON: the SDK finds the words for that."""
+def _no_message(body: bytes) -> Response:
+    """Return the answer to what is no message of JSON-RPC, as that protocol has it."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
+        from_json(body)
+        code, said = INVALID_REQUEST, "the body is no message of JSON-RPC 2.0: it takes jsonrpc, method and id"
+    except ValueError:
+        code, said = PARSE_ERROR, "the body is no JSON"
+    error = {"code": code, "message": said}
+    return JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, HTTPStatus.BAD_REQUEST)

@@ -52,7 +52,7 @@ async def take_webhook(caller: Caller) -> Response:
     """Take an event of Stripe's: kept before it is answered, worked on beside. Needs Stripe's signature, and no key."""
     till = _till(caller)
     if not till.takes_messages:
-        raise PaymentsNotConfigured("no webhook secret is set; `callfare stripe setup` tells one")
+        raise PaymentsNotConfigured("no webhook secret is set on this server", step="`callfare stripe setup` tells one")
     await till.take(await caller.raw_body(), caller.header("stripe-signature"))
     return answer(answered.Received(received=True))
 
@@ -100,7 +100,7 @@ def _page(title: str, text: str, *, refresh_s: int | None = None, status: int = 
 def _till(caller: Caller) -> Till:
     till = caller.served.till
     if till is None:
-        raise PaymentsNotConfigured("payments are not configured on this server: set STRIPE_SECRET_KEY")
+        raise PaymentsNotConfigured("payments are not configured on this server", step="set STRIPE_SECRET_KEY")
     return till
 
 
