@@ -12,6 +12,7 @@ CallfareError
 │   ├── PaymentsUnavailable       payments_unavailable
 │   └── LedgerUnavailable         ledger_unavailable
 │       ├── LedgerIncomplete      ledger_incomplete
+│       ├── Overloaded            overloaded
 │       └── DeadlineExceeded      deadline_exceeded
 ├── Denied                        denied
 │   ├── Unauthorized              unauthorized
@@ -19,6 +20,7 @@ CallfareError
 │   ├── TooManyAttempts           too_many_attempts
 │   ├── HostRefused               host_refused
 │   ├── OriginRefused             origin_refused
+│   ├── ProxyRequired             proxy_required
 │   └── GrantCapReached           grant_cap_reached
 ├── InvalidInput                  invalid_input
 │   ├── InvalidAmount             invalid_amount
@@ -149,6 +151,12 @@ class LedgerIncomplete(LedgerUnavailable):
     code = "ledger_incomplete"
 
 
+class Overloaded(LedgerUnavailable):
+    """The server has more to do than it takes at once. Nothing was written; retry with the same key."""
+
+    code = "overloaded"
+
+
 class DeadlineExceeded(LedgerUnavailable):
     """The server did not have its answer in time. Nothing is known to be written; retry with the same key."""
 
@@ -211,6 +219,12 @@ class OriginRefused(Denied):
     """The request comes from a page of another origin."""
 
     code = "origin_refused"
+
+
+class ProxyRequired(Denied):
+    """The request comes past the proxy that stands before the server."""
+
+    code = "proxy_required"
 
 
 class GrantCapReached(Denied):

@@ -55,6 +55,12 @@ SETTINGS = (
     Setting(variable="CALLFARE_TLS_CERTIFICATE", option="--tls-certificate", default="", meaning="A file for TLS."),
     Setting(variable="CALLFARE_TLS_KEY", option="--tls-key", default="", meaning="The file with its key."),
     Setting(
+        variable="CALLFARE_BEHIND_PROXY",
+        option="--behind-proxy",
+        default="",
+        meaning="1 when a proxy stands before it and does the TLS.",
+    ),
+    Setting(
         variable="CALLFARE_TRUSTED_PROXIES",
         option="--trusted-proxy",
         default="",

@@ -15,7 +15,7 @@ from callfare.server.serving import Listening
         (Listening(host="::1"), True),
         (Listening(public_url="http://localhost:8787"), True),
         (Listening(public_url="https://billing.example.com"), False),
-        (Listening(trusted_proxies=("127.0.0.1",)), False),
+        (Listening(is_behind_proxy=True, trusted_proxies=("127.0.0.1",)), False),
         (Listening(host="0.0.0.0"), False),  # noqa: S104 - nothing listens there
     ],
     ids=["loopback", "loopback v6", "own name", "public name", "behind a proxy", "everywhere"],
@@ -27,7 +27,7 @@ def test_a_server_that_others_reach_through_a_proxy_is_not_local(listening, is_l
 @pytest.mark.parametrize("proxy", ["*", "0.0.0.0/0", "::/0", "proxy.example.com", "10.0.0.7/24", ""])
 def test_a_trusted_proxy_is_an_address_and_not_everybody(proxy):
     with pytest.raises(Misconfigured, match=r"10\.0\.0\.7"):
-        Listening(trusted_proxies=(proxy,)).check(has_admin_key=True)
+        Listening(is_behind_proxy=True, trusted_proxies=(proxy,)).check(has_admin_key=True)
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,15 @@ def test_the_address_of_an_authorization_server_is_taken(issuer):
 
 @pytest.mark.parametrize("proxy", ["10.0.0.7", "10.0.0.0/24", "::1"])
 def test_the_address_of_a_proxy_is_taken(proxy):
-    Listening(trusted_proxies=("127.0.0.1", proxy)).check(has_admin_key=True)
+    Listening(is_behind_proxy=True, trusted_proxies=("127.0.0.1", proxy)).check(has_admin_key=True)
+
+
+@pytest.mark.parametrize(
+    "half", [{"is_behind_proxy": True}, {"trusted_proxies": ("10.0.0.7",)}], ids=["no address", "no word of a proxy"]
+)
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104 - nothing listens there
+def test_a_proxy_is_told_of_by_both_or_not_at_all(host, half):
+    listening = Listening(host=host, public_url="https://billing.example.com", **half)
+
+    with pytest.raises(Misconfigured, match="--behind-proxy --trusted-proxy ADDRESS"):
+        listening.check(has_admin_key=True)

@@ -19,6 +19,7 @@ from callfare.facade import open_engine
 from callfare.ledger.receipts import KeyReceipt
 from callfare.payments.till import Till
 from callfare.server.app import make_app
+from callfare.server.peers import Peers
 from callfare.server.serving import Listening, bound, configured
 
 AUDIENCE = "http://127.0.0.1"
@@ -82,9 +83,13 @@ def served(
     port: int = 0,
     shown: Callable[[Engine, str], dict[str, str]] = credentials,
     till: Till | None = None,
+    peers: Peers | None = None,
     authorization_servers: Sequence[str] = (),
 ) -> Iterator[Serving]:
-    """Serve an engine for as long as the block lasts. shown: makes what its callers show. till: payments."""
+    """Serve an engine for as long as the block lasts.
+
+    shown: makes what its callers show. till: payments. peers: who may ask.
+    """
     app = make_app(
         engine,
         audience=AUDIENCE,
@@ -92,6 +97,7 @@ def served(
         is_local=is_local,
         till=till,
         authorization_servers=authorization_servers,
+        peers=peers,
     )
     engine.create()
     made = shown(engine, AUDIENCE)

@@ -70,8 +70,6 @@ def serve(
     from callfare import wiring
 
     proxies = trusted_proxy or _parts("CALLFARE_TRUSTED_PROXIES")
-    if behind_proxy and not proxies:
-        raise InvalidInput("--behind-proxy takes --trusted-proxy with its address", param="trusted_proxy")
     try:
         from callfare.server.serving import Listening
     except ModuleNotFoundError as error:
@@ -82,6 +80,7 @@ def serve(
         public_url=wiring.value_of("CALLFARE_PUBLIC_URL", public_url).rstrip("/") or None,
         certificate=_file(wiring.value_of("CALLFARE_TLS_CERTIFICATE", tls_certificate)),
         certificate_key=_file(wiring.value_of("CALLFARE_TLS_KEY", tls_key)),
+        is_behind_proxy=wiring.value_of("CALLFARE_BEHIND_PROXY", "1" if behind_proxy else None) == "1",
         trusted_proxies=tuple(proxies),
         authorization_servers=tuple(authorization_server or _parts("CALLFARE_AUTHORIZATION_SERVERS")),
     )
@@ -113,6 +112,7 @@ def _serve(session: Session, engine: Engine, listening: Listening, *, is_faked: 
             is_local=listening.is_local,
             till=till,
             authorization_servers=listening.authorization_servers,
+            peers=listening.peers,
         )
         _answer_until_stopped(session, app, listening, listener, made=made, till=till)
 

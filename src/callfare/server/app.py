@@ -21,6 +21,7 @@ from callfare.server.caller import Caller, Served
 from callfare.server.metrics import Metrics
 from callfare.server.openapi import described
 from callfare.server.outer import REQUEST_ID, Hosts, Outer
+from callfare.server.peers import Peers
 from callfare.server.refusals import InternalError, Refusals
 from callfare.server.routes_access import add_access
 from callfare.server.routes_checking import add_checking
@@ -67,12 +68,14 @@ def make_app(
     is_local: bool = True,
     till: Till | None = None,
     authorization_servers: Sequence[str] = (),
+    peers: Peers | None = None,
 ) -> Outer:
     """Return the application of one ledger.
 
     audience: the address that users' tokens have to be for. public_url: the address people reach it under, None when
     only this machine does. is_local: it listens on the loopback alone, so that what describes it needs no key.
     till: buying credits, None where that is not set up. authorization_servers: where users log in for a token.
+    peers: who may ask, None for anybody.
 
     One without a rule is a MissingRule: the server does not start.
     """
@@ -115,7 +118,8 @@ def make_app(
     missing = RULES.keys() - set(routes.known)
     if missing:
         raise MissingRule(f"no route for the rules of {sorted(missing)}")
-    return Outer(app, hosts=Hosts([public_url] if public_url else ()), refusals=refusals, metrics=metrics)
+    hosts = Hosts([public_url] if public_url else ())
+    return Outer(app, hosts=hosts, peers=peers or Peers(), refusals=refusals, metrics=metrics)
 
 
 def _lifespan(

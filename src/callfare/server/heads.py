@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from callfare.errors import InvalidInput
 from callfare.ids import new_id
+from callfare.server.outer import IS_TOO_MUCH
 from callfare.server.refusals import facts_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 HEAD_BYTES_MAX = 64 * 1024
 # How long a connection may take to send a request's head.
 HEAD_S = 10
+# How many connections there may be, and how many requests that are being answered.
+CONNECTIONS_MAX = 2000
 
 
 class HeadTooLarge(Exception):
@@ -71,8 +74,9 @@ class Heads(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Have the request answered, whose body may follow."""
+        """Have the request answered, whose body may follow; refused where there are too many already."""
         self._wait_no_longer()
+        self.scope["state"][IS_TOO_MUCH] = max(len(self.connections), len(self.tasks)) > CONNECTIONS_MAX
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

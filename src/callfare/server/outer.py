@@ -14,10 +14,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from callfare.clock import elapsed_s
-from callfare.errors import CallfareError, DeadlineExceeded, HostRefused, InvalidInput, OriginRefused, UnsupportedMedia
+from callfare.errors import (
+    CallfareError,
+    DeadlineExceeded,
+    HostRefused,
+    InvalidInput,
+    OriginRefused,
+    Overloaded,
+    UnsupportedMedia,
+)
 from callfare.ids import new_id
 from callfare.server.limits import DEADLINE_S, LONG_DEADLINE_S, check_size
 from callfare.server.metrics import Metrics
+from callfare.server.peers import Peers
 from callfare.server.refusals import InternalError, Refusals
 
 if TYPE_CHECKING:
@@ -33,6 +42,8 @@ _DRAIN_S = 2
 _DRAIN_BYTES_MAX = 8 * 1024 * 1024
 
 REQUEST_ID = "callfare.request_id"
+# In the state of a request that comes on top of more than the server takes.
+IS_TOO_MUCH = "callfare.is_too_much"
 WHO = "callfare.who"
 
 
@@ -65,9 +76,10 @@ def _without_port(host: str) -> str:
 class Outer:
     """The outermost layer of the server."""
 
-    def __init__(self, app: ASGIApp, *, hosts: Hosts, refusals: Refusals, metrics: Metrics) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, hosts: Hosts, peers: Peers, refusals: Refusals, metrics: Metrics) -> None:
+        self._app = peers.behind(app)
         self._hosts = hosts
+        self._peers = peers
         self._refusals = refusals
         self._metrics = metrics
 
@@ -88,6 +100,7 @@ class Outer:
     async def _answer(self, exchange: _Exchange) -> None:
         refusal: CallfareError
         try:
+            self._peers.check(exchange.scope)
             exchange.check(self._hosts)
             async with asyncio.timeout(exchange.deadline_s):
                 await self._app(exchange.scope, exchange.receive, exchange.send)
@@ -107,7 +120,7 @@ class Outer:
     async def _refuse(self, exchange: _Exchange, refusal: CallfareError) -> None:
         response = self._refusals.answer(refusal, exchange.request_id)
         # Whoever is still sending does not listen yet; what is far too much is cut off all the same.
-        if not await exchange.drain():
+        if isinstance(refusal, Overloaded) or not await exchange.drain():
             response.headers["Connection"] = "close"
         await response(exchange.scope, exchange.receive, exchange.send)
 
@@ -163,8 +176,10 @@ class _Exchange:
     def check(self, hosts: Hosts) -> None:
         """Return when the request's head is acceptable.
 
-        Raises HostRefused, OriginRefused, InvalidInput, BodyTooLarge, UnsupportedMedia.
+        Raises Overloaded, HostRefused, OriginRefused, InvalidInput, BodyTooLarge, UnsupportedMedia.
         """
+        if self.scope.get("state", {}).get(IS_TOO_MUCH):
+            raise Overloaded("the server is asked by more than it takes at once; repeat with the same key")
         if self._repeated is not None:
             raise InvalidInput(f"the header {self._repeated.decode('latin-1')} is there more than once")
         hosts.check(self._header(b"host") or "", self._header(b"origin"))

@@ -19,12 +19,12 @@ import uvicorn
 
 from callfare.errors import Misconfigured
 from callfare.server.heads import Heads
+from callfare.server.peers import Peers
 
 _log = logging.getLogger("callfare.http")
 
 # How long what was accepted may take once the server has been told to stop.
 _GRACE_S = 15
-_IN_FLIGHT_MAX = 2000
 # How long a thread that computes keeps others waiting that have little to do, such as reads beside a full intake.
 _SWITCH_INTERVAL_S = 0.001
 
@@ -33,8 +33,8 @@ _SWITCH_INTERVAL_S = 0.001
 class Listening:
     """Where a server listens, and what stands before it.
 
-    public_url: the address people reach it under. certificate, certificate_key: files for TLS. trusted_proxies: the
-    addresses whose word on who is calling is taken; empty when no proxy stands before it. authorization_servers: where
+    public_url: the address people reach it under. certificate, certificate_key: files for TLS. is_behind_proxy: a proxy
+    does the TLS. trusted_proxies: its addresses, whose word on who is calling is taken. authorization_servers: where
     users log in for a token of this server, which the application runs; empty when there is none.
     """
 
@@ -43,6 +43,7 @@ class Listening:
     public_url: str | None = None
     certificate: Path | None = None
     certificate_key: Path | None = None
+    is_behind_proxy: bool = False
     trusted_proxies: tuple[str, ...] = field(default=())
     authorization_servers: tuple[str, ...] = field(default=())
 
@@ -50,7 +51,13 @@ class Listening:
     def is_local(self) -> bool:
         """Whether only this machine can reach it: it listens there alone, and nothing that others reach passes on."""
         public = None if self.public_url is None else urlsplit(self.public_url).hostname
-        return _is_loopback(self.host) and not self.trusted_proxies and (public is None or _is_loopback(public))
+        return _is_loopback(self.host) and not self.is_behind_proxy and (public is None or _is_loopback(public))
+
+    @property
+    def peers(self) -> Peers:
+        """Who may ask: only a proxy, where others could reach it past the one that does its TLS."""
+        is_closed = self.is_behind_proxy and self.certificate is None and not _is_loopback(self.host)
+        return Peers(self.trusted_proxies, is_closed=is_closed)
 
     @property
     def url(self) -> str:
@@ -72,6 +79,8 @@ class Listening:
             if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path not in {"", "/"}:
                 raise Misconfigured("the public address is a bare one: CALLFARE_PUBLIC_URL=https://billing.example.com")
         self._check_files()
+        if self.is_behind_proxy != bool(self.trusted_proxies):
+            raise Misconfigured("a proxy is told of by both: --behind-proxy --trusted-proxy ADDRESS")
         for proxy in self.trusted_proxies:
             if not _is_some_address(proxy):
                 raise Misconfigured(f"a trusted proxy is an address such as 10.0.0.7 or 10.0.0.0/24, not {proxy!r}")
@@ -89,7 +98,7 @@ class Listening:
                 f"{self.host} can be reached from elsewhere, so say under which address: "
                 "CALLFARE_PUBLIC_URL=https://billing.example.com"
             )
-        if self.certificate is None and not self.trusted_proxies:
+        if self.certificate is None and not self.is_behind_proxy:
             raise Misconfigured(
                 f"{self.host} can be reached from elsewhere, and credentials would travel in the clear: "
                 "add --tls-certificate FILE --tls-key FILE, or --behind-proxy with --trusted-proxy ADDRESS"
@@ -208,10 +217,9 @@ def configured(app: Any, listening: Listening) -> uvicorn.Config:  # noqa: ANN40
         server_header=False,
         ws="none",
         lifespan="on",
-        proxy_headers=bool(listening.trusted_proxies),
-        forwarded_allow_ips=list(listening.trusted_proxies),
+        # Whose word is taken on who calls, the application knows: it looks at who has connected first.
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_S,
-        limit_concurrency=_IN_FLIGHT_MAX,
         ssl_certfile=listening.certificate,
         ssl_keyfile=listening.certificate_key,
     )
