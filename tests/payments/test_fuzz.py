@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
+from stripe import WebhookSignature
+from stripe.params import WebhookEndpointCreateParams
 
 from callfare.errors import InvalidInput
 from callfare.ledger.rows import Entry, Transfer
+from callfare.payments.desk import Desk
 from callfare.payments.events import CHECKOUT, CUSTOMERS, INVOICES, MONEY, PLANS
+from callfare.payments.stripe import StripeGateway
+from callfare.payments.till import Till
+from tests.support.serving import engine_on, served
+from tests.support.shop import FOR_SALE, SECRET, config_of
 
-TYPES = (*CHECKOUT, *MONEY, *PLANS, *INVOICES, *CUSTOMERS, "moon.risen", "customer.updated", "payout.paid")
+OURS = (*CHECKOUT, *MONEY, *PLANS, *INVOICES, *CUSTOMERS)
+# Every type that the pinned SDK knows, and one that it does not.
+TYPES = (
+    *re.findall(r"'([a-z0-9_.]+)'", str(WebhookEndpointCreateParams.__annotations__["enabled_events"])),
+    "moon.risen",
+)
 VALUES = (
     None, "", "x", "pi_unknown", "cs_test_unknown", "in_unknown", "sub_unknown", "cus_unknown", 0, -1, 2**31, 2**63,
     True, [], {}, {"id": "pi_unknown"}, {"id": 7}, "\U0001f680", "ord_1", "a" * 300, "NaN",
@@ -33,7 +46,7 @@ def drawn(chance: random.Random, number: int, stamp: dict[str, str]) -> dict[str
     event = {
         "id": f"evt_{number}",
         "object": "event",
-        "type": chance.choice(TYPES),
+        "type": chance.choice(TYPES if chance.random() < 0.5 else OURS),
         "created": chance.choice([0, 1, 2**31, -1, "1"]) if chance.random() < 0.1 else 1,
         "livemode": chance.random() < 0.1,
         "api_version": chance.choice([None, "2020-08-27", "2026-10-28.endive"]),
@@ -61,3 +74,32 @@ async def test_no_event_moves_credit_that_no_payment_stands_behind(shop, seed):
             continue
 
     assert (shop.books.rows(Transfer), shop.books.rows(Entry), shop.state()) == before
+
+
+def test_whatever_stripe_signs_is_answered_with_yes_or_no_over_http(fake, tmp_path):
+    chance = random.Random(7)
+    stamp = {"callfare_instance": "inst_x", "callfare_order": f"ord_{'0' * 12}1_{'0' * 16}", "callfare_account": "1"}
+    engine = engine_on(f"sqlite:///{tmp_path}/shop.db")
+    config = config_of(fake)
+    till = Till(Desk(engine, StripeGateway(config.secret_key, api_url=config.api_url), config, FOR_SALE))
+    with served(engine, till=till) as serving, serving.client(None) as stripe:
+        statuses = [sent(stripe, drawn(chance, number, stamp), engine.clock.now_us()) for number in range(150)]
+        unknown = sent(
+            stripe, {"id": "evt_x", "object": "event", "type": "moon.risen", "created": 1, "livemode": False}, 0
+        )
+
+    assert set(statuses) == {200, 400}
+    assert unknown == 400
+
+
+def sent(stripe, event: dict[str, object], now_us: int) -> int:
+    """Return the status that a signed event is answered with."""
+    body = json.dumps(event)
+    header = WebhookSignature.generate_signature_header(body, SECRET, now_us // 1_000_000)
+    answer = stripe.post("/api/billing/webhook", content=body.encode(), headers={"Stripe-Signature": header})
+    return answer.status_code
+
+
+def test_the_types_that_are_drawn_from_are_all_there_are():
+    assert len(TYPES) > 250
+    assert set(OURS) <= set(TYPES)

@@ -171,3 +171,52 @@ async def test_a_refund_beside_a_dispute_never_takes_more_than_was_paid(shop):
     await shop.tell_all()
 
     assert (taken, shop.balance()) == (Balance("0", "0", "0"), Balance("1000", "0", "1000"))
+
+
+async def test_an_inquiry_that_becomes_a_dispute_takes_then(shop):
+    await shop.bought()
+    dispute = shop.fake.act("dispute_charge", charge=shop.charge_of(), is_inquiry=True)
+    await shop.tell_all()
+    asked = shop.balance()
+
+    shop.fake.act("escalate_dispute", dispute=dispute["id"])
+    await shop.tell_all()
+
+    assert (asked, shop.balance()) == (Balance("2000", "2000", "0"), Balance("0", "0", "0"))
+
+
+async def test_money_that_comes_back_while_a_dispute_is_open_gives_its_credits_back_under_hold(shop):
+    await shop.bought()
+    dispute = shop.fake.act("dispute_charge", charge=shop.charge_of())
+    await shop.tell_all()
+    taken = shop.balance()
+
+    shop.fake.act("reinstate_dispute", dispute=dispute["id"])
+    await shop.tell_all()
+    reinstated = shop.balance()
+    shop.fake.act("decide_dispute", dispute=dispute["id"], status="won")
+    await shop.tell_all()
+
+    assert (taken, reinstated.posted) == (Balance("0", "0", "0"), "2000")
+    assert shop.balance() == Balance("2000", "0", "2000")
+
+
+async def test_a_warning_of_fraud_is_told_to_the_operator_and_takes_nothing(shop, caplog):
+    await shop.bought(number="4000000000005423")
+
+    await shop.tell_all()
+
+    assert shop.messages()["radar.early_fraud_warning.created"] == "done"
+    assert "a bank takes a payment for fraud" in caplog.text
+    assert shop.balance() == Balance("2000", "0", "2000")
+
+
+async def test_a_checkout_that_was_paid_does_not_expire(shop):
+    session = await shop.bought()
+    [event] = shop.events("checkout.session.completed")
+    late = event | {"id": "evt_late", "type": "checkout.session.expired"}
+
+    await shop.tell(late, event)
+
+    assert (shop.orders()[0].session, shop.orders()[0].state) == (session, "paid")
+    assert shop.balance() == Balance("2000", "0", "2000")

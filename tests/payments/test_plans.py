@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from callfare.payments import settlement
 from callfare.payments.overseeing import grant_anyway, quarantined
 from tests.support.books import Balance
 
@@ -121,3 +122,54 @@ async def test_the_reconciler_finds_a_month_that_no_message_told_of(shop):
     await shop.till.reconciler.run()
 
     assert shop.balance().available == "600"
+
+
+async def test_another_seat_in_the_middle_of_a_month_grants_nothing(shop):
+    subscription = await subscribed(shop, "plan_rolling")
+    client = shop.fake.client()
+    item = client.v1.subscriptions.retrieve(subscription)["items"].data[0].id
+    client.v1.subscriptions.update(
+        subscription, {"items": [{"id": item, "quantity": 2}], "proration_behavior": "always_invoice"}
+    )
+
+    await shop.tell_all()
+
+    assert shop.events("invoice.paid")[-1]["data"]["object"]["billing_reason"] == "subscription_update"
+    assert (shop.balance().available, shop.quarantined()) == ("300", [])
+
+
+async def test_a_trial_grants_nothing_and_its_first_paid_month_does(shop):
+    subscription = await subscribed(shop, "plan_rolling")
+    client = shop.fake.client()
+    ends_at_s = client.v1.subscriptions.retrieve(subscription)["items"].data[0].current_period_end
+    client.v1.subscriptions.update(
+        subscription, {"trial_end": ends_at_s + 14 * 24 * 3600, "proration_behavior": "none"}
+    )
+    await shop.tell_all()
+    on_trial = shop.balance().available
+    shop.advance(MONTH_S + 15 * 24 * 3600)
+    shop.fake.advance(7200)
+
+    await shop.tell_all()
+
+    assert (on_trial, shop.balance().available) == ("300", "600")
+
+
+async def test_a_credit_note_that_refunds_a_month_takes_its_share(shop):
+    await subscribed(shop, "plan_rolling")
+    invoice = shop.events("invoice.paid")[0]["data"]["object"]["id"]
+
+    shop.fake.client().v1.credit_notes.create({"invoice": invoice, "amount": 300, "refund_amount": 300})
+    await shop.tell_all()
+
+    assert shop.balance().available == "200"
+
+
+async def test_a_month_that_differs_from_its_order_is_put_aside_and_the_page_says_so(shop, monkeypatch):
+    session = await shop.bought("plan_creator")
+    monkeypatch.setattr(settlement, "invoice_differences", lambda order, invoice: ["lines"])
+
+    settled = await shop.till.come_back(session)
+
+    assert (settled.state, settled.reason) == ("quarantined", "lines")
+    assert (shop.balance(), [item.reason for item in shop.quarantined()]) == (Balance("0", "0", "0"), ["lines"])

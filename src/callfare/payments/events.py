@@ -32,6 +32,7 @@ MONEY: Final = (
     "charge.dispute.funds_withdrawn",
     "charge.dispute.funds_reinstated",
     "charge.dispute.closed",
+    "radar.early_fraud_warning.created",
 )
 PLANS: Final = (
     "customer.subscription.created",
@@ -54,6 +55,12 @@ INVOICES: Final = (
     "invoice.overpaid",
 )
 CUSTOMERS: Final = ("customer.deleted",)
+# What an operator is told of in the log, once it is about a payment of ours.
+ALARMS: Final = {
+    "charge.dispute.created": "a payment is disputed; answer it in Stripe's dashboard",
+    "radar.early_fraud_warning.created": "a bank takes a payment for fraud; refund it, or a dispute may follow",
+    "invoice.finalization_failed": "an invoice could not be made final, often for want of an address",
+}
 # What the endpoint is made for. `invoice.payment_succeeded` always stands beside `invoice.paid`.
 WANTED: Final = tuple(
     name

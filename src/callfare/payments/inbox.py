@@ -126,6 +126,8 @@ class Inbox:
             _log.warning("message %s waits: %s", message_id, fault.code)
             await self._wait(message_id, attempts, fault)
             return None
+        if settled.state != "ignored" and message.type in events.ALARMS:
+            _log.warning("%s: %s", message.object_id, events.ALARMS[message.type])
         if not settled.is_marked:
             state = "ignored" if settled.state == "ignored" else "done"
             await self._say(message_id, state, settled.reason)

@@ -13,7 +13,7 @@ import msgspec
 
 from callfare.clock import US_PER_S
 from callfare.errors import Conflict
-from callfare.ledger.receipts import OrderReceipt, QuarantineReceipt, Receipt, SaleReceipt, SubscriptionReceipt
+from callfare.ledger.receipts import OrderReceipt, QuarantineReceipt, SaleReceipt, SubscriptionReceipt
 from callfare.ledger.sale_commands import MirrorSubscription, MoveOrder, Quarantine, SettleSale
 from callfare.ledger.sale_rows import Order, Sale, Subscription
 from callfare.payments.desk import Bought, Desk, by_stripe
@@ -252,20 +252,22 @@ class Settlement:
         payment = await self._stripe.payment(found.payment) if found.payment else None
         wrong = invoice_differences(order, found)
         late = await self._is_late(found)
-        last: Receipt | None = None
+        last: SaleReceipt | None = None
+        aside: str | None = None
         for line in _months(found):
             sale = sales.get(line.id)
             if sale is None and (wrong or late):
                 reason = ",".join(wrong) or "paid_after_the_end"
                 _log.error("invoice %s of order %s needs a decision: %s", found.id, order.order_id, reason)
                 await self.quarantine(f"line:{line.id}", order, reason, found, None)
+                aside = reason
                 continue
             last = await self._desk.commit(
                 _month(bought, sale, found, line=line, payment=payment, message_id=message_id), SaleReceipt
             )
             if last.is_stale:
                 return None
-        return Settled("paid", is_marked=last is not None)
+        return Settled("quarantined" if aside else "paid", aside, is_marked=last is not None)
 
     async def _is_late(self, invoice: Invoice) -> bool:
         """Tell whether a month was paid for after its plan had ended: a person decides whether to refund it."""
