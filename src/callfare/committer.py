@@ -231,10 +231,10 @@ class Committer:
 
     def leave(self, command: Command) -> None:
         """Have a command applied for an asyncio caller who has gone; nobody hears what became of it."""
+        self._after_fork()
         self._ticking(command).add_done_callback(_heard_by_nobody)
 
     def _ticking(self, command: Asked) -> asyncio.Future[Receipt]:
-        self._after_fork()
         loop = asyncio.get_running_loop()
         tick = self._ticks.get(loop)
         if tick is None:

@@ -12,6 +12,7 @@ from stripe import WebhookSignature
 from callfare.clock import US_PER_S, ManualClock, SystemClock
 from callfare.errors import LedgerUnavailable
 from callfare.facade import open_engine
+from callfare.ledger.sale_commands import ClaimDelivery
 from callfare.ledger.sale_rows import Delivery
 from callfare.payments.asking import InTurn
 from callfare.payments.reads import Reads
@@ -64,24 +65,85 @@ async def test_what_was_said_yes_to_survives_a_kill_and_is_granted_once(fake, ur
         assert (shop.balance("alice").posted, shop.balance("bob").posted) == ("2000", "2000")
 
 
+async def together(shop, events, *, until_idle: bool = True) -> None:
+    """Bring events all at once."""
+    now_s = shop.clock.now_us() // US_PER_S
+    bodies = [json.dumps(event) for event in events]
+    headers = [WebhookSignature.generate_signature_header(body, SECRET, now_s) for body in bodies]
+    await asyncio.gather(*(shop.till.take(body.encode(), header) for body, header in zip(bodies, headers, strict=True)))
+    if until_idle:
+        await shop.till.idle()
+
+
 async def test_more_messages_than_are_worked_on_at_once_are_all_settled(shop, monkeypatch):
     monkeypatch.setattr("callfare.payments.till._AT_ONCE", 3)
     await shop.bought()
     [event] = shop.events("checkout.session.completed")
     copies = [event | {"id": f"evt_copy{number}"} for number in range(20)]
-    now_s = shop.clock.now_us() // US_PER_S
 
-    async def bring(told) -> None:
-        body = json.dumps(told)
-        await shop.till.take(body.encode(), WebhookSignature.generate_signature_header(body, SECRET, now_s))
-
-    await asyncio.gather(*(bring(told) for told in copies))
+    await together(shop, copies, until_idle=False)
     most = len(shop.till._tasks)
     await shop.till.idle()
 
     assert most <= 3
-    assert [row.state for row in shop.books.rows(Delivery)] == ["done"] * 20
+    assert list(shop.messages_by_id().values()) == ["done"] * 20
     assert (shop.balance().posted, len(shop.sales())) == ("2000", 1)
+
+
+async def test_a_message_whose_turn_comes_late_is_left_to_whoever_finds_it(shop, monkeypatch):
+    monkeypatch.setattr("callfare.payments.till._AT_ONCE", 1)
+    await shop.bought(user="alice")
+    await shop.bought(user="bob")
+    first, second = shop.events("checkout.session.completed")
+    true = shop.till.inbox.work
+
+    async def slow(message, **more):
+        shop.clock.advance(50)
+        return await true(message, **more)
+
+    monkeypatch.setattr(shop.till.inbox, "work", slow)
+    await together(shop, [first, second])
+    kept = shop.messages_by_id()
+    shop.clock.advance(60)
+    count = await shop.till.work_due()
+
+    assert kept == {first["id"]: "done", second["id"]: "waiting"}
+    assert (count, shop.balance("alice").posted, shop.balance("bob").posted) == (1, "2000", "2000")
+
+
+async def test_more_messages_than_wait_here_are_kept_and_found_later(shop, monkeypatch):
+    monkeypatch.setattr("callfare.payments.till._KEPT_MAX", 1)
+    await shop.bought()
+    [event] = shop.events("checkout.session.completed")
+    copies = [event | {"id": f"evt_copy{number}"} for number in range(5)]
+
+    await together(shop, copies)
+    states = list(shop.messages_by_id().values())
+    shop.clock.advance(61)
+    count = await shop.till.work_due()
+
+    assert (sorted(states), count) == (["done"] + ["waiting"] * 4, 4)
+    assert list(shop.messages_by_id().values()) == ["done"] * 5
+    assert shop.balance().posted == "2000"
+
+
+async def test_what_is_due_is_claimed_together_and_all_of_it_is_worked_on(shop, monkeypatch):
+    monkeypatch.setattr("callfare.payments.till._AT_ONCE", 8)
+    await shop.bought()
+    [event] = shop.events("checkout.session.completed")
+    for number in range(20):
+        await shop.till.inbox.keep(json.dumps(event | {"id": f"evt_copy{number}"}).encode())
+    shop.clock.advance(61)
+    batches = []
+    true = shop.engine.store.apply
+    monkeypatch.setattr(shop.engine.store, "apply", lambda commands: batches.append(commands) or true(commands))
+
+    count = await shop.till.work_due()
+
+    claims = [sum(isinstance(command, ClaimDelivery) for command in batch) for batch in batches]
+    assert (count, [number for number in claims if number]) == (20, [8, 8, 4])
+    assert set(shop.messages_by_id().values()) == {"done"}
+    assert (shop.balance().posted, await shop.till.work_due()) == ("2000", 0)
 
 
 async def test_one_message_that_breaks_ends_the_work_on_no_other(shop, monkeypatch):
@@ -98,9 +160,7 @@ async def test_one_message_that_breaks_ends_the_work_on_no_other(shop, monkeypat
     monkeypatch.setattr(shop.till.inbox, "work", breaking)
     await shop.tell(event | {"id": "evt_broken"}, event)
 
-    assert {row.message_id: row.state for row in shop.books.rows(Delivery)} == {
-        "evt_broken": "waiting", event["id"]: "done",
-    }  # fmt: skip
+    assert shop.messages_by_id() == {"evt_broken": "waiting", event["id"]: "done"}
 
 
 class Counting:

@@ -133,6 +133,10 @@ class Shop:
         """Return how each message stands."""
         return {row.event_type: row.state for row in self.books.rows(Delivery)}
 
+    def messages_by_id(self) -> dict[str, str]:
+        """Return how each message stands, by its id."""
+        return {row.message_id: row.state for row in self.books.rows(Delivery)}
+
     def state(self) -> dict[str, Any]:
         """Return all that must not depend on the order of messages."""
         return {

@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Awaitable
 from contextlib import suppress
 
+from callfare.clock import US_PER_S
 from callfare.errors import CallfareError, NotFound, PaymentsUnavailable
 from callfare.payments.desk import Desk
 from callfare.payments.events import Message
 from callfare.payments.gateway import ObjectGone
-from callfare.payments.inbox import Inbox
+from callfare.payments.inbox import CLAIM_S, Inbox
 from callfare.payments.orders import Orders
 from callfare.payments.reconciling import Reconciler
 from callfare.payments.settlement import Settled, Settlement
@@ -21,6 +22,9 @@ _log = logging.getLogger("callfare.payments")
 
 # How many messages are worked on at once; how many questions Stripe is asked meanwhile, `asking` says.
 _AT_ONCE = 512
+# How many wait in this process for that. The others wait in the ledger alone, where any process finds them.
+_KEPT_MAX = 4096
+_STALE_US = (CLAIM_S - 15) * US_PER_S
 _LOOK_S = 5
 _PAGES_AT_ONCE = 4
 RECONCILE_S = 300
@@ -35,8 +39,9 @@ class Till:
         self.settlement = Settlement(desk)
         self.inbox = Inbox(desk)
         self.reconciler = Reconciler(desk, self.settlement, self.inbox)
-        # Messages that were kept and that nobody works on yet, and those who work on them.
-        self._kept: deque[Message] = deque()
+        # Messages that were kept and that nobody works on yet, with when they came; and how many work on them.
+        self._kept: deque[tuple[int, Message]] = deque()
+        self._working = 0
         # Anybody may open the page, and each time Stripe is asked: this many at once, the others are told to wait.
         self._pages = asyncio.Semaphore(_PAGES_AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,17 +81,26 @@ class Till:
             self._begin(message)
 
     def _begin(self, message: Message) -> None:
-        self._kept.append(message)
-        if len(self._tasks) < _AT_ONCE:
+        if len(self._kept) >= _KEPT_MAX:
+            # It is in the ledger, and is found there once its claim has ended.
+            return
+        self._kept.append((self.desk.now_us, message))
+        if self._working < _AT_ONCE:
+            self._working += 1
             task = asyncio.get_running_loop().create_task(self._work_on())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _work_on(self) -> None:
         """Work on messages, one after another, until none is left."""
-        while self._kept:
-            message = self._kept.popleft()
-            await self._work(message.id, self.inbox.work(message))
+        try:
+            while self._kept:
+                came_us, message = self._kept.popleft()
+                # One that has waited too long is another's by now, or will be: its claim is about to end.
+                if self.desk.now_us - came_us < _STALE_US:
+                    await self._work(message.id, self.inbox.work(message))
+        finally:
+            self._working -= 1
 
     @staticmethod
     async def _work(message_id: str, work: Awaitable[Settled | None]) -> None:
@@ -125,12 +139,15 @@ class Till:
             await asyncio.sleep(seconds)
 
     async def work_due(self) -> int:
-        """Work on every message that waits and that nobody has, and return how many there were."""
+        """Work on every message that waits and that nobody has, many at once, and return how many there were."""
         count = 0
-        for message_id in await self.inbox.due():
-            if await self.inbox.claim(message_id):
-                count += 1
-                await self._work(message_id, self.inbox.work_again(message_id))
+        while found := await self.inbox.due(_AT_ONCE):
+            has = await asyncio.gather(*(self.inbox.claim(message_id) for message_id in found))
+            claimed = [message_id for message_id, is_ours in zip(found, has, strict=True) if is_ours]
+            await asyncio.gather(*(self._work(one, self.inbox.work_again(one)) for one in claimed))
+            count += len(claimed)
+            if not claimed:
+                break
         return count
 
     async def stop(self) -> None:

@@ -191,7 +191,7 @@ class Loader:
         self._accounts |= accounts
         if not accounts:
             return _about(f"lock_{table}", pairs=pairs)
-        due = {"pairs": _text(sorted(pairs)), "accounts": sorted(accounts), "now_us": self.now_us}
+        due = {"pairs": _text(sorted(pairs)), "accounts": _numbers(accounts), "now_us": self.now_us}
         return f"lock_{table}_and_due", due
 
     def _lock_accounts(self, commands: Sequence[Command]) -> None:
@@ -224,8 +224,8 @@ class Loader:
                         held.add((account_id, hold_id(row.job_id)))
             held |= {(account_id, dispute_hold(sale.sale_id)) for sale in withholding(self.state, account_id)}
         found_accounts, grants, holds = self._ask(
-            ("lock_accounts", {"accounts": sorted(accounts)}),
-            ("load_grants", {"accounts": sorted(accounts), "pairs": _text(sorted(lots))}),
+            ("lock_accounts", {"accounts": _numbers(accounts)}),
+            ("load_grants", {"accounts": _numbers(accounts), "pairs": _text(sorted(lots))}),
             _about("load_holds", pairs=held),
         )
         self._find(found_accounts, Account)
@@ -276,6 +276,11 @@ def _about(name: str, **values: Any) -> tuple[str, dict[str, Any]] | None:
     if not asked:
         return None
     return name, {what: _text(sorted(asked)) if what == "pairs" else asked}
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    """Return numbers as PostgreSQL writes an array of them: the driver would look at each for what it is."""
+    return "{" + ",".join(map(str, sorted(numbers))) + "}"
 
 
 def _text(pairs: Sequence[tuple[int, Any]]) -> str:
