@@ -40,6 +40,14 @@ _CENTS = 1800
 _CREDITS = 2000 * 10**9
 _REPLAY_EVERY = 5
 _AT_ONCE = 512
+# What a checkout says nothing about.
+_UNSAID = (
+    "after_expiration", "allow_promotion_codes", "billing_address_collection", "client_secret", "consent",
+    "consent_collection", "currency_conversion", "customer_account", "customer_email", "discounts", "invoice", "locale",
+    "origin_context", "payment_link", "payment_method_collection", "payment_method_configuration_details",
+    "permissions", "recovered_from", "saved_payment_method_options", "setup_intent", "shipping_address_collection",
+    "shipping_cost", "submit_type", "subscription", "ui_mode", "url", "wallet_options",
+)  # fmt: skip
 _SCHEMA = """
 CREATE TABLE messages (event_id TEXT PRIMARY KEY, body TEXT NOT NULL, state TEXT NOT NULL);
 CREATE TABLE orders (
@@ -52,15 +60,34 @@ CREATE TABLE grants (account_id BIGINT NOT NULL, order_id TEXT NOT NULL, amount 
 
 
 def message(number: int, order: str, instance: str) -> bytes:
-    """Return the message that an order was paid, about as long as one of Stripe's."""
-    told = {
+    """Return the message that an order was paid: the fields of one of Stripe's, and about as long."""
+    nowhere = dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
+    told = dict.fromkeys(_UNSAID) | {
         "id": f"cs_test_{number}", "object": "checkout.session", "client_reference_id": order, "status": "complete",
-        "payment_status": "paid", "amount_subtotal": _CENTS, "currency": "usd", "livemode": False,
-        "metadata": {"callfare_instance": instance, "callfare_order": order}, "url": "x" * 1500,
+        "payment_status": "paid", "amount_subtotal": _CENTS, "amount_total": _CENTS, "currency": "usd",
+        "livemode": False, "metadata": {"callfare_instance": instance, "callfare_order": order}, "mode": "payment",
+        "payment_intent": f"pi_cs_test_{number}", "payment_method_types": ["card"], "created": 1_790_000_000 + number,
+        "expires_at": 1_790_086_400 + number, "customer": f"cus_{number:014d}", "customer_creation": "always",
+        "customer_details": {
+            "address": nowhere, "email": f"buyer-{number}@example.com", "name": f"Buyer {number}", "phone": None,
+            "tax_exempt": "none", "tax_ids": [],
+        },
+        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "adaptive_pricing": {"enabled": False}, "custom_fields": [], "shipping_options": [],
+        "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
+        "phone_number_collection": {"enabled": False},
+        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+        "invoice_creation": {"enabled": True, "invoice_data": dict.fromkeys(
+            ("account_tax_ids", "custom_fields", "description", "footer", "issuer", "metadata", "rendering_options")
+        )},
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "success_url": "https://shop.example/credits/done?sessionId={CHECKOUT_SESSION_ID}",
+        "cancel_url": "https://shop.example/credits", "collected_information": {"shipping_details": None},
     }  # fmt: skip
     event = {
-        "id": f"evt_{number}", "object": "event", "api_version": API_VERSION, "created": 1, "livemode": False,
-        "type": "checkout.session.completed", "data": {"object": told},
+        "id": f"evt_{number}", "object": "event", "api_version": API_VERSION, "created": 1_790_000_000 + number,
+        "livemode": False, "pending_webhooks": 1, "type": "checkout.session.completed",
+        "request": {"id": None, "idempotency_key": None}, "data": {"object": told},
     }  # fmt: skip
     return json.dumps(event).encode()
 
