@@ -23,6 +23,7 @@ from callfare.devtools.demo_shop import open_shop
 from callfare.devtools.demo_show import shower
 from callfare.devtools.fake_openai import FakeOpenAI, Fault, Seen
 from callfare.errors import CallfareError, InvalidInput
+from callfare.store.open import without_password
 
 WITHOUT_SDK = "callfare demo: the openai package is missing; run: pip install 'callfare[demo]'"
 _DELAY_MS = 70
@@ -87,9 +88,10 @@ def _perform(options: argparse.Namespace, show: Show, program: str) -> int:
                 faults = story.tell()
             if not options.once:
                 fake.delay_ms = 0
-                commands = _commands(program, url, story.image_charge)
+                shown = without_password(url)
+                commands = _commands(program, shown, story.image_charge)
                 server, key_file = (shop.url, shop.key_file) if shop else (None, None)
-                ready = Ready(ledger=url, stand_in=fake.base_url, commands=commands, server=server, key_file=key_file)
+                ready = Ready(ledger=shown, stand_in=fake.base_url, commands=commands, server=server, key_file=key_file)
                 _stay(ready, show)
     return exits.FAULTS if faults else exits.OK
 

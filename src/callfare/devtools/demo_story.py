@@ -40,6 +40,7 @@ from callfare.devtools.demo_shop import Shop
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.errors import CallfareError, InsufficientCredit, InvalidInput, KeyConflict, LedgerNotFound, UnpricedModel
 from callfare.money import Credits
+from callfare.store.open import without_password
 from callfare.usage.quantities import quantity_text
 
 USER = "user_123"
@@ -102,7 +103,7 @@ class Story:
         """Say what is here, on a ledger that has not seen the demo's users."""
         self.show(
             Begun(
-                ledger=self.url,
+                ledger=without_password(self.url),
                 stand_in=self.fake.base_url,
                 sdk=f"openai {openai.__version__}",
                 edition=self.fare.price("sora-2", {"video_seconds": 1}, attributes={"size": "1280x720"}).edition,
@@ -113,7 +114,8 @@ class Story:
         except LedgerNotFound:
             is_new = True
         if not is_new:
-            raise InvalidInput(f"the ledger {self.url} knows {USER} already; give the demo a new one", param="db")
+            shown = without_password(self.url)
+            raise InvalidInput(f"the ledger {shown} knows {USER} already; give the demo a new one", param="db")
 
     def buy(self) -> None:
         """Give the user the credits of a package, as a shop does once it has been paid."""
