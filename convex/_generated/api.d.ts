@@ -15,6 +15,7 @@ import type * as callfare_ledger from "../callfare/ledger.js";
 import type * as callfare_ranges from "../callfare/ranges.js";
 import type * as callfare_readings from "../callfare/readings.js";
 import type * as callfare_rules from "../callfare/rules.js";
+import type * as callfare_specified from "../callfare/specified.js";
 import type * as callfare_state from "../callfare/state.js";
 import type * as callfare_tables from "../callfare/tables.js";
 import type * as callfare_upkeep from "../callfare/upkeep.js";
@@ -36,6 +37,7 @@ import type * as callfare_writing from "../callfare/writing.js";
 "callfare/ranges": typeof callfare_ranges,
 "callfare/readings": typeof callfare_readings,
 "callfare/rules": typeof callfare_rules,
+"callfare/specified": typeof callfare_specified,
 "callfare/state": typeof callfare_state,
 "callfare/tables": typeof callfare_tables,
 "callfare/upkeep": typeof callfare_upkeep,

@@ -62,6 +62,7 @@ export const apply = internalMutation({
     const rows = (name: string) => writes.filter(({ table, isGone }) => table === name && !isGone);
     const fields = (name: string) => rows(name).map(({ values }) => fieldsOf(tableNamed(name), values));
     checkTransfers(fields("transactions"), fields("entries"));
+    for (const grant of fields("grants")) desk.lotIsMade(grant);
     for (const [place, { table: name, values, isGone }] of writes.entries()) {
       const [table, doc] = [tableNamed(name), found[place]];
       if (doc !== null && TABLES[table].isHistory) fail("rule", `${table} are history: nothing of them is changed`);
@@ -71,7 +72,7 @@ export const apply = internalMutation({
       else if (isGone) await desk.remove(table, doc);
       else await desk.replace(table, values, doc);
     }
-    for (const account of fields("accounts")) await desk.showBalance(account);
+    await desk.show(fields);
     return true;
   },
 });

@@ -495,6 +495,10 @@ export const callfareTables = {
     createdAtUs: v.int64(),
     seal: v.int64(),
     creditsBalance: v.string(),
+    subscriptionId: v.optional(v.union(v.string(), v.null())),
+    subscriptionPlan: v.optional(v.union(v.string(), v.null())),
+    subscriptionStatus: v.optional(v.union(v.string(), v.null())),
+    subscriptionPeriodEnd: v.optional(v.union(v.int64(), v.null())),
   })
     .index("byKey", ["externalId"])
     .index("byAccount", ["accountId", "externalId"]),
@@ -590,6 +594,8 @@ export const callfareTables = {
     atUs: v.int64(),
     seal: v.int64(),
     userId: v.id("users"),
+    credits: v.optional(v.union(v.string(), v.null())),
+    amountCents: v.optional(v.union(v.int64(), v.null())),
   })
     .index("byKey", ["accountId", "seq"]),
   entries: defineTable({
@@ -638,6 +644,9 @@ export const callfareTables = {
     usedAfterNanocredits: v.int64(),
     seal: v.int64(),
     userId: v.id("users"),
+    inputTokens: v.optional(v.union(v.int64(), v.null())),
+    outputTokens: v.optional(v.union(v.int64(), v.null())),
+    durationSeconds: v.optional(v.union(v.string(), v.null())),
     costCents: v.string(),
   })
     .index("byKey", ["accountId", "key"])

@@ -42,12 +42,10 @@ export const put = internalMutation({
     const found = await stateOf(ctx);
     if (found !== null && found.by === by && found.mark === next) return null;
     const state = await fillingLedger(ctx, mark);
-    const desk = new Desk(ctx);
+    const desk = new Desk(ctx, true);
     // No key is looked up: the ledger was empty, and the mark says that these rows come for the first time.
     for (const { table, values } of rows) await desk.insert(tableNamed(table), values);
-    for (const { table, values } of rows) {
-      if (table === "accounts") await desk.showBalance(fieldsOf("accounts", values));
-    }
+    await desk.show((name) => rows.filter(({ table }) => table === name).map(({ values }) => fieldsOf(name, values)));
     await ctx.db.patch(state._id, { mark: next, by });
     return null;
   },

@@ -1,19 +1,27 @@
 // Putting rows into documents, with the fields of the specification that follow from them.
 import type { Doc, Id } from "../_generated/dataModel";
 import type { MutationCtx } from "../_generated/server";
+import { ofPlans, ofRun, ofTransfer, ofUsage } from "./specified";
 import { TABLES, type TableName } from "./tables";
 import { type AnyDoc, decimal, fail, fieldsOf, type Key, keyOf, nowUs, textOf, type Value, valuesOf } from "./values";
 
 // A reading is refused once its time is over; writes keep rows for it a little longer.
 const GRACE_US = 30_000_000n;
+// More plans than anybody has had at once.
+const PLANS_MAX = 100;
 
 // The documents that one transaction is about, so that nothing is looked up twice.
 export class Desk {
   private readonly docs = new Map<string, AnyDoc>();
   private readonly owners = new Map<bigint, Doc<"users"> | null>();
+  private readonly paid = new Map<string, bigint | null>();
   private readings: Doc<"readings">[] | null = null;
 
-  constructor(private readonly ctx: MutationCtx) {}
+  // `isFilling`: rows come in the order of their tables, so that a lot may have come in an earlier transaction.
+  constructor(
+    private readonly ctx: MutationCtx,
+    private readonly isFilling = false,
+  ) {}
 
   know(table: TableName, doc: AnyDoc): void {
     this.docs.set(textOf(table, keyOf(table, valuesOf(table, doc))), doc);
@@ -42,27 +50,58 @@ export class Desk {
     await this.ctx.db.delete(doc._id);
   }
 
+  // What was paid for a lot, for the transfer that makes it.
+  lotIsMade(grant: Record<string, Value>): void {
+    this.paid.set(`${grant.accountId}/${grant.grantId}`, grant.paidPicousd as bigint | null);
+  }
+
+  // What follows for users from rows that were written for them.
+  async show(rows: (table: TableName) => Record<string, Value>[]): Promise<void> {
+    for (const account of rows("accounts")) await this.showBalance(account);
+    for (const accountId of new Set(rows("subscriptions").map((plan) => plan.accountId))) {
+      await this.showPlan(accountId as bigint);
+    }
+  }
+
   // What is available, as the account was left: the specification's balance stands with the user.
-  async showBalance(account: Record<string, Value>): Promise<void> {
+  private async showBalance(account: Record<string, Value>): Promise<void> {
     const user = await this.userOf(account.accountId as bigint);
     if (user === null) return;
     const available = (account.postedNanocredits as bigint) - (account.heldNanocredits as bigint);
     await this.ctx.db.patch(user._id, { creditsBalance: decimal(available, 9) });
   }
 
+  private async showPlan(accountId: bigint): Promise<void> {
+    const user = await this.userOf(accountId);
+    if (user === null) return;
+    const plans = await this.ctx.db
+      .query("subscriptions")
+      .withIndex("byCreation", (bound) => bound.eq("accountId", accountId))
+      .order("desc")
+      .take(PLANS_MAX);
+    await this.ctx.db.patch(user._id, ofPlans(plans));
+  }
+
   private async derived(table: TableName, row: Record<string, Value>, before: AnyDoc | null): Promise<object> {
     switch (table) {
       case "users":
-        return { creditsBalance: before === null ? decimal(0n, 9) : before.creditsBalance };
+        return { creditsBalance: decimal(0n, 9), ...(before === null ? {} : shownOf(before)) };
       case "workflowRuns":
-        return { ...(await this.owner(row, before)), totalCostCents: decimal(row.costPicousd as bigint, 10) };
+        return { ...(await this.owner(row, before)), ...ofRun(row) };
       case "usageEvents":
-        return { ...(await this.owner(row, before)), costCents: decimal(row.picousd as bigint, 10) };
+        return { ...(await this.owner(row, before)), ...ofUsage(row) };
       case "transactions":
-        return await this.owner(row, before);
+        return { ...(await this.owner(row, before)), ...ofTransfer(row, await this.paidFor(row)) };
       default:
         return {};
     }
+  }
+
+  private async paidFor(transfer: Record<string, Value>): Promise<bigint | null> {
+    const paid = this.paid.get(`${transfer.accountId}/${transfer.seq}`);
+    if (paid !== undefined || !this.isFilling) return paid ?? null;
+    const grant = await docUnder(this.ctx, "grants", [transfer.accountId as bigint, transfer.seq as bigint]);
+    return (grant?.paidPicousd as bigint | null | undefined) ?? null;
   }
 
   private async owner(row: Record<string, Value>, before: AnyDoc | null): Promise<{ userId: Id<"users"> }> {
@@ -102,6 +141,14 @@ export class Desk {
       await this.ctx.db.insert("earlierRows", { reading: name, table, key, values: earlier });
     }
   }
+}
+
+// What stands with a user besides the row, which it outlives.
+function shownOf(user: AnyDoc): object {
+  const fields: readonly string[] = TABLES.users.fields;
+  return Object.fromEntries(
+    Object.entries(user).filter(([name]) => !name.startsWith("_") && name !== "seal" && !fields.includes(name)),
+  );
 }
 
 export async function docUnder(ctx: MutationCtx, table: TableName, key: Key): Promise<AnyDoc | null> {

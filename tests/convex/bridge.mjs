@@ -6,6 +6,7 @@
 // The first part of the path names a ledger of its own: POST /NAME/api/query, /NAME/api/mutation. What a test may ask for
 // comes as POST /NAME/control: {dropAnswers, refuse, conflict, discard} are numbers of mutations to come, {conflictEvery}
 // has each so many-th conflict, {forget: true} drops the ledger; the answer has what was counted since the last time.
+// POST /NAME/documents {table} answers with all documents of a table; {table, patch} changes the fields of each before.
 import { createServer } from "node:http";
 import { convexToJson, jsonToConvex } from "convex/values";
 import { count, loaded } from "./loading.mjs";
@@ -101,6 +102,13 @@ async function answered(ledger, kind, body, subject) {
   }
 }
 
+function documents(ledger, { table, patch }) {
+  return ledger.test.run(async ({ db }) => {
+    for (const { _id } of patch ? await db.query(table).collect() : []) await db.patch(_id, jsonToConvex(patch));
+    return await db.query(table).collect();
+  });
+}
+
 async function read(request) {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
@@ -117,6 +125,10 @@ async function handle(request, response) {
     response.end(JSON.stringify(ledger.seen));
     ledger.seen = {};
     if (body.forget) ledgers.delete(name);
+    return;
+  }
+  if (area === "documents") {
+    response.end(printed(convexToJson(await documents(ledger, body))));
     return;
   }
   const bearer = /^Bearer (.+)$/.exec(request.headers.authorization ?? "");

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from callfare.store.convex_http import from_wire, to_wire
 from callfare.store.open import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,13 @@ class Bridge:
         """Set what happens to mutations to come, and return what was counted since the last time."""
         name = address.rpartition("/")[2]
         return self.post(f"/{name}/control", {"knobs": knobs, "forget": forget})
+
+    def documents(self, address: str, table: str, **patch: Any) -> list[dict[str, Any]]:
+        """Return all documents of a table as they lie there. patch: what to change in each of them before."""
+        name = address.rpartition("/")[2]
+        body = {"table": table} | ({"patch": to_wire(patch)} if patch else {})
+        found: list[dict[str, Any]] = from_wire(self.post(f"/{name}/documents", body))
+        return found
 
     def post(self, path: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
         """Return what the bridge answers to a body."""

@@ -17,12 +17,26 @@ import { v } from "convex/values";
 
 // Functions and client must mean the same by a row: a client with another layout is refused.
 """
-# Fields of the specification that follow from a row: kept beside it, outside of its seal.
+_TEXT, _WHOLE = (f"v.optional(v.union(v.{kind}(), v.null()))" for kind in ("string", "int64"))
+# Fields of the specification that follow from rows: kept beside them, outside of their seals. What is added once there
+# are deployments is optional, for Convex takes no schema that the rows it has do not fit.
 _DERIVED = {
-    "users": ["creditsBalance: v.string()"],
+    "users": [
+        "creditsBalance: v.string()",
+        f"subscriptionId: {_TEXT}",
+        f"subscriptionPlan: {_TEXT}",
+        f"subscriptionStatus: {_TEXT}",
+        f"subscriptionPeriodEnd: {_WHOLE}",
+    ],
     "workflowRuns": ['userId: v.id("users")', "totalCostCents: v.string()"],
-    "usageEvents": ['userId: v.id("users")', "costCents: v.string()"],
-    "transactions": ['userId: v.id("users")'],
+    "usageEvents": [
+        'userId: v.id("users")',
+        f"inputTokens: {_WHOLE}",
+        f"outputTokens: {_WHOLE}",
+        f"durationSeconds: {_TEXT}",
+        "costCents: v.string()",
+    ],
+    "transactions": ['userId: v.id("users")', f"credits: {_TEXT}", f"amountCents: {_WHOLE}"],
 }
 _OWN = """\
   // Whether there is a ledger, its schema, what it is being filled from until it is whole, and who wrote this last.
