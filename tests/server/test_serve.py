@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import signal
 import socket
 import stat
@@ -81,7 +82,23 @@ def start(tmp_path):
         server.process.communicate()
 
 
-def test_the_first_start_makes_all_that_is_needed_and_tells_its_key_once(start, tmp_path):
+def test_a_terminal_is_told_the_key_of_the_first_start(tmp_path):
+    ours, theirs = pty.openpty()
+    command = [SCRIPT, "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=without_settings(), stdout=theirs, stderr=subprocess.PIPE
+    ) as server:
+        os.close(theirs)
+        with os.fdopen(ours, encoding="utf-8") as screen:
+            said = [screen.readline() for _ in range(4)]
+            server.terminate()
+            server.communicate(timeout=30)
+    key = (tmp_path / "callfare.db.secrets" / "admin.key").read_text(encoding="ascii").strip()
+
+    assert f"key, told this once, that may do everything: {key}\n" in said
+
+
+def test_the_first_start_makes_all_that_is_needed_and_keeps_its_key_in_a_file(start, tmp_path):
     server = start()
     url, said = server.ready()
     file = tmp_path / "callfare.db.secrets" / "admin.key"
@@ -96,8 +113,9 @@ def test_the_first_start_makes_all_that_is_needed_and_tells_its_key_once(start, 
     again = start()
     _, said_again = again.ready(last="callfare answers")
 
-    assert any(key in line for line in said)
-    assert not any("cf_" in line for line in said_again)
+    # What it says to a pipe may end in a log.
+    assert not any("cf_" in line for line in (*said, *said_again))
+    assert any(str(file) in line for line in said)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert (without.status_code, usage.status_code, packages.status_code) == (401, 200, 200)
@@ -137,6 +155,22 @@ def test_the_three_commands_of_the_readme_work_when_pasted_at_once(tmp_path, fre
 
     assert json.loads(answered.stdout)["userId"] == "user_123", answered.stderr + (tmp_path / "said").read_text()
     assert len([line for line in commands.splitlines() if not line.startswith(" ")]) == 3
+
+
+def test_they_end_when_the_port_is_taken_and_there_is_no_key_to_wait_for(tmp_path):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    serve, wait, *_ = readme.partition("## Over HTTP")[2].partition("```sh\n")[2].splitlines()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = serve.replace("./run callfare serve", f"{SCRIPT} serve --port {port}")
+
+        ended = subprocess.run(
+            ["bash", "-c", f"{command}\n{wait}\necho came to its end"],
+            cwd=tmp_path, env=without_settings(), capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    assert "came to its end" in ended.stdout
+    assert "name another with --port" in ended.stderr
 
 
 def test_what_was_accepted_is_answered_before_it_stops(start, tmp_path):

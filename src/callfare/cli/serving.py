@@ -129,7 +129,7 @@ def _answer_until_stopped(
     from callfare.server import serving
 
     answer = {"url": listening.url, "key_file": None if made is None or made.file is None else str(made.file)}
-    answer |= {} if made is None else {"key": made.key}
+    answer |= {"key": made.key} if made is not None and made.file is None else {}
 
     def ready() -> None:
         session.answer(answer, lambda screen: _ready(screen, listening, made, till))
@@ -146,11 +146,13 @@ def _ready(screen: Screen, listening: Listening, made: FirstKey | None, till: Ti
         screen.line(f"credits are sold in {till.desk.config.mode} mode, through the API {where}")
     if made is None:
         return
+    # What is no terminal is often a log, which more people read than may do everything.
+    if screen.is_terminal or made.file is None:
+        screen.line(f"key, told this once, that may do everything: {made.key}")
     shown = made.key
-    screen.line(f"key, told this once, that may do everything: {made.key}")
     if made.file is not None:
         shown = f"$(cat {shlex.quote(str(made.file))})"
-        screen.line(f"it is kept in {made.file}, which only you may read")
+        screen.line(f"the key of this ledger that may do everything is kept in {made.file}, which only you may read")
     url = f"{listening.url}/api/billing/usage?userId=user_123&period=month"
     screen.line(f"try: curl -H \"Authorization: Bearer {shown}\" '{url}'")
 
