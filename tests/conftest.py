@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     seeds.choose(config.getoption("--seed"), hunts=config.getoption("--all"))
     config.option.seed = seeds.chosen  # for the processes that share the tests of this run
-    # Started in the background, all that a shell starts ignores Ctrl-C, and so would every process that a test interrupts.
+    # What a shell starts in the background ignores Ctrl-C, and so would every process that a test interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
