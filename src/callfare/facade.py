@@ -211,17 +211,22 @@ class Facade:
         finally:
             current_user.reset(token)
 
-    def wrap(self, client: Client, user: str | None = None) -> Client:
+    def wrap(self, client: Client, user: str | None = None, *, provider: str | None = None) -> Client:
         """Return a client of the same kind, every call through which is metered. The given one stays as it was.
 
         user: who pays where neither a run nor `fare.user(…)` says so; nobody in particular when None.
+        provider: whose prices apply, as price books name it; None for whose address the client calls.
 
-        Calls raise InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable before they are made.
+        Raises InvalidInput. Calls raise InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable before
+        they are made.
         """
-        return wrap_client(client, Metering(self._engine), user=None if user is None else check_user(user))
+        payer = None if user is None else check_user(user)
+        return wrap_client(client, Metering(self._engine), user=payer, provider=provider)
 
     def listener(self, library: str, user: str | None = None) -> Any:  # noqa: ANN401 - what that library takes
-        """Return what a library takes to tell of the calls it makes: "langchain", "litellm", "otel" or "pydantic_ai".
+        """Return what a library takes to tell of its calls; they are then charged once, to whoever's they are.
+
+        library: "langchain", "litellm", "openai_realtime", "otel" or "pydantic_ai".
 
         Each call is charged to the run and user in force when it begins; one that a wrapped client metered is not
         charged again. Nothing is refused: the call is the library's. user: who pays where neither is in force.

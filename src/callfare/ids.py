@@ -121,7 +121,13 @@ def made_key(kind: str, *parts: str) -> str:
 
     ':' parts them and '#' is what the ledger appends, so within a part both are escaped.
     """
-    return ":".join((kind, *(part.replace("%", "%25").replace(":", "%3A").replace("#", "%23") for part in parts)))
+    return ":".join([kind, *[_escaped(part) for part in parts]])
+
+
+def _escaped(part: str) -> str:
+    if "%" in part or ":" in part or "#" in part:
+        return part.replace("%", "%25").replace(":", "%3A").replace("#", "%23")
+    return part
 
 
 def response_key_of(*, provider: str, base_url: str, response_id: str) -> str:
@@ -134,6 +140,7 @@ def job_key_of(*, provider: str, base_url: str, job_id: str) -> str:
     return made_key("job", provider, _short(base_url), job_id)
 
 
+@lru_cache(maxsize=1024)
 def _short(address: str) -> str:
     """Return eight characters that stand for an address, so that a charge's id stays one that people can paste."""
     if not address:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callfare.capture.openai_dialect import OPENAI
+from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.usage.quantities import check_usage, leaves
 
 COUNTS = st.sampled_from([0, 1, 3, 5000, 10**12, 10**18, -1, None, "many"])
@@ -49,6 +49,8 @@ PATHS = (
     "/videos",
     "/videos/extensions",
 )
+
+OPENAI = OpenAIDialect()
 
 
 def settlement(path, reply, body=None, written_bytes=None):

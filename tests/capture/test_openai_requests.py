@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from callfare.capture.openai_dialect import OPENAI
+from callfare.capture.openai_dialect import OpenAIDialect
+
+OPENAI = OpenAIDialect()
 
 
 def intent_of(path, body, **options):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from callfare.capture.openai_dialect import OPENAI
+from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.capture.tallies import event_in
+
+OPENAI = OpenAIDialect()
 
 
 def tally(**fields):

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import openai
 import pytest
 
+from callfare import Callfare
+from callfare.capture.openai import wrap
 from callfare.capture.providers import HOSTS, provider_at
+from callfare.errors import InvalidInput
+
+HELLO = [{"role": "user", "content": "hi there"}]
 
 
 @pytest.mark.parametrize(
@@ -30,3 +36,39 @@ def test_a_host_names_its_provider_and_any_other_keeps_its_sdks_maker(address, p
 def test_each_host_has_one_provider():
     assert len(HOSTS) == len(set(HOSTS))
     assert all(host == host.lower() for host in HOSTS)
+
+
+async def test_whoever_wraps_a_client_may_say_whose_address_it_is(fake, meter):
+    with openai.OpenAI(base_url=fake.base_url, api_key="none") as bare:
+        client = wrap(bare, meter, provider="groq")
+
+        client.chat.completions.create(model="llama", messages=HELLO)
+        client.with_options(timeout=9).chat.completions.create(model="llama", messages=HELLO)
+
+    assert [ticket.intent.provider for ticket in meter.tickets] == ["groq", "groq"]
+
+
+def test_prices_of_the_named_provider_apply(fake):
+    with Callfare("memory://") as fare, openai.OpenAI(base_url=fake.base_url, api_key="none") as bare:
+        fare.grant("alice", 2000, key="k")
+        client = fare.wrap(bare, "alice", provider="groq")
+
+        with fare.run("story", user="alice") as run:
+            client.chat.completions.create(model="llama-3.1-8b-instant", messages=HELLO)
+
+        [call] = fare.calls(run).items
+        assert (call.provider, call.status) == ("groq", "priced")
+
+
+def test_another_name_makes_another_client(fake, meter):
+    with openai.OpenAI(base_url=fake.base_url, api_key="none") as bare:
+        client = wrap(bare, meter, provider="groq")
+
+        assert wrap(client, meter, provider="groq") is client
+        assert wrap(client, meter) is not client
+
+
+@pytest.mark.parametrize("provider", ["", "x" * 300, "two\nlines", 7])
+def test_what_is_no_name_of_a_provider_is_refused(bare, provider):
+    with Callfare("memory://") as fare, pytest.raises(InvalidInput, match="provider"):
+        fare.wrap(bare, provider=provider)

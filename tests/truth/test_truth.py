@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from msgspec.structs import replace
 
 from callfare.pricing import PriceBook, rate_finished
 from callfare.pricing.shipped import shipped_layers

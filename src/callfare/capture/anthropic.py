@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from callfare.capture.base import Intent, Meter
 from callfare.capture.dialect import (
@@ -45,20 +47,26 @@ _RESULTS = re.compile(r"/v1/messages/batches/([^/]+)/results/?$")
 _SPOKEN = ("text", "thinking", "partial_json")
 
 
-def wrap(client: ClientT, meter: Meter, *, user: str | None = None) -> ClientT:
+def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
     """Return a client like the given one, sharing its connections, whose calls are metered.
 
     client: an Anthropic, AsyncAnthropic or a client of the same SDK for another cloud; it stays as it is.
     user: whose calls they are; None for the user of the context in which each call is made.
+    provider: who answers; None for whose address it is.
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    return metered(client, ANTHROPIC, meter, user=user, like="Anthropic()")
+    return metered(client, AnthropicDialect(provider), meter, user=user, like="Anthropic()")
 
 
 @dataclass(frozen=True, slots=True)
 class AnthropicDialect:
-    """Anthropic's Messages API."""
+    """Anthropic's Messages API.
+
+    provider: who answers; None for whose address it is.
+    """
+
+    provider: str | None = None
 
     def operation_of(self, path: str) -> str | None:
         """Return "chat" for a message; nothing else costs by the call."""
@@ -92,7 +100,7 @@ class AnthropicDialect:
         if most is not None:
             bounds["output_tokens"] = most
         intent = Intent(
-            provider=provider_at(base_url, _MAKER),
+            provider=self.provider or provider_at(base_url, _MAKER),
             base_url=base_url.rstrip("/"),
             operation=operation,
             model=str(fields.get("model") or ""),
@@ -108,7 +116,7 @@ class AnthropicDialect:
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
         return Request(
-            intent=bare_intent(provider_at(base_url, _MAKER), operation, base_url),
+            intent=bare_intent(self.provider or provider_at(base_url, _MAKER), operation, base_url),
             dialect=self,
             body=body,
             options=options,
@@ -136,9 +144,6 @@ class AnthropicDialect:
         written = _written_in(reply) if written_bytes is None else written_bytes
         estimates = dict(intent.usage) | {"output_tokens": tokens_of_bytes(written)}
         return Settlement("settle", replace(reading, usage=with_estimates(reading.usage, estimates)), estimated=True)
-
-
-ANTHROPIC = AnthropicDialect()
 
 
 class MessageTally(Counting):

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 from callfare.usage.extract import Reading
 from callfare.usage.quantities import Quantity
 
@@ -22,8 +24,7 @@ LOGGER = logging.getLogger("callfare")
 JobOutcome = Literal["completed", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
+class Intent(Struct, frozen=True, kw_only=True):
     """What a request fixes before it is sent.
 
     operation: chat, responses, embedding, speech, transcription, image or video.
@@ -114,11 +115,13 @@ class Meter(Protocol):
         ...
 
 
-@dataclass(slots=True)
 class _Cover:
     """A call that some layer is metering now. Tasks started within it inherit it, but not beyond its end."""
 
-    is_active: bool = True
+    __slots__ = ("is_active",)
+
+    def __init__(self) -> None:
+        self.is_active = True
 
 
 _COVER: ContextVar[_Cover | None] = ContextVar("callfare_metered_call", default=None)

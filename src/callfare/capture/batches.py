@@ -11,7 +11,9 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from callfare.capture.base import LOGGER, Intent, Meter
 from callfare.capture.dialect import Answered, BatchAsked, Replies, Request
@@ -24,8 +26,7 @@ from callfare.usage.fields import field_of
 _AT_ONCE = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results(Settlement):
+class Results(Settlement, frozen=True, kw_only=True):
     """What the lines of a batch have earned, each with what it was asked for."""
 
     lines: tuple[tuple[Intent, Settlement], ...] = ()

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
+
+from msgspec.structs import replace
 
 from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
 from callfare.capture.batches import BatchReplies, Delivered
@@ -66,11 +67,20 @@ class Calls:
     user: str | None
     below: Mapping[str, Any]
     refuses_usage: bool = field(default=False, init=False)
+    _known: tuple[object, str] = field(default=(None, ""), init=False)
+
+    def _base_url(self) -> str:
+        """Return where the client sends to, as text, which takes long to be made of the SDK's object."""
+        url = self.client.base_url
+        known = self._known
+        if known[0] is not url:
+            known = self._known = (url, str(url).rstrip("/"))
+        return known[1]
 
     def _request(
         self, operation: str, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]
     ) -> Request:
-        base_url, is_stream = str(self.client.base_url), bool(rest.get("stream"))
+        base_url, is_stream = self._base_url(), bool(rest.get("stream"))
         try:
             request = self.dialect.request_of(
                 path,
@@ -89,8 +99,7 @@ class Calls:
         return request.plain if request.plain and self.refuses_usage else request
 
     def _retold(self, asked: JobAsked, rest: Mapping[str, Any]) -> tuple[Request, Ending]:
-        base_url = str(self.client.base_url).rstrip("/")
-        is_stream = bool(rest.get("stream"))
+        base_url, is_stream = self._base_url(), bool(rest.get("stream"))
         request = self.dialect.bare_request(
             asked.operation, base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=is_stream
         )
@@ -104,7 +113,7 @@ class Calls:
         batch = self.dialect.batch_of(path)
         if batch is None:
             return None
-        base_url, is_stream = str(self.client.base_url).rstrip("/"), bool(rest.get("stream"))
+        base_url, is_stream = self._base_url(), bool(rest.get("stream"))
         bare = self.dialect.bare_request(
             "batch", base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=is_stream
         )
@@ -136,7 +145,7 @@ class SyncCalls(Calls):
         assert operation is not None
         request = self._request(operation, path, body, options, rest)
         ending = Ticketed(self.meter.admit(request.intent, user=self.user))
-        return self._sent(request, ending, partial(self.their_post, path, **rest))
+        return self._sent(request, ending, path, rest)
 
     def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
         """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""
@@ -144,11 +153,11 @@ class SyncCalls(Calls):
         told = self._told_by(path, rest)
         return reply if told is None else received(*told, reply, _Parsed())
 
-    def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         parsed = _Parsed()
         try:
             with Metered():
-                reply = send(body=request.body, options=parsed.watching(request.options))
+                reply = self.their_post(path, body=request.body, options=parsed.watching(request.options), **rest)
         except BaseException as error:
             plain = self._to_send_again(request, error)
             if plain is None:
@@ -157,7 +166,7 @@ class SyncCalls(Calls):
                 raise
         else:
             return received(request, ending, reply, parsed)
-        return self._sent(plain, ending, send)
+        return self._sent(plain, ending, path, rest)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -183,7 +192,7 @@ class AsyncCalls(Calls):
         assert operation is not None
         request = self._request(operation, path, body, options, rest)
         ending = Ticketed(await self.meter.admit_async(request.intent, user=self.user))
-        return await self._sent(request, ending, partial(self.their_post, path, **rest))
+        return await self._sent(request, ending, path, rest)
 
     async def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
         """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""
@@ -191,11 +200,12 @@ class AsyncCalls(Calls):
         told = self._told_by(path, rest)
         return reply if told is None else await received_async(*told, reply, _Parsed())
 
-    async def _sent(self, request: Request, ending: Ending, send: Callable[..., Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    async def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         parsed = _Parsed()
         try:
             with Metered():
-                reply = await send(body=request.body, options=parsed.watching(request.options))
+                options = parsed.watching(request.options)
+                reply = await self.their_post(path, body=request.body, options=options, **rest)
         except BaseException as error:
             plain = self._to_send_again(request, error)
             if plain is None:
@@ -205,11 +215,15 @@ class AsyncCalls(Calls):
                 raise
         else:
             return await received_async(request, ending, reply, parsed)
-        return await self._sent(plain, ending, send)
+        return await self._sent(plain, ending, path, rest)
 
 
 def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
     """Return an answer of an SDK's sync client as the caller is to have it, settled now or as it is read."""
+    if not request.is_stream and not is_raw(reply):
+        with _SETTLING:
+            ending.apply(_earned(request, reply))
+        return reply
     if _is_unread(request, reply):
         watch = Watch(request, ending)
         has_body = hasattr(reply, "read")

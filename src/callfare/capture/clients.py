@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from callfare.capture import anthropic, google, langchain, litellm, openai, otel, pydantic_ai, realtime
 from callfare.capture.base import Meter
+from callfare.checks import check_text
 from callfare.errors import InvalidInput
 
 Client = TypeVar("Client")
@@ -21,17 +22,19 @@ _LISTENERS: Mapping[str, Callable[..., Any]] = {
 _WRAPPERS = {"openai": openai.wrap, "anthropic": anthropic.wrap, "google.genai": google.wrap}
 
 
-def wrap_client(client: Client, meter: Meter, *, user: str | None) -> Client:
+def wrap_client(client: Client, meter: Meter, *, user: str | None, provider: str | None = None) -> Client:
     """Return a metered client of the same kind.
 
     user: who pays for its calls; None for the run or the user in whose context each call is made.
+    provider: whose calls they are; None for whoever's address they go to.
 
-    Raises InvalidInput for a client of an SDK that callfare does not know.
+    Raises InvalidInput for a client of an SDK that callfare does not know, and for what is no name of a provider.
     """
+    maker = None if provider is None else check_text(provider, "provider")
     for kind in type(client).__mro__:
         for package, wrapper in _WRAPPERS.items():
             if f"{kind.__module__}.".startswith(f"{package}."):
-                return wrapper(client, meter, user=user)
+                return wrapper(client, meter, user=user, provider=maker)
     known = ", ".join(_WRAPPERS)
     raise InvalidInput(f"{type(client).__name__} is no client that callfare can wrap; it knows {known}", param="client")
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
+
+from msgspec import Struct
 
 from callfare.capture.base import Intent
 from callfare.capture.settlements import Settlement
@@ -90,8 +92,7 @@ class Dialect(Replies, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """One request that is to be metered.
 
     intent: what it fixes.
@@ -107,7 +108,7 @@ class Request:
     intent: Intent
     dialect: Replies
     body: object = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     plain: Request | None = None
     choices: int = 1
     is_stream: bool = False

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import BatchAsked, Request
-from callfare.capture.google_dialect import GOOGLE, content_of, results_in
+from callfare.capture.google_dialect import GoogleDialect, content_of, results_in
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
@@ -30,11 +30,12 @@ _LAYER = "_api_client"
 _GIVEN = "_callfare_given"
 
 
-def wrap(client: ClientT, meter: Meter, *, user: str | None = None) -> ClientT:
+def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
     """Return a client like the given one, sharing its connections, whose calls are metered.
 
     client: a google.genai Client; it stays as it is, and stays open as long as the metered one lives.
     user: whose calls they are; None for the user of the context in which each call is made.
+    provider: who answers; None for whose address it is.
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
@@ -44,10 +45,10 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None) -> ClientT:
         raise InvalidInput(f"{kind} is no client of this SDK; give one such as google.genai.Client()", param="client")
     if isinstance(vars(client)[_LAYER], _Layer):
         layer = vars(client)[_LAYER]
-        if layer.calls.meter is meter and layer.calls.user == user:
+        if (layer.calls.meter, layer.calls.user, layer.calls.dialect.provider) == (meter, user, provider):
             return client
         below = layer.calls.below
-    twin: ClientT = _over(client, _Layer(_Calls(below, meter, user)))
+    twin: ClientT = _over(client, _Layer(_Calls(below, meter, user, GoogleDialect(provider))))
     vars(twin)[_GIVEN] = client
     return twin
 
@@ -79,6 +80,7 @@ class _Calls:
     below: Any
     meter: Meter
     user: str | None
+    dialect: GoogleDialect
 
     def base_url(self) -> str:
         """Return where the SDK sends to."""
@@ -86,17 +88,17 @@ class _Calls:
 
     def request(self, method: str, path: str, body: object, *, is_stream: bool) -> Request | None:
         """Return a request that is to be metered, or None."""
-        operation = GOOGLE.operation_of(path) if method.lower() == "post" and not is_metered() else None
+        operation = self.dialect.operation_of(path) if method.lower() == "post" and not is_metered() else None
         if operation is None:
             return None
         base_url = self.base_url()
         try:
-            return GOOGLE.request_of(
+            return self.dialect.request_of(
                 path, operation=operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
             )
         except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
             LOGGER.exception("callfare could not read a request; it is sent as it is")
-            return GOOGLE.bare_request(
+            return self.dialect.bare_request(
                 operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
             )
 
@@ -104,24 +106,25 @@ class _Calls:
         """Yield what a reply tells of earlier calls: the end of a job, and the results that a batch carries itself."""
         retold = self._retold(path, body)
         if retold is not None:
-            yield retold[1], GOOGLE.settlement_of(retold[0], reply)
-        batch = GOOGLE.batch_of(path, reply)
+            yield retold[1], self.dialect.settlement_of(retold[0], reply)
+        batch = self.dialect.batch_of(path, reply)
         if batch is not None:
             yield self.delivered(batch, results_in(reply))
 
     def delivered(self, batch: BatchAsked, results: object) -> tuple[Ending, Settlement]:
         """Return what the results of a batch have earned, and where that goes."""
-        bare = GOOGLE.bare_request("batch", base_url=self.base_url(), body=None, options=_NO_OPTIONS, is_stream=False)
-        return Delivered(self.meter, self.user), BatchReplies(GOOGLE, batch).settlement_of(bare, results)
+        base_url = self.base_url()
+        bare = self.dialect.bare_request("batch", base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=False)
+        return Delivered(self.meter, self.user), BatchReplies(self.dialect, batch).settlement_of(bare, results)
 
     def _retold(self, path: str, body: object) -> tuple[Request, Ending] | None:
-        asked = GOOGLE.job_of(path)
+        asked = self.dialect.job_of(path)
         if asked is None and path.endswith(":fetchPredictOperation") and isinstance(body, Mapping):
-            asked = GOOGLE.job_of(str(body.get("operationName")))
+            asked = self.dialect.job_of(str(body.get("operationName")))
         if asked is None:
             return None
         base_url = self.base_url()
-        request = GOOGLE.bare_request(
+        request = self.dialect.bare_request(
             asked.operation, base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=False
         )
         ending = Retold(self.meter, request.intent.provider, base_url.rstrip("/"), asked.job_id, self.user)
@@ -161,7 +164,7 @@ class _Layer:
                 ending.apply(_released(request))
             raise
         with _SETTLING:
-            ending.apply(GOOGLE.settlement_of(request, reply))
+            ending.apply(self.calls.dialect.settlement_of(request, reply))
         return reply
 
     async def async_request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
@@ -183,13 +186,13 @@ class _Layer:
                 await ending.apply_async(_released(request))
             raise
         with _SETTLING:
-            await ending.apply_async(GOOGLE.settlement_of(request, reply))
+            await ending.apply_async(self.calls.dialect.settlement_of(request, reply))
         return reply
 
     def download_file(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
         """Download a file as the SDK does; results of a batch are noticed."""
         content = self.calls.below.download_file(path, **options)
-        batch = GOOGLE.batch_of(path)
+        batch = self.calls.dialect.batch_of(path)
         if batch is not None:
             with _SETTLING:
                 ending, settlement = self.calls.delivered(batch, content)
@@ -199,7 +202,7 @@ class _Layer:
     async def async_download_file(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
         """Download a file as the SDK does; results of a batch are noticed."""
         content = await self.calls.below.async_download_file(path, **options)
-        batch = GOOGLE.batch_of(path)
+        batch = self.calls.dialect.batch_of(path)
         if batch is not None:
             with _SETTLING:
                 ending, settlement = self.calls.delivered(batch, content)

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from callfare.capture.base import Intent
 from callfare.capture.dialect import (
@@ -56,7 +58,12 @@ _PICTURES = 4
 
 @dataclass(frozen=True, slots=True)
 class GoogleDialect:
-    """Gemini's API."""
+    """Gemini's API.
+
+    provider: who answers; None for whose address it is.
+    """
+
+    provider: str | None = None
 
     def operation_of(self, path: str) -> str | None:
         """Return which kind of call a POST to this path is, or None when it is not metered."""
@@ -104,7 +111,7 @@ class GoogleDialect:
         if operation == "video" and isinstance(sound, bool):
             told["audio"] = "yes" if sound else "no"
         intent = Intent(
-            provider=provider_at(base_url, _MAKER),
+            provider=self.provider or provider_at(base_url, _MAKER),
             base_url=base_url.rstrip("/"),
             operation=operation,
             model=bare_path(path).rpartition(":")[0].rpartition("/")[2],
@@ -119,7 +126,7 @@ class GoogleDialect:
         self, operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
-        intent = bare_intent(provider_at(base_url, _MAKER), operation, base_url)
+        intent = bare_intent(self.provider or provider_at(base_url, _MAKER), operation, base_url)
         return Request(intent=intent, dialect=self, body=body, options=options, is_stream=is_stream)
 
     def tally_of(self, request: Request) -> Tally:  # noqa: ARG002 - only content is streamed
@@ -151,9 +158,6 @@ class GoogleDialect:
             estimates["output_tokens"] = tokens_of_bytes(written)
         usage = with_estimates(reading.usage, estimates)
         return Settlement("settle", replace(reading, usage=usage), estimated=True)
-
-
-GOOGLE = GoogleDialect()
 
 
 class ContentTally:

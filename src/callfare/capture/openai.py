@@ -8,18 +8,19 @@ from __future__ import annotations
 from typing import TypeVar
 
 from callfare.capture.base import Meter
-from callfare.capture.openai_dialect import OPENAI
+from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.capture.twins import metered
 
 ClientT = TypeVar("ClientT")
 
 
-def wrap(client: ClientT, meter: Meter, *, user: str | None = None) -> ClientT:
+def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
     """Return a client like the given one, sharing its connections, whose calls are metered.
 
     client: an OpenAI, AsyncOpenAI, AzureOpenAI or AsyncAzureOpenAI; it stays as it is.
     user: whose calls they are; None for the user of the context in which each call is made.
+    provider: who answers; None for whose address it is.
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    return metered(client, OPENAI, meter, user=user, like="OpenAI()")
+    return metered(client, OpenAIDialect(provider), meter, user=user, like="OpenAI()")

@@ -18,7 +18,12 @@ from callfare.capture.tallies import Tally
 
 @dataclass(frozen=True, slots=True)
 class OpenAIDialect:
-    """OpenAI's API, at its own address or at another."""
+    """OpenAI's API, at its own address or at another.
+
+    provider: who answers; None for whose address it is.
+    """
+
+    provider: str | None = None
 
     def operation_of(self, path: str) -> str | None:
         """Return which kind of call a POST to this path is, or None when it is not metered."""
@@ -47,7 +52,7 @@ class OpenAIDialect:
         return openai_requests.request_of(
             path,
             dialect=self,
-            provider=provider_at(base_url),
+            provider=self.provider or provider_at(base_url),
             operation=operation,
             base_url=base_url,
             body=body,
@@ -61,7 +66,7 @@ class OpenAIDialect:
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
         return Request(
-            intent=bare_intent(provider_at(base_url), operation, base_url),
+            intent=bare_intent(self.provider or provider_at(base_url), operation, base_url),
             dialect=self,
             body=body,
             options=options,
@@ -76,6 +81,3 @@ class OpenAIDialect:
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what a whole reply, or all that came of one, has earned."""
         return openai_replies.settlement_of(request, reply, written_bytes=written_bytes)
-
-
-OPENAI = OpenAIDialect()

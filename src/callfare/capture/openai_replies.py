@@ -7,7 +7,8 @@ pending until its end is seen. Refuses to charge what the provider says it faile
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from callfare.capture.dialect import Request, text_bytes, tokens_of_bytes
 from callfare.capture.settlements import Settlement

@@ -10,12 +10,13 @@ import os
 import re
 import wave
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from callfare.capture.base import Intent
 from callfare.capture.dialect import (
@@ -51,12 +52,16 @@ _REMIX = re.compile(r"/videos/[^/]+/remix")
 _JOB = re.compile(r"/(videos|responses)/([^/]+)(/cancel)?")
 _NOT_IDS = {"characters", "edits", "extensions", "input_tokens", "compact"}
 _DEFAULT_VIDEO: Mapping[str, object] = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
+_SELECTING = {"image": ("size", "quality"), "video": ("size",)}
 _SPOKEN_TO = ("messages", "input", "instructions", "prompt", "tools", "functions")
 _RIFF_BYTES = 12
 
 
 def operation_of(path: str) -> str | None:
     """Return which kind of call a POST to this path is, or None when it is not metered."""
+    operation = _OPERATIONS.get(path)
+    if operation is not None:
+        return operation
     bare = bare_path(path)
     return _OPERATIONS.get(bare) or ("video" if _REMIX.fullmatch(bare) else None)
 
@@ -90,7 +95,8 @@ def request_of(
     provider will say what is wrong with it.
     """
     fields = fields_of(body, options)
-    kept = {**_DEFAULT_VIDEO, **fields} if bare_path(path) == "/videos" else fields
+    bare = bare_path(path)
+    kept = {**_DEFAULT_VIDEO, **fields} if bare == "/videos" else fields
     intent = Intent(
         provider=provider,
         base_url=base_url.rstrip("/"),
@@ -107,7 +113,7 @@ def request_of(
         choices=whole(fields.get("n")) or 1,
         is_stream=is_stream,
         is_evented=is_stream or (operation == "speech" and fields.get("stream_format") == "sse"),
-        keeps_quantity=bare_path(path) == "/videos/extensions",
+        keeps_quantity=bare == "/videos/extensions",
     )
     return _asking_for_usage(request, fields) if operation == "chat" and is_stream else request
 
@@ -131,7 +137,7 @@ def _fixed_by(operation: str, fields: Mapping[str, object], files: object) -> di
 
 def _token_bounds(fields: Mapping[str, object]) -> dict[str, object]:
     count = sum([bytes_for_model(fields[name]) for name in _SPOKEN_TO if name in fields])
-    ids = sum(_token_ids_in(fields.get(name)) for name in ("input", "prompt"))
+    ids = sum([_token_ids_in(fields[name]) for name in ("input", "prompt") if name in fields])
     bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count) + ids}
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
         most = whole(fields.get(name))
@@ -150,8 +156,9 @@ def _token_ids_in(value: object) -> int:
 
 
 def _attributes_of(operation: str, fields: Mapping[str, object]) -> dict[str, str]:
-    names = {"image": ("size", "quality"), "video": ("size",)}.get(operation, ("service_tier",))
-    return sound_attributes({name: fields.get(name) for name in names})
+    names = _SELECTING.get(operation, ("service_tier",))
+    asked = {name: fields[name] for name in names if name in fields}
+    return sound_attributes(asked) if asked else {}
 
 
 def _asking_for_usage(request: Request, fields: Mapping[str, object]) -> Request:

@@ -13,6 +13,8 @@ from callfare.capture.tallies import Counting, ReplyTally, Tally
 from callfare.usage.fields import field_of, members_of
 
 _ENDS_OF_RESPONSES = {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+# What a delta was made of that is a word and nothing else.
+_A_WORD = {"content"}
 _TOLD = ("id", "model", "service_tier", "usage")
 _PIECES_OF_RESPONSES = {
     "response.output_text.delta",
@@ -43,11 +45,10 @@ class ChatTally(Counting):
         choice = choices[0]
         delta = choice.delta
         text = delta.content
-        if (
-            type(text) is not str
-            or not text.isascii()
-            or choice.finish_reason is not None
-            or delta.tool_calls is not None
+        if type(text) is not str or not text.isascii() or choice.finish_reason is not None:
+            return False
+        if delta.__pydantic_fields_set__ != _A_WORD and (
+            delta.tool_calls is not None
             or delta.refusal is not None
             or delta.function_call is not None
             or delta.__pydantic_extra__

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 from callfare.capture.base import Meter, Ticket
 from callfare.capture.recent import RECENT, note_metered
 from callfare.usage.extract import Reading
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """What a call has earned: to be settled, to stay pending as a job, or to be released.
 
     is_job: the call is a job, whose end is told under its id.

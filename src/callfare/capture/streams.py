@@ -12,11 +12,12 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterator
 from enum import Enum
 from types import TracebackType
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from callfare.capture.base import LOGGER, Unharmed
 from callfare.capture.dialect import Request
@@ -68,12 +69,13 @@ class Watch:
             LOGGER.exception("callfare could not count an event of a stream; the stream itself is unharmed")
             return False
 
-    def takes_lightly(self, event: object) -> bool:
-        """Count an event that is mere text; return False, uncounted, for any other, which `take` must see."""
-        try:
-            return self._tally.takes_lightly(event)
-        except Exception:  # noqa: BLE001 - what it cannot read is no mere text
-            return False
+    @property
+    def takes_lightly(self) -> Callable[[Any], bool]:
+        """What counts an event that is mere text; it returns False, uncounted, for any other, which `take` must see.
+
+        It may raise for what it cannot read, which is no mere text either.
+        """
+        return self._tally.takes_lightly
 
     @property
     def is_due(self) -> bool:
@@ -236,7 +238,11 @@ class MeteredStream(_MeteredStream):
                 except BaseException:
                     self._watch.settle(Moment.CUT)
                     raise
-                if takes_lightly(event) or not self._takes(event):
+                try:
+                    is_light = takes_lightly(event)
+                except Exception:  # noqa: BLE001 - what cannot be read is no mere text
+                    is_light = False
+                if is_light or not self._takes(event):
                     yield event
         except GeneratorExit:
             self._watch.leave(Moment.LEFT)
@@ -344,7 +350,11 @@ class AsyncMeteredStream(_MeteredStream):
                 except BaseException as error:
                     await self._broken(error)
                     raise
-                if takes_lightly(event) or not await self._takes(event):
+                try:
+                    is_light = takes_lightly(event)
+                except Exception:  # noqa: BLE001 - what cannot be read is no mere text
+                    is_light = False
+                if is_light or not await self._takes(event):
                     yield event
         except GeneratorExit:
             await self._watch.settle_async(Moment.LEFT)

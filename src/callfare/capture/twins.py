@@ -35,7 +35,7 @@ def metered(client: ClientT, dialect: Dialect, meter: Meter, *, user: str | None
         kind = getattr(client, "__name__", type(client).__name__)
         raise InvalidInput(f"{kind} is no client of this SDK; give one such as {like}", param="client")
     calls = vars(client).get(_CALLS)
-    if isinstance(calls, Calls) and calls.meter is meter and calls.user == user:
+    if isinstance(calls, Calls) and calls.meter is meter and (calls.user, calls.dialect) == (user, dialect):
         return client
     twin: ClientT = _twin(client, dialect, meter, user)
     return twin

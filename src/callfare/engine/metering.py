@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from callfare.capture.base import Intent
 from callfare.checks import RESPONSE_ID_LENGTH_MAX, clean_text
@@ -30,6 +31,11 @@ _ESTIMATES_MAX = 1000
 
 class Ticket:
     """One admitted call. Its user, run and step are those in force when it was admitted."""
+
+    __slots__ = (
+        *("_attempt", "_estimate", "_intent", "_is_over", "_made_at_us", "_meter"),
+        *("_ordinal", "_reserved", "_run", "_step", "_subject"),
+    )
 
     def __init__(self, meter: Metering, intent: Intent, subject: Subject, run: LocalRun | None, reserved: int) -> None:
         self._meter = meter

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from callfare.checks import (
     NAME_LENGTH_MAX,
@@ -52,8 +54,7 @@ _TTL_S_MAX = 30 * 24 * 3600
 _STEP_LENGTH_MAX = 128
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Struct, frozen=True, kw_only=True):
     """A metered call as its reporter tells it. `raw` is the provider's own usage object, kept as it is.
 
     attempt: tells two calls of one step apart where the provider gave them no response id. seen_at: when its reporter
@@ -80,8 +81,7 @@ class Call:
     is_estimated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Struct, frozen=True, kw_only=True):
     """Whom a call is for: a run by its id, or a user; the account's number where it is known."""
 
     user: str = ""
@@ -202,10 +202,7 @@ class Requests:
         attributes = self.attributes(call.attributes)
         now_us = self._clock.now_us()
         at_us = _instant_of(call, now_us)
-        provider = _check_optional(call.provider, "provider")
-        base_url = _check_optional(call.base_url, "base_url")
-        model = check_text(call.model, "model")
-        operation = _check_optional(call.operation, "operation")
+        provider, base_url, model, operation = _names_of(call)
         usage_text, attributes_text = _usage_text(usage), _encode_sorted(attributes).decode()
         response_id = _check_optional(call.response_id, "response_id", length_max=RESPONSE_ID_LENGTH_MAX)
         metadata = json_text(call.metadata, "metadata")
@@ -233,7 +230,7 @@ class Requests:
             nanocredits=rating.nanocredits,
             picousd=rating.picousd,
             edition=rating.edition,
-            markup=str(rating.markup),
+            markup=_markup_text(rating.markup),
             lines=lines_text(rating),
             raw=None if not call.raw else _json(call.raw),
             at_us=at_us,
@@ -294,7 +291,7 @@ class Requests:
             nanocredits=rating.nanocredits,
             picousd=rating.picousd,
             edition=rating.edition,
-            markup=str(rating.markup),
+            markup=_markup_text(rating.markup),
             usage=_usage_text(usage),
             attributes=_encode_sorted(attributes).decode(),
             lines=lines_text(rating),
@@ -308,7 +305,7 @@ class Requests:
         command = self.usage(subject, replace(call, response_id=None))
         key = job_key(call.provider, call.base_url, job_id)
         return PendJob(
-            charge=msgspec.structs.replace(_as_job(command, key, job_id), repeat="conflict"),
+            charge=replace(_as_job(command, key, job_id), repeat="conflict"),
             ttl_s=ttl_s,
             step_key=None if call.step is None else command.key,
         )
@@ -357,7 +354,7 @@ def job_key(provider: str, base_url: str, job_id: str) -> str:
 
 
 def _as_job(command: RecordUsage, key: str, job_id: str) -> RecordUsage:
-    return msgspec.structs.replace(command, key=key, other_key=f"{key}#other", response_id=clean_text(job_id))
+    return replace(command, key=key, other_key=f"{key}#other", response_id=clean_text(job_id))
 
 
 def _instant_of(call: Call, now_us: int) -> int:
@@ -377,6 +374,26 @@ def local_note(operation: str) -> AuditNote:
     It names no account of the system: history names no person, and who may open the ledger is for the system to say.
     """
     return AuditNote(id=new_id("aud"), principal="local", key_id=None, operation=operation)
+
+
+def _names_of(call: Call) -> tuple[str, str, str, str]:
+    """Return a call's provider, base address, model and operation as clean text. Most calls repeat an earlier one's."""
+    names = (call.provider, call.base_url, call.model, call.operation)
+    try:
+        return _checked_names(*names)
+    except TypeError:
+        # What cannot be remembered is no text, and is refused by its own name.
+        return _checked_names.__wrapped__(*names)
+
+
+@lru_cache(maxsize=1024)
+def _checked_names(provider: object, base_url: object, model: object, operation: object) -> tuple[str, str, str, str]:
+    return (
+        _check_optional(provider, "provider"),
+        _check_optional(base_url, "base_url"),
+        check_text(model, "model"),
+        _check_optional(operation, "operation"),
+    )
 
 
 def _check_optional(text: object, what: str, length_max: int = NAME_LENGTH_MAX) -> str:
@@ -432,7 +449,16 @@ _encode_json = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(
 
 
 def _json(value: Mapping[str, object]) -> str:
-    return _encode_json(value)
+    try:
+        return _encode_sorted(value).decode()
+    except (TypeError, ValueError, OverflowError):
+        # Half characters, and numbers that take more than 64 bits.
+        return _encode_json(value)
+
+
+@lru_cache(maxsize=64)
+def _markup_text(markup: Fraction) -> str:
+    return str(markup)
 
 
 def fingerprint_of(*facts: object) -> int:

@@ -12,7 +12,7 @@ from callfare.errors import MissingAttribute
 from callfare.money import in_range, nanocredits_of
 from callfare.pricing.book import PriceBook
 from callfare.pricing.rates import Entry
-from callfare.pricing.rating import Rating, rate
+from callfare.pricing.rating import Rating, nanocredits_at, rate
 from callfare.usage.meters import LINEAGE
 from callfare.usage.quantities import Quantity, leaves
 
@@ -41,15 +41,16 @@ def ceiling(
     if not fixed:
         return 0, ""
     try:
+        nanocredits, reason = nanocredits_at(entry, fixed, attributes, markup)
+    except MissingAttribute:
+        return _dearest(entry, fixed, markup), ""
+    if not reason and entry.thresholds and _INPUT.isdisjoint(fixed):
+        # How much the model will read is open, so the call may pass every threshold.
         rating = rate(
             book, model=model, usage=fixed, attributes=attributes, at_us=at_us, markup=markup, provider=provider
         )
-    except MissingAttribute:
-        return _dearest(entry, fixed, markup), ""
-    if rating.status == "priced" and entry.thresholds and _INPUT.isdisjoint(fixed):
-        # How much the model will read is open, so the call may pass every threshold.
-        return max(rating.nanocredits, _at_any_size(entry, rating)), ""
-    return rating.nanocredits, rating.reason
+        return max(nanocredits, _at_any_size(entry, rating)), ""
+    return nanocredits, reason
 
 
 def _within(usage: Mapping[str, Quantity], meters: frozenset[str]) -> dict[str, Quantity]:

@@ -156,6 +156,23 @@ def rate_finished(
     return _rating(entry, plan, disjoint, model=model, usage=usage, markup=markup)
 
 
+def nanocredits_at(
+    entry: Entry, usage: Mapping[str, Quantity], attributes: Mapping[str, str], markup: Fraction
+) -> tuple[int, str]:
+    """Return what `rate` would charge for a call under an entry, and why it is unpriced; one of the two is empty.
+
+    Raises as `rate` does.
+    """
+    disjoint = leaves(usage)
+    plan = _plan_of(entry, disjoint, attributes, markup)
+    if plan.missing:
+        raise MissingAttribute(plan.reason, param=plan.missing)
+    if plan.reason:
+        return 0, plan.reason
+    nanocredits = sum([_times(disjoint[step.meter], step.nanocredits) for step in plan.steps])
+    return in_range(nanocredits, "cost in credits", param="usage"), ""
+
+
 def _plan_of(entry: Entry, disjoint: Mapping[str, Quantity], attributes: Mapping[str, str], markup: Fraction) -> _Plan:
     values = tuple([attributes.get(name) for name in entry.attribute_names]) if entry.attribute_names else ()
     band = 0
@@ -178,8 +195,9 @@ def _rating(
     billed_meters = plan.billed_meters
     lines: list[Line] = []
     picousd = nanocredits = 0
+    is_billed = not plan.reason
     for step in plan.steps:
-        line = _line(step, disjoint[step.meter], is_billed=not plan.reason)
+        line = _line(step, disjoint[step.meter], is_billed=is_billed)
         picousd += line.picousd
         nanocredits += line.nanocredits
         lines.append(line)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from callfare.errors import InvalidInput
 from callfare.usage.fields import Reader, field_of, label_of, members_of
@@ -36,6 +37,8 @@ _RAW_FIELDS_MAX = 100
 _RAW_NUMBER_MAX = 10**15
 # Identifiers and labels, never sentences: no spaces, and short.
 _LABEL = re.compile(r"[\w.:/+=@-]{1,128}", re.ASCII)
+# Meters of one kind of content, which cached tokens may be counted under as well.
+_KINDS = frozenset(f"{state}input_{kind}_tokens" for kind in ("audio", "image", "video") for state in ("", "cached_"))
 _IDENTITY = (
     "id",
     "model",
@@ -58,8 +61,7 @@ _IDENTITY = (
 _TOLD_ATTRIBUTES = ("service_tier", "size", "quality", "background", "output_format")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """What one reply says was used.
 
     usage: meter → quantity as the provider totals it, parts included in their wholes and never above them. Empty when
@@ -98,15 +100,18 @@ def read(
         reply = _unwrapped(reply)
         counted = (reader or READERS.get(operation, read_nothing))(reply, usage)
         sound, is_damaged = _sound(counted.usage)
-        # The most that may be written says nothing of how much was.
-        fixed = [name for name in counted.needed if name in usage and name != "output_tokens"] if is_damaged else ()
+        if is_damaged:
+            # The most that may be written says nothing of how much was.
+            fixed = [name for name in counted.needed if name in usage and name != "output_tokens"]
+            sound = with_estimates(sound, {name: usage[name] for name in fixed})
+        members = members_of(reply)
         return Reading(
-            model=label_of(counted.model or field_of(reply, "model")) or model,
-            usage=with_estimates(sound, {name: usage[name] for name in fixed}),
-            attributes=_attributes_of(reply, attributes) | _sound_attributes(counted.attributes),
-            response_id=label_of(counted.response_id or field_of(reply, "id")),
-            raw=_raw_of(reply),
-            incomplete=is_damaged or counted.is_partial or not all(name in counted.usage for name in counted.needed),
+            model=label_of(counted.model or members.get("model")) or model,
+            usage=sound,
+            attributes=_attributes_of(members, attributes, counted.attributes),
+            response_id=label_of(counted.response_id or members.get("id")),
+            raw=_raw_of(members),
+            incomplete=is_damaged or counted.is_partial or not counted.usage.keys() >= set(counted.needed),
         )
     except Exception:  # noqa: BLE001 - whatever a reply does when it is read, its call must be recorded
         return Reading(
@@ -137,7 +142,7 @@ def _sound(counted: Mapping[str, object]) -> tuple[dict[str, Quantity], bool]:
         usage, is_damaged = check_usage(counted), False
     except InvalidInput:
         usage, is_damaged = _each_sound(counted), True
-    usage = _placed(usage) if usage.get("cached_input_tokens") else usage
+    usage = _placed(usage) if usage.get("cached_input_tokens") and not usage.keys().isdisjoint(_KINDS) else usage
     try:
         is_believable = sum(leaves(usage).values()) <= QUANTITY_MAX
     except InvalidInput:
@@ -196,11 +201,17 @@ def _placed(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
 # Attributes, identity and the raw counts
 
 
-def _attributes_of(reply: object, asked: Mapping[str, str]) -> dict[str, str]:
-    """Return the attributes as served where the reply tells them, as asked for otherwise."""
-    members = members_of(reply)
+def _attributes_of(
+    members: Mapping[str, object], asked: Mapping[str, str], beside: Mapping[str, object]
+) -> dict[str, str]:
+    """Return the attributes as served where the reply tells them, as asked for otherwise.
+
+    beside: those that it tells elsewhere than in its own members.
+    """
     told = {name: members[name] for name in _TOLD_ATTRIBUTES if members.get(name) is not None}
-    return {**asked, **_sound_attributes(told)}
+    if beside:
+        told |= beside
+    return {**asked, **_sound_attributes(told)} if told else dict(asked)
 
 
 def _sound_attributes(told: Mapping[str, object]) -> dict[str, str]:
@@ -214,9 +225,8 @@ def _sound_attributes(told: Mapping[str, object]) -> dict[str, str]:
     return attributes
 
 
-def _raw_of(reply: object) -> dict[str, object]:
-    """Return what the reply says of itself and of its usage, reduced to counts and labels."""
-    members = members_of(reply)
+def _raw_of(members: Mapping[str, object]) -> dict[str, object]:
+    """Return what a reply's members say of itself and of its usage, reduced to counts and labels."""
     raw: dict[str, object] = {}
     for name in _IDENTITY:
         value = members.get(name)
@@ -238,7 +248,7 @@ def _tool_calls_in(output: object) -> Iterable[str]:
 def _plain(value: object, depth: int) -> object:
     """Return a value as plain JSON without prose: numbers, labels, and what holds them. None for anything else."""
     if type(value) is int:
-        return value if -_RAW_NUMBER_MAX < value < _RAW_NUMBER_MAX else None
+        return value if _is_count(value) else None
     if value is None or depth == _RAW_DEPTH_MAX:
         return None
     if isinstance(value, str):
@@ -248,15 +258,31 @@ def _plain(value: object, depth: int) -> object:
     # Asking for the tower of numbers is slow, and none of them but a few have fields.
     if isinstance(value, int) or (not hasattr(value, "__dict__") and isinstance(value, Real)):
         return _plain_number(value)
-    members = members_of(value).items()
+    return _plain_members(members_of(value), depth) or None
+
+
+def _plain_members(members: Mapping[object, object], depth: int) -> dict[str, object]:
+    """Return the members that are plain, under names that are labels."""
     plain: dict[str, object] = {}
-    for name, part in members if len(members) <= _RAW_FIELDS_MAX else list(members)[:_RAW_FIELDS_MAX]:
+    told = members.items()
+    for name, part in told if len(told) <= _RAW_FIELDS_MAX else list(told)[:_RAW_FIELDS_MAX]:
         if part is None or not isinstance(name, str) or not _is_name(name):
             continue
-        inner = _plain(part, depth + 1)
+        # Nearly every member of a usage object is a count or a table of counts.
+        inner: object
+        if type(part) is int:
+            inner = part if _is_count(part) else None
+        elif hasattr(part, "__pydantic_extra__"):
+            inner = _plain_members(members_of(part), depth + 1) or None if depth + 1 < _RAW_DEPTH_MAX else None
+        else:
+            inner = _plain(part, depth + 1)
         if inner is not None:
             plain[name] = inner
-    return plain or None
+    return plain
+
+
+def _is_count(number: int) -> bool:
+    return -_RAW_NUMBER_MAX < number < _RAW_NUMBER_MAX
 
 
 def _plain_number(number: Any) -> object:  # noqa: ANN401 - the tower of numbers has no common type to compare by

@@ -7,10 +7,11 @@ reading.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from callfare.checks import RESPONSE_ID_LENGTH_MAX
 from callfare.usage.quantities import Quantity
@@ -20,8 +21,7 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 _EXTRA = "__pydantic_extra__"
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """What a reply reported, unchecked.
 
     needed: the meters without which it is incomplete.
@@ -32,7 +32,7 @@ class Counted:
 
     usage: dict[str, object]
     needed: tuple[str, ...]
-    attributes: Mapping[str, object] = field(default_factory=dict)
+    attributes: Mapping[str, object] = {}
     model: object = None
     response_id: object = None
     is_partial: bool = False

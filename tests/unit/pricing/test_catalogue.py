@@ -150,6 +150,7 @@ def test_a_call_costs_what_was_charged_at_its_time(model, usage, attributes, day
         ("sora-2", {"video_seconds": 8}, {"size": "720x1280"}, "media has no rate for sora-2 in force on 2026-11-22"),
         # served in one country it costs a tenth more, which the catalogue does not know
         ("claude-opus-4-6", {"input_tokens": 1}, {"region": "us"}, "claude-opus-4-6 has no rate for region us"),
+        ("claude-sonnet-5", {"input_tokens": 1}, {"region": "us"}, "claude-sonnet-5 has no rate for region us"),
         ("claude-sonnet-4-5", {"input_tokens": 1}, {"speed": "fast"}, "claude-sonnet-4-5 has no rate for speed fast"),
         ("claude-sonnet-4-5", {"input_tokens": 1}, {"service_tier": "priority"}, "has no rate for processing priority"),
         ("gpt-unheard-of", {"input_tokens": 1}, {}, "no price book names gpt-unheard-of"),
