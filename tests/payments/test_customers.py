@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from callfare.errors import KeyConflict, NotFound, PaymentsUnavailable
+from callfare.errors import InvalidUser, KeyConflict, NotFound, PaymentsUnavailable
 from callfare.ledger.rows import User
 from callfare.payments.gateway import ProcessorRefused
 from callfare.payments.overseeing import dismiss, grant_anyway, quarantined
@@ -177,6 +177,15 @@ async def test_an_order_that_nobody_was_told_of_ends_by_itself(shop):
     await shop.till.reconciler.run()
 
     assert [order.state for order in shop.orders()] == ["expired"]
+
+
+@pytest.mark.parametrize("user", ["", "a\0b", "\ud800", "x" * 256], ids=repr)
+async def test_a_user_id_that_is_none_buys_nothing(shop, user):
+    for ask in (shop.till.orders.checkout(user, None, "credits_2000"), shop.till.orders.portal(user, None)):
+        with pytest.raises(InvalidUser):
+            await ask
+
+    assert (shop.orders(), created(shop)) == ([], 0)
 
 
 async def test_what_is_not_for_sale_makes_no_order(shop):

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from callfare.payments.config import PaymentConfig
-from callfare.payments.desk import Desk
 from callfare.payments.events import WANTED
-from callfare.payments.stripe import API_VERSION, StripeGateway
-from callfare.payments.till import Till
+from callfare.payments.stripe import API_VERSION
 from tests.support.fake_stripe import TEST_KEY
 from tests.support.serving import engine_on, served
-from tests.support.shop import FOR_SALE, SECRET, config_of
+from tests.support.shop import SECRET, config_of, till_of
 
 API = "/api/billing"
-
-
-def till_of(fake, engine, config: PaymentConfig) -> Till:
-    return Till(Desk(engine, StripeGateway(config.secret_key, api_url=config.api_url), config, FOR_SALE))
 
 
 @pytest.fixture
@@ -25,7 +18,7 @@ def house(fake, tmp_path):
     """A server to which the stand-in sends its events, signed by a secret that both know."""
     engine = engine_on(f"sqlite:///{tmp_path}/shop.db")
     config = config_of(fake)
-    with served(engine, till=till_of(fake, engine, config)) as serving:
+    with served(engine, till=till_of(engine, config)) as serving:
         endpoint = fake.client().v1.webhook_endpoints.create(
             {"url": f"{serving.url}{API}/webhook", "enabled_events": list(WANTED), "api_version": API_VERSION}
         )
@@ -148,7 +141,7 @@ def test_the_page_after_paying_settles_without_a_message(fake, house, service):
 
 def test_without_a_secret_the_webhook_is_off_and_says_so(fake, tmp_path):
     engine = engine_on(f"sqlite:///{tmp_path}/shop.db")
-    till = till_of(fake, engine, config_of(fake, webhook_secrets=()))
+    till = till_of(engine, config_of(fake, webhook_secrets=()))
     with served(engine, till=till) as serving, serving.client(None) as stripe:
         answer = stripe.post(f"{API}/webhook", content=b"{}")
 

@@ -5,13 +5,17 @@ The table is generated from the rules; what a rule means is written out below fo
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 from fastapi import APIRouter
 
 from callfare.server import rules
 from callfare.server.routing import MissingRule, Routes
 from callfare.server.rules import API, RULES, Door
+from tests.support.fake_stripe import running_fake_stripe
 from tests.support.serving import CALLERS, engine_on, served
+from tests.support.shop import config_of, till_of
 
 TWEET = {"model": "gpt-5-mini", "usage": {"input_tokens": 1200, "output_tokens": 350}}
 # For each route: how it is asked about a user. None where it is about nobody.
@@ -61,25 +65,39 @@ ASKED = {
 BODIES = {
     ("POST", f"{API}/keys"): {"label": "k", "scopes": ["usage:write"]},
     ("POST", f"{API}/price"): TWEET,
-    ("POST", f"{API}/webhook"): {},
+    ("POST", f"{API}/webhook"): {"id": "evt_1", "type": "checkout.session.completed"},
     ("POST", "/mcp"): {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
     ("POST", f"{API}/commands"): [{"type": "touchRun", "runId": "run-alice"}],
     ("POST", f"{API}/reprice"): {},
     ("POST", f"{API}/verify"): {},
 }
-# A run that another caller has closed is a conflict, payments are not configured yet.
-FINE = {200, 409, 503}
+# A run that another caller has closed is a conflict.
+FINE = {200, 409}
+PAYMENTS = {("POST", f"{API}/{name}") for name in ("checkout", "portal", "webhook")} | {("GET", f"{API}/checkout/done")}
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory):
+@contextmanager
+def selling(engine, does_sell):
+    """Yield payments of an engine through the stand-in for Stripe, or none."""
+    if not does_sell:
+        yield None
+        return
+    with running_fake_stripe() as fake:
+        yield till_of(engine, config_of(fake))
+        assert fake.violations() == []
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["sells nothing", "sells credits"])
+def house(request, tmp_path_factory):
     """A server that can be reached from elsewhere, on which alice and bob have a run each; their runs and charges."""
     folder = tmp_path_factory.mktemp("matrix")
+    engine = engine_on(f"sqlite:///{folder}/x.db")
     with (
-        served(engine_on(f"sqlite:///{folder}/x.db"), is_local=False) as serving,
+        selling(engine, request.param) as till,
+        served(engine, is_local=False, till=till) as serving,
         serving.client("service") as service,
     ):
-        charges = {}
+        charges = {"sells": request.param}
         for user in ("alice", "bob"):
             key = {"Idempotency-Key": f"welcome:{user}"}
             service.post(f"{API}/grants", json={"userId": user, "credits": 1000}, headers=key)
@@ -107,6 +125,14 @@ def ask(house, caller, route, about, *, names_user=True):
     if method == "GET":
         return clients[caller].get(path, params=body, headers=headers)
     return clients[caller].post(path, json=BODIES.get(route, body), headers=headers)
+
+
+def fine(house, route):
+    """Return the statuses of an answer to whoever may ask for a route."""
+    if route in PAYMENTS and not house[1]["sells"]:
+        return {503}
+    # Nobody here signs as Stripe does.
+    return {400} if route == ("POST", f"{API}/webhook") else FINE
 
 
 def may(caller, rule):
@@ -143,7 +169,7 @@ def test_a_caller_may_what_the_rule_says_about_themselves(house, caller, route):
     answer = ask(house, caller, route, "bob" if caller == "bob" else "alice")
 
     if may(caller, RULES[route]):
-        assert answer.status_code in FINE, answer.text
+        assert answer.status_code in fine(house, route), answer.text
     else:
         assert answer.status_code == 403
         assert answer.json()["error"]["code"] == "forbidden"

@@ -64,6 +64,7 @@ def test_a_page_of_the_servers_own_origin_is_answered_and_no_cors_is_sent(client
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
+# Also sent where credits are sold: test_selling.py.
 HOSTILE = {
     "no JSON": b"{",
     "a NUL": json.dumps(EVENT | {"userId": "a\0b"}).encode(),

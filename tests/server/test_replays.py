@@ -20,12 +20,13 @@ WRITES = {
 WITHOUT_REPLAYS = {
     "/mcp": "its tools write nothing",
     f"{API}/price": "writes nothing",
+    f"{API}/verify": "writes nothing",
     f"{API}/tokens": "writes nothing: a repeat makes another token",
     f"{API}/runs/{{run_id}}/touch": "renews again, as it says",
     f"{API}/reprice": "finds nothing left to rate",
     f"{API}/commands": "tells of each command by itself",
-    f"{API}/checkout": "not answered until payments are configured",
-    f"{API}/portal": "not answered until payments are configured",
+    f"{API}/checkout": "with payments configured, in test_selling.py",
+    f"{API}/portal": "each request gets an address of its own",
     f"{API}/webhook": "its events name themselves",
 }
 SAID_ANEW = {"isReplay", "key", "availableCredits"}

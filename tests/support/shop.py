@@ -57,6 +57,11 @@ def config_of(fake: FakeStripe, **more: Any) -> PaymentConfig:
     return PaymentConfig(**(told | more))
 
 
+def till_of(engine: Engine, config: PaymentConfig) -> Till:
+    """Return the payments of an engine, over the real SDK."""
+    return Till(Desk(engine, StripeGateway(config.secret_key, api_url=config.api_url), config, FOR_SALE))
+
+
 class Shop:
     """An open shop."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from callfare.answers import Package, Plan
-from callfare.checks import check_text
+from callfare.checks import check_text, check_user
 from callfare.clock import US_PER_S
 from callfare.errors import InvalidInput, NotFound
 from callfare.ids import made_key, new_account_id, new_id, new_suffix
@@ -52,13 +52,13 @@ class Orders:
         key: names this request; a repeat returns the same address, and anything else under it is a conflict, before
         Stripe hears of it. note: who asks.
 
-        Raises NotFound for what is not for sale, InvalidInput for an email that is none, KeyConflict, Misconfigured
-        for a key of another account, PaymentsUnavailable when Stripe does not answer.
+        Raises NotFound for what is not for sale, InvalidUser, InvalidInput for an email that is none, KeyConflict,
+        Misconfigured for a key of another account, PaymentsUnavailable when Stripe does not answer.
         """
         product = self._desk.for_sale.find(product_id)
         if product is None:
             raise NotFound("that is not for sale", step="`callfare packages` lists what is", param="package_id")
-        _check_email(email)
+        _check_buyer(user, email)
         await self._desk.confirm()
         before = await self._desk.one(UserNamed(user=user), User)
         opened = await self._open(user, email, product, key or made_key("checkout", new_id("key")), note)
@@ -69,9 +69,10 @@ class Orders:
     async def portal(self, user: str, email: str | None) -> str:
         """Return the address at which a user sees and changes their payments.
 
-        Raises InvalidInput for an email that is none, Misconfigured for a key of another account, PaymentsUnavailable.
+        Raises InvalidUser, InvalidInput for an email that is none, Misconfigured for a key of another account,
+        PaymentsUnavailable.
         """
-        _check_email(email)
+        _check_buyer(user, email)
         await self._desk.confirm()
         customer = await self._customer(user, email, await self._desk.one(UserNamed(user=user), User))
         return_url = self._desk.config.return_url
@@ -232,11 +233,12 @@ class Orders:
             return
 
 
-def _check_email(email: str | None) -> None:
-    """Return when an address may be one, or is left out.
+def _check_buyer(user: str, email: str | None) -> None:
+    """Return when a user id is one, and an address may be one or is left out.
 
-    Raises InvalidInput.
+    Raises InvalidUser, InvalidInput.
     """
+    check_user(user)
     if email is not None and not _EMAIL.fullmatch(check_text(email, "email")):
         raise InvalidInput("email is no address; give one such as user@example.com, or leave it out", param="email")
 
