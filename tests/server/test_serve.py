@@ -286,3 +286,15 @@ def test_settings_come_from_the_file_of_the_folder_and_are_shown_without_secrets
     assert found["CALLFARE_HOST"] == {"value": "localhost", "source": "environment"}
     assert found["CALLFARE_PUBLIC_URL"] == {"value": "", "source": "default"}
     assert "hunter2" not in shown.stdout
+
+
+def test_a_program_that_asks_for_json_is_told_the_key_of_the_first_start(tmp_path):
+    process = subprocess.Popen(
+        [SCRIPT, "--json", "serve", "--port", "0"],
+        cwd=tmp_path, env=without_settings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+    process.terminate()
+    process.communicate(timeout=30)
+
+    assert told["key"] == Path(told["key_file"]).read_text(encoding="ascii").strip()

@@ -129,7 +129,7 @@ def _answer_until_stopped(
     from callfare.server import serving
 
     answer = {"url": listening.url, "key_file": None if made is None or made.file is None else str(made.file)}
-    answer |= {"key": made.key} if made is not None and made.file is None else {}
+    answer |= {} if made is None else {"key": made.key}
 
     def ready() -> None:
         session.answer(answer, lambda screen: _ready(screen, listening, made, till))
