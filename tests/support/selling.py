@@ -90,14 +90,15 @@ class Seller:
 
 
 @contextmanager
-def selling(folder: Path) -> Iterator[Seller]:
-    """Yield a server on a ledger of its own in a folder, stopped by its pid."""
-    packages = folder / "packages.toml"
-    packages.write_text(PACKAGES)
+def selling(folder: Path, *, packages: str | None = PACKAGES) -> Iterator[Seller]:
+    """Yield a server on a ledger of its own in a folder, stopped by its pid. packages: what it sells, or the seed's."""
+    file = folder / "packages.toml"
+    if packages is not None:
+        file.write_text(packages)
     process = subprocess.Popen(
         [sys.executable, "-m", "callfare", "serve", "--port", "0", "--fake-stripe", "--json"],
         cwd=folder,
-        env=environment() | {"CALLFARE_PACKAGES_FILE": str(packages)},
+        env=environment() | {"CALLFARE_PACKAGES_FILE": "" if packages is None else str(file)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
