@@ -8,17 +8,9 @@ import random
 
 import pytest
 
+from tests.support.shop import opened_shop
+
 MONTH_S = 31 * 24 * 3600
-
-
-def bare(state):
-    """Return a state without the ids that differ from one ledger to the next."""
-    return {
-        "balances": state["balances"],
-        "orders": sorted(row[1] for row in state["orders"]),
-        "sales": sorted(row[1:] for row in state["sales"]),
-        "plans": sorted(row[1:] for row in state["plans"]),
-    }
 
 
 PURCHASE = (
@@ -41,6 +33,50 @@ async def test_every_order_of_a_purchases_events_ends_in_one_state(fake, open_sh
             await shop.tell(*([events[place]] * (repeats % 3 + 1)))
 
         assert shop.state()["balances"]["alice"].available == "1333.333333333"
+        assert [one.state for one in shop.orders()] == ["paid"]
+
+
+WITNESSES = ("payment_intent.succeeded", "checkout.session.completed")
+# Every sequence of two events that each come once, twice or three times.
+SEQUENCES = sorted(
+    {
+        order
+        for first, second in itertools.product((1, 2, 3), repeat=2)
+        for order in itertools.permutations((0,) * first + (1,) * second)
+    }
+)
+
+
+def once_more(event, number):
+    """Return an event as Stripe sends it again, and every second time under another id: only its effect is the same."""
+    return event | {"id": f"{event['id']}_{number}"} if number % 2 else event
+
+
+@pytest.mark.all
+@pytest.mark.parametrize("order", SEQUENCES, ids=lambda order: "".join(map(str, order)))
+async def test_both_witnesses_of_a_payment_in_every_order_once_to_three_times_grant_once(fake, order):
+    async with opened_shop(fake) as shop:
+        await shop.bought()
+        events = [shop.events(name)[0] for name in WITNESSES]
+
+        for number, place in enumerate(order):
+            await shop.tell(once_more(events[place], number))
+
+        assert (shop.balance().available, [one.state for one in shop.orders()]) == ("2000", ["paid"])
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.all) for seed in range(1, 30))])
+async def test_a_purchases_events_strewn_about_once_to_three_times_end_in_one_state(fake, open_shop, seed):
+    chance = random.Random(seed)
+    async with open_shop() as shop:
+        await shop.bought()
+        fake.act("refund_charge", charge=shop.charge_of(), amount=600)
+        told = [event for name in PURCHASE for event in shop.events(name)[:1] * chance.randint(1, 3)]
+        chance.shuffle(told)
+
+        await shop.tell(*(once_more(event, number) for number, event in enumerate(told)))
+
+        assert shop.balance().available == "1333.333333333"
         assert [one.state for one in shop.orders()] == ["paid"]
 
 
