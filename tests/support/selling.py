@@ -106,7 +106,8 @@ def selling(folder: Path, *, packages: str | None = PACKAGES) -> Iterator[Seller
     try:
         assert process.stdout is not None
         told = json.loads(document(process.stdout))
-        headers = {"Authorization": f"Bearer {told['key']}"}
+        key = Path(told["key_file"]).read_text(encoding="ascii").strip()
+        headers = {"Authorization": f"Bearer {key}"}
         with httpx2.Client(base_url=told["url"], headers=headers, timeout=60) as client:
             seller = Seller(folder, process, told["url"], client)
             with seller.fake.http:
