@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,7 +106,8 @@ def open_shop(ledger: str) -> Iterator[Shop | None]:
     )
     try:
         told = _first_answer(process)
-        yield Shop(told["url"], told["key"], told.get("key_file")) if "key" in told else None
+        key = _first_key(told)
+        yield Shop(told["url"], key, told.get("key_file")) if key is not None else None
     finally:
         process.terminate()
         process.wait()
@@ -121,6 +123,13 @@ def _first_answer(process: subprocess.Popen[str]) -> dict[str, Any]:
             found: dict[str, Any] = json.loads("".join(lines))
             return found
     raise Misconfigured("the demo's server did not start; `callfare serve --fake-stripe` says why")
+
+
+def _first_key(told: dict[str, Any]) -> str | None:
+    """Return the key that a server made at its first start, None of one that had its key before."""
+    if told.get("key_file") is not None:
+        return Path(told["key_file"]).read_text(encoding="ascii").strip()
+    return told.get("key")
 
 
 def _asked(
