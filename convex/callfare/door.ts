@@ -6,7 +6,7 @@
 import { v } from "convex/values";
 import { internal } from "../_generated/api";
 import { env, mutation, query } from "../_generated/server";
-import { LAYOUT } from "./tables";
+import { LAYOUT, SCHEMA } from "./tables";
 import { fail } from "./values";
 
 const SECRET_LENGTH_MIN = 24;
@@ -57,7 +57,7 @@ function open(secret: string, layout: string): void {
   const wanted = env.CALLFARE_CONVEX_SECRET ?? "";
   if (wanted.length < SECRET_LENGTH_MIN) fail("secret_unset", "the deployment has no secret of 24 characters or more");
   if (!isSame(secret, wanted)) fail("unauthorized", "the secret is not the deployment's");
-  if (layout !== LAYOUT) fail("layout", "the functions were deployed by another callfare");
+  if (layout !== LAYOUT) fail("layout", "the functions were deployed by another callfare", SCHEMA);
 }
 
 // Takes as long for a secret that is almost right as for one that is not: nobody can find it letter by letter.

@@ -11,8 +11,9 @@ export type AnyDoc = Doc<TableName> & Record<string, Value | number>;
 export const value = v.union(v.int64(), v.string(), v.null());
 export const key = v.array(v.union(v.int64(), v.string()));
 
+// `found` goes as text: what is thrown by a function that another one calls is read twice on its way.
 export function fail(code: string, message: string, found: bigint | null = null): never {
-  throw new ConvexError({ code, message, found });
+  throw new ConvexError({ code, message, found: found === null ? null : found.toString() });
 }
 
 export function tableNamed(name: string): TableName {

@@ -396,6 +396,15 @@ def _schema(failed: FunctionFailed, place: str) -> CallfareError:
     return SchemaNewer(f"{place} has schema {found}, this callfare knows {schema_number()}; upgrade callfare")
 
 
+def _layout(failed: FunctionFailed, place: str) -> CallfareError:
+    if (failed.found or 0) > schema_number():
+        return Misconfigured(f"{place} has the functions of a newer callfare; upgrade callfare")
+    return Misconfigured(
+        f"{place} has the functions of another callfare; run `callfare convex init`, then `npx convex deploy`, "
+        "then `callfare migrate`"
+    )
+
+
 _FAULTS: dict[str, Callable[[FunctionFailed, str], CallfareError]] = {
     "not_found": lambda *_: _not_found(),
     "incomplete": lambda *_: upkeep.incomplete(),
@@ -413,9 +422,7 @@ _FAULTS: dict[str, Callable[[FunctionFailed, str], CallfareError]] = {
     "secret_unset": lambda _, place: Misconfigured(
         f"{place} has no secret; run `npx convex env set CALLFARE_CONVEX_SECRET …` with 24 characters or more"
     ),
-    "layout": lambda _, place: Misconfigured(
-        f"{place} has the functions of another callfare; run `callfare convex init`, then `npx convex deploy`"
-    ),
+    "layout": _layout,
     "not_throwaway": lambda _, place: Misconfigured(
         f"{place} is not there to be thrown away; for one that is, run "
         "`npx convex env set CALLFARE_CONVEX_THROWAWAY yes`"

@@ -193,8 +193,12 @@ def _value_of(answer: bytes) -> Wire:
         raise LedgerUnavailable("Convex gave an answer that cannot be read; retry with the same key") from error
     message = str(told.get("errorMessage", ""))
     if isinstance(failure, dict) and isinstance(failure.get("code"), str):
-        raise FunctionFailed(failure["code"], str(failure.get("message", message)), failure.get("found"))
+        raise FunctionFailed(failure["code"], str(failure.get("message", message)), _number(failure.get("found")))
     raise FunctionFailed("", message, None)
+
+
+def _number(text: Wire) -> int | None:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() else None
 
 
 def _told(status: int, answer: bytes) -> str:
