@@ -85,9 +85,7 @@ NEWER = [(f"SCHEMA = {schema_number()}n", f"SCHEMA = {schema_number() + 1}n"), (
 
 
 @pytest.mark.all
-@pytest.mark.parametrize(
-    ("changes", "advice"), [(OLDER, "npx convex deploy.* migrate"), (NEWER, "upgrade callfare")]
-)
+@pytest.mark.parametrize(("changes", "advice"), [(OLDER, "npx convex deploy.* migrate"), (NEWER, "upgrade callfare")])
 def test_functions_of_another_callfare_do_nothing_and_say_what_to_do(tmp_path, changes, advice):
     with running_bridge(**with_functions_of(tmp_path, *changes)) as bridge:
         address = bridge.new_ledger()

@@ -36,6 +36,7 @@ from callfare.ledger.rows import TABLES, Event, Hold, Rollup, Row, seal_of
 from callfare.ledger.sale_rows import Order
 from callfare.store import upkeep
 from callfare.store.batch import decide_all
+from callfare.store.convex_answers import check_rows, checked, unreadable
 from callfare.store.convex_http import ConvexClient, Deployment, FunctionFailed, Wire, fault_of
 from callfare.store.convex_load import ConvexLoader, Pages
 from callfare.store.convex_pages import Reading, pages_of
@@ -114,12 +115,12 @@ class ConvexStore:
     def read(self, name: str, args: dict[str, Any], ends_at_s: float | None = None) -> Wire:
         """Return what a query of ours answers."""
         with self._faults_told():
-            return self._client.read(name, args, ends_at_s or elapsed_s() + self._deadline_s)
+            return checked(name, self._client.read(name, args, ends_at_s or elapsed_s() + self._deadline_s))
 
     def write(self, name: str, args: dict[str, Any], ends_at_s: float | None = None) -> Wire:
         """Return what a mutation of ours answers. It may have been done more than once."""
         with self._faults_told():
-            return self._client.write(name, args, ends_at_s or elapsed_s() + self._deadline_s)
+            return checked(name, self._client.write(name, args, ends_at_s or elapsed_s() + self._deadline_s))
 
     def _read_page(self, name: str, args: dict[str, Any]) -> Wire:
         return self.read(name, args, elapsed_s() + self._deadline_s * _PAGE_DEADLINES)
@@ -203,7 +204,8 @@ class ConvexStore:
 
     def _stands(self, loader: ConvexLoader, writes: list[dict[str, Any]], ends_at_s: float) -> bool:
         """Write rows when all that the loader read still stands; return whether it does."""
-        return bool(self.write("apply", {"checks": loader.checks(), "writes": writes}, ends_at_s))
+        stands: bool = self.write("apply", {"checks": loader.checks(), "writes": writes}, ends_at_s)
+        return stands
 
     def _fold(self, events: list[Event], loader: ConvexLoader, writes: list[dict[str, Any]]) -> dict[Pk, Rollup]:
         """Add events to their roll-ups, add these to what is written, and return them as they will be."""
@@ -229,11 +231,7 @@ class ConvexStore:
         left = list(enumerate(ranges))
         while left:
             now, later = left[:_RANGES_PER_CALL], left[_RANGES_PER_CALL:]
-            told = self.read(
-                "select",
-                {"ranges": [wanted.told() for _, wanted in now], "nowUs": now_us, "isFilling": is_filling},
-                ends_at_s,
-            )
+            told = self._select([wanted for _, wanted in now], now_us, ends_at_s, is_filling=is_filling)
             now_us = told["nowUs"]
             left = []
             for (place, wanted), page in zip(now, told["answers"], strict=True):
@@ -248,6 +246,18 @@ class ConvexStore:
                     left.append((place, wanted_now))
             left += later
         return now_us or 0, answers
+
+    def _select(
+        self, ranges: Sequence[Range], now_us: int | None, ends_at_s: float | None = None, *, is_filling: bool = False
+    ) -> Wire:
+        """Return what one call tells of ranges: a stretch of each, all of rows of its table."""
+        args = {"ranges": [wanted.told() for wanted in ranges], "nowUs": now_us, "isFilling": is_filling}
+        told = self.read("select", args, ends_at_s)
+        if len(told["answers"]) != len(ranges):
+            raise unreadable()
+        for wanted, stretch in zip(ranges, told["answers"], strict=True):
+            check_rows(wanted.table, stretch["rows"], wanted.limit)
+        return told
 
     def _ask_page(self, ranges: Sequence[Range], now_us: int | None) -> tuple[int, list[Pages]]:
         return self._ask(ranges, now_us, elapsed_s() + self._deadline_s * _PAGE_DEADLINES)
@@ -277,7 +287,7 @@ class ConvexStore:
             return [list(self._unsettled(queries[0]))]
         parts = [_parts_of(question) for question in queries]
         ranges = [query(part) for part in chain.from_iterable(parts)]
-        told = self.read("select", {"ranges": [wanted.told() for wanted in ranges], "nowUs": None, "isFilling": False})
+        told = self._select(ranges, None)
         if all(page["isDone"] for page in told["answers"]):
             answers = [page["rows"] for page in told["answers"]]
         else:

@@ -25,6 +25,7 @@ Wire: TypeAlias = Any
 DOOR = "callfare/door"
 _FORMAT = "convex_encoded_json"
 _INTEGER = "$integer"
+_INTEGER_BYTES = 8
 # A function that failed by itself is answered with this one, as one that did not is with 200.
 _FUNCTION_FAILED = 560
 # Too many conflicts, too much load, a restart: nothing is known to be done.
@@ -32,6 +33,7 @@ _PASSING = frozenset({429, 500, 502, 503, 504})
 _TRIES = 8
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 100, 2000
 _ANSWER_BYTES_MAX = 64 * 1024 * 1024
+_PART_BYTES = 64 * 1024
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -133,7 +135,9 @@ class ConvexClient:
             headers = {"Content-Type": "application/json", "Convex-Client": "callfare"}
             connection.request("POST", self.deployment.path + route, body, headers)
             response = connection.getresponse()
-            answer = response.read(_ANSWER_BYTES_MAX)
+            answer = _content_of(response, elapsed_s() + timeout_s)
+            # Read to its end in parts, it does not know that it is over; the connection stays open.
+            response.close()
         except BaseException:
             connection.close()
             raise
@@ -155,13 +159,29 @@ class ConvexClient:
         return connection
 
 
+def _content_of(response: http.client.HTTPResponse, ends_at_s: float) -> bytes:
+    """Return the body of an answer. Raises HTTPException when it is too long, or takes too long, however it comes."""
+    parts: list[bytes] = []
+    size = 0
+    while part := response.read1(_PART_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > _ANSWER_BYTES_MAX:
+            raise http.client.HTTPException(f"the answer has more than {_ANSWER_BYTES_MAX} bytes")
+        if elapsed_s() > ends_at_s:
+            raise http.client.HTTPException("the answer did not end in time")
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return b"".join(parts)
+
+
 def to_wire(value: Wire) -> Wire:
     """Return a value as Convex writes it in JSON: an integer is eight bytes, the lowest first, in base64."""
     match value:
         case bool() | str() | None:
             return value
         case int():
-            return {_INTEGER: base64.b64encode(value.to_bytes(8, "little", signed=True)).decode()}
+            return {_INTEGER: base64.b64encode(value.to_bytes(_INTEGER_BYTES, "little", signed=True)).decode()}
         case list() | tuple():
             return [to_wire(part) for part in value]
         case dict():
@@ -171,14 +191,21 @@ def to_wire(value: Wire) -> Wire:
 
 
 def from_wire(value: Wire) -> Wire:
-    """Return a value that Convex has written. A number without a fraction may be told with one: 1500.0."""
+    """Return a value that Convex has written. Only what is marked as an integer is one: 1500 and 1500.0 are not."""
     match value:
         case {"$integer": str(encoded)}:
-            return int.from_bytes(base64.b64decode(encoded, validate=True), "little", signed=True)
+            content = base64.b64decode(encoded, validate=True)
+            if len(content) != _INTEGER_BYTES:
+                raise ValueError("an integer has eight bytes")
+            return int.from_bytes(content, "little", signed=True)
         case list():
             return [from_wire(part) for part in value]
         case dict():
             return {name: from_wire(part) for name, part in value.items()}
+        case bool():
+            return value
+        case int():
+            return float(value)
         case _:
             return value
 
@@ -189,7 +216,15 @@ def _value_of(answer: bytes) -> Wire:
         if told["status"] == "success":
             return from_wire(told["value"])
         failure = from_wire(told.get("errorData")) or {}
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (
+        msgspec.DecodeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise LedgerUnavailable("Convex gave an answer that cannot be read; retry with the same key") from error
     message = str(told.get("errorMessage", ""))
     if isinstance(failure, dict) and isinstance(failure.get("code"), str):
@@ -205,7 +240,7 @@ def _told(status: int, answer: bytes) -> str:
     try:
         told = _decode(answer)
         code = str(told.get("code") or told.get("message") or "")
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, AttributeError, RecursionError):
         code = ""
     return f"{status} {code}".strip()
 

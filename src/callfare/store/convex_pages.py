@@ -14,6 +14,7 @@ from callfare.clock import elapsed_s
 from callfare.errors import LedgerUnavailable
 from callfare.ids import new_id
 from callfare.ledger.rows import lowest_key
+from callfare.store.convex_answers import check_rows, unreadable
 from callfare.store.convex_questions import Range
 from callfare.store.convex_tables import layout_of
 
@@ -39,7 +40,9 @@ def pages_of(table: type[R], after: Pk | None, ask: Ask) -> Iterator[tuple[R, in
             yield table(*columns), seal
         if len(rows) < _PAGE_ROWS:
             return
-        low = tuple(rows[-1][: table.pk_columns])
+        before, low = low, tuple(rows[-1][: table.pk_columns])
+        if low <= before:
+            raise unreadable()
 
 
 class Reading:
@@ -90,6 +93,10 @@ class Reading:
             self._write("renewReading", {"name": self._name})
             self._renewed_s = elapsed_s()
         page: dict[str, Any] = self._read("page", {"reading": self._name, "table": layout_of(table).name, "low": low})
+        check_rows(table, page["rows"])
+        check_rows(table, [kept["values"] for kept in page["earlier"] if kept["values"] is not None])
+        if page["end"] is not None and page["end"] <= low:
+            raise unreadable()
         return page
 
 
