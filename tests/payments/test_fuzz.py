@@ -12,6 +12,7 @@ from stripe.params import WebhookEndpointCreateParams
 
 from callfare.errors import InvalidInput
 from callfare.ledger.rows import Entry, Transfer
+from callfare.payments import events
 from callfare.payments.desk import Desk
 from callfare.payments.events import CHECKOUT, CUSTOMERS, INVOICES, MONEY, PLANS
 from callfare.payments.stripe import StripeGateway
@@ -103,3 +104,31 @@ def sent(stripe, event: dict[str, object], now_us: int) -> int:
 def test_the_types_that_are_drawn_from_are_all_there_are():
     assert len(TYPES) > 250
     assert set(OURS) <= set(TYPES)
+
+
+def read_or_refused(body: bytes) -> object:
+    try:
+        return events.read_message(body)
+    except InvalidInput as refused:
+        return refused.param, refused.message
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_both_readers_of_messages_say_the_same(seed, monkeypatch):
+    chance = random.Random(seed)
+    stamp = {"callfare_instance": "inst_1", "callfare_order": "ord_1", "callfare_account": "1"}
+    bodies = [json.dumps(drawn(chance, number, stamp)).encode() for number in range(400)]
+    times = (b"1e3", b"1.0", b"-0", b"true", b"null", b'"1"', b"9" * 30, b"1.5")
+    bodies += [bodies[0].replace(b'"created": 1', b'"created": ' + time) for time in times]
+    bodies += [body[:cut] for body in bodies[:20] for cut in (1, 50, len(body) - 1)]
+
+    fast = [read_or_refused(body) for body in bodies]
+    monkeypatch.setattr(events, "_decode", _strict)
+    slow = [read_or_refused(body) for body in bodies]
+
+    assert fast == slow
+    assert sum(isinstance(one, events.Message) for one in fast) > 200
+
+
+def _strict(_: bytes) -> object:
+    raise ValueError

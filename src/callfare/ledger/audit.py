@@ -6,6 +6,7 @@ together, which names every event.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -89,7 +90,12 @@ class UsageAudit:
 
 def _id_of(now_us: int, own: str) -> str:
     """Return the id of a row, by when it was decided, so that rows are read in that order."""
-    return f"aud_{base32(now_us, _TIME_CHARACTERS)}{own}"
+    return f"aud_{_time_of(now_us)}{own}"
+
+
+@lru_cache(maxsize=2)
+def _time_of(now_us: int) -> str:
+    return base32(now_us, _TIME_CHARACTERS)
 
 
 def _object_of(command: Command, receipt: Receipt) -> str:

@@ -88,6 +88,9 @@ def decide(state: State, command: Command, now_us: int) -> Outcome:
 
 
 def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
+    sale = _SALES.get(type(command))
+    if sale is not None:
+        return sale(draft, command, now_us)
     match command:
         case RecordUsage():
             return _record(draft, command, now_us)
@@ -114,7 +117,7 @@ def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
         case MakeKey() | RollKey() | RevokeKey() | NoteKeyUse():
             return access.steer_key(draft, command, now_us)
         case _:
-            return _SALES[type(command)](draft, command, now_us)
+            raise AssertionError(command)
 
 
 # What buying credits asks for.

@@ -5,6 +5,7 @@ Everything is brought to what the processor says now, so it does not matter in w
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -33,6 +34,7 @@ DISPUTED = "open"
 REVERSAL = ":reversal:"
 
 
+@lru_cache(maxsize=1024)
 def grant_key_of(sale_id: str) -> str:
     """Return the key under which a payment's credits are granted: nothing else can grant them."""
     return made_key("sale", sale_id)

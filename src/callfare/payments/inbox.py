@@ -159,10 +159,9 @@ class Inbox:
 
     async def _checkout(self, message: Message) -> Settled:
         order_id = message.hint("client_reference_id") or ""
-        instance = message.hint("metadata", INSTANCE)
         seen = await self._desk.bought(order_id)
         if seen is None:
-            if instance == await self._desk.instance():
+            if message.hint("metadata", INSTANCE) == await self._desk.instance():
                 raise OrderMissing(f"{message.object_id} bears our stamp, and there is no order {order_id!r}")
             return ignored("of another installation")
         return await self._settlement.order(order_id, session=message.object_id, message_id=message.id, seen=seen)
