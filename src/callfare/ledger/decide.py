@@ -80,7 +80,7 @@ def decide(state: State, command: Command, now_us: int) -> Outcome:
     Raises a CallfareError when it is refused; the state is as it was.
     """
     draft = Draft(state)
-    receipt = _dispatch(draft, command, now_us)
+    receipt = (_SALES.get(type(command)) or _dispatch)(draft, command, now_us)
     # Who asked for usage is kept for all of a transaction together: see audit.UsageAudit.
     if command.audit is not None and not receipt.is_replay and type(command) is not RecordUsage:
         audit.write(draft, command.audit, command, receipt, now_us)
@@ -88,9 +88,6 @@ def decide(state: State, command: Command, now_us: int) -> Outcome:
 
 
 def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
-    sale = _SALES.get(type(command))
-    if sale is not None:
-        return sale(draft, command, now_us)
     match command:
         case RecordUsage():
             return _record(draft, command, now_us)
