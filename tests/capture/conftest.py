@@ -9,9 +9,16 @@ import wave
 import openai
 import pytest
 
+from callfare.capture import leftovers
 from callfare.capture.openai import wrap
 from callfare.devtools.fake_openai import FakeOpenAI
 from tests.capture.fake_meter import FakeMeter
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who leaves a stream waits until it is settled, however busy the machine is and whatever was left before."""
+    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
 
 
 @pytest.fixture

@@ -106,11 +106,13 @@ def test_a_signal_ends_it_at_once(start, url, number):
     assert code == -number
 
 
-def test_a_host_that_is_gone_ends_it_quietly(start, url):
+@pytest.mark.parametrize("calls", [1, 40])
+def test_a_host_that_is_gone_ends_it_quietly(start, url, calls):
     host = start("--db", url, "--user", "alice")
     host.ask(HELLO)
     host.process.stdout.close()
-    host.tell(CALL)
+    # In one piece: with the first answer that nobody reads it may end, and hear no more.
+    host.tell("\n".join(json.dumps(CALL | {"id": number}) for number in range(2, 2 + calls)))
     host.process.stdin.close()
 
     code = host.process.wait(timeout=30)

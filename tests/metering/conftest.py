@@ -10,9 +10,16 @@ import pytest
 from openai import OpenAI
 
 from callfare import Callfare
+from callfare.capture import leftovers
 from callfare.clock import ManualClock
 from callfare.devtools.fake_openai import FakeOpenAI
 from tests.support.serving import engine_on, served
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who leaves a stream waits until it is settled, however busy the machine is and whatever was left before."""
+    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
 
 
 @pytest.fixture

@@ -89,6 +89,8 @@ class Pair:
                     self._client.sendall(said)
                 elif _is_whole(said):
                     break
+            if self._cut == "before the answer":
+                self._let_it_finish()
         self._end(self._client)
         self._end(self._server)
 
@@ -101,6 +103,13 @@ class Pair:
             except TimeoutError:
                 if self._cut:
                     return b""
+
+    def _let_it_finish(self) -> None:
+        """Have the server do all that it was sent: hung up on while it is still at it, it may give that up."""
+        self._server.shutdown(socket.SHUT_WR)
+        self._server.settimeout(None)
+        while self._server.recv(1 << 16):
+            pass
 
     @staticmethod
     def _end(side: socket.socket) -> None:
