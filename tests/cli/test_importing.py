@@ -158,13 +158,37 @@ def test_a_record_that_cannot_be_taken_is_refused_by_itself(cli, folder, ledger,
     assert calls() == 2
 
 
+def test_a_line_that_is_too_long_is_refused_by_itself(cli, folder, ledger):
+    table = f"user,model,input_tokens\nalice,gpt-5-mini,1\nalice,{'x' * 2_000_000},1\nalice,gpt-5-mini,2\n"
+
+    done = cli.json("import", write(folder, "march.csv", table), exit_code=2)
+
+    assert (done["recorded"], [(one["row"], one["line"]) for one in done["refusals"]]) == (2, [(2, 3)])
+
+
+def test_rows_keep_their_names_when_one_that_was_broken_is_put_right(cli, folder, ledger):
+    sound = ["user,model,input_tokens", *(f"alice,gpt-5-mini,{count}" for count in range(1, 9))]
+    # The quotation mark of the second row takes the rows up to the fifth into it.
+    broken = [*sound[:2], 'alice,"gpt-5-mini,2', *sound[3:5], 'al"ice,gpt-5-mini,5', *sound[6:]]
+    first = cli.json("import", write(folder, "march.csv", "".join(f"{line}\n" for line in broken)), exit_code=2)
+
+    again = cli.json("import", write(folder, "march.csv", "".join(f"{line}\n" for line in sound)))
+
+    assert (first["recorded"], first["refusals"][0]["line"]) == (4, 3)
+    assert "up to line 6" in first["refusals"][0]["message"]
+    assert (again["recorded"], again["repeated"], again["refused"]) == (4, 4, 0)
+    assert cli.json("usage", "alice", "--period", "all")["by_model"][0]["units"] == {"input_tokens": 36}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "param"),
     [
         ("a.csv", "user,model,images,images\n", "header"),
         ("a.csv", "user,model,pixels\n", "header"),
         ("a.csv", 'user,"model\n', "row"),
-        ("a.csv", HEAD + "x" * 2_000_000 + "\n", "file"),
+        ("a.csv", "user,model,images\ralice,gpt-image-1,1\r", "row"),
+        ("a.csv", "x" * 2_000_000 + "\n", "row"),
+        ("a.csv", "\udcff\udcfeu\0s\0e\0r\0\n", "header"),
         ("a.txt", "", "format"),
     ],
 )
@@ -264,7 +288,7 @@ def test_a_person_reads_how_much_was_taken_and_why_the_rest_was_not(cli, folder,
         "  refused   1",
         "  charged   4 credits",
         "  cost      $0.04",
-        "row 2 refused: the row cannot be understood: Input data was truncated (invalid_input)",
+        "row 2, line 2, refused: the row cannot be understood: Input data was truncated (invalid_input)",
     ]
 
 

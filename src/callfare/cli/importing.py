@@ -113,6 +113,6 @@ def _imported(screen: Screen, done: Imported) -> None:
         }
     )
     for row in done.refusals:
-        screen.line(show.clean(f"row {row.row} refused: {row.message} ({row.code})"), "fail")
+        screen.line(show.clean(f"row {row.row}, line {row.line}, refused: {row.message} ({row.code})"), "fail")
     if done.refused > len(done.refusals):
         screen.line(f"and {show.count(done.refused - len(done.refusals))} more; --fates FILE tells of each")

@@ -1,8 +1,8 @@
 """Usage events from a file, CSV or JSON Lines: each row is recorded once, however often its file is read.
 
 A row stands under its `key`, its `response_id`, or its `step` with its `ordinal`; one that has none of them under the
-import's name and its number. The number of a row is its place among the rows, from 1. A row that cannot be taken is
-refused by itself, with its reason. Refuses columns that nothing here knows, and text that is not UTF-8.
+import's name and the line of the file that it begins on, so that a row put right moves no other. A row that cannot be
+taken is refused by itself, with its reason. Refuses columns that nothing here knows, and text that is not UTF-8.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 
@@ -47,6 +48,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
+class Placed(NamedTuple):
+    """A row, or its refusal, and the line of the file that it begins on, from 1."""
+
+    line: int
+    row: Row | InvalidInput
+
+
 _FIELDS = {part.name for part in msgspec.structs.fields(Row)}
 _decode = msgspec.json.Decoder(Row, float_hook=Decimal).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
@@ -68,15 +76,16 @@ class Import:
         check_choice(self.format, "format", FORMATS)
         check_text(self.name, "name", length_max=128)
 
-    def rows(self, file: BinaryIO) -> Iterator[Row | InvalidInput]:
-        """Yield the rows of a file, one that cannot be understood as its refusal.
+    def rows(self, file: BinaryIO) -> Iterator[Placed]:
+        """Yield the rows of a file with the lines they begin on, one that cannot be understood as its refusal.
 
         Raises InvalidInput for a header that cannot be used.
         """
         return _lines(file) if self.format == "jsonl" else _records(file)
 
-    def told(self, row: Row | InvalidInput, number: int) -> Told | CallfareError:
+    def told(self, placed: Placed) -> Told | CallfareError:
         """Return a row as the call that it tells of."""
+        row = placed.row
         if isinstance(row, InvalidInput):
             return row
         user = row.user if row.user is not None else self.user if row.run_id is None else None
@@ -92,7 +101,7 @@ class Import:
             response_id=row.response_id,
             step=row.step,
             ordinal=row.ordinal,
-            key=row.key if is_named else f"import:{self.name}:{number}",
+            key=row.key if is_named else f"import:{self.name}:{placed.line}",
             metadata=row.metadata,
             at=row.at,
         )
@@ -115,50 +124,83 @@ def format_of(path: str, given: str | None) -> str:
 # Reading
 
 
-def _lines(file: BinaryIO) -> Iterator[Row | InvalidInput]:
-    while line := file.readline(_ROW_BYTES_MAX):
-        if len(line) == _ROW_BYTES_MAX and not line.endswith(b"\n"):
-            while (rest := file.readline(_ROW_BYTES_MAX)) and not rest.endswith(b"\n"):
-                pass
-            yield InvalidInput(f"the row takes more than {_ROW_BYTES_MAX} bytes", param="row")
-        elif text := line.removeprefix(b"\xef\xbb\xbf").strip():
-            yield _understood(_decode, text)
+def _lines(file: BinaryIO) -> Iterator[Placed]:
+    lines = _Lines(file)
+    while True:
+        try:
+            text = next(lines).strip()
+        except StopIteration:
+            return
+        except _TooLong as error:
+            yield Placed(lines.count, InvalidInput(str(error), param="row"))
+        else:
+            if text:
+                yield Placed(lines.count, _understood(_decode, text))
 
 
-def _records(file: BinaryIO) -> Iterator[Row | InvalidInput]:
+def _records(file: BinaryIO) -> Iterator[Placed]:
     csv.field_size_limit(_ROW_BYTES_MAX)
-    reader = csv.reader(_text_lines(file), strict=True)
-    header = next(_read(reader), None)
-    if header is None:
-        return
+    lines = _Lines(file)
+    # A byte that is no UTF-8 becomes half a character, which no name or quantity may hold.
+    texts = map(partial(bytes.decode, encoding="utf-8", errors="surrogateescape"), lines)
+    records = _read(csv.reader(texts, strict=True), lines)
+    _, header = next(records, (1, []))
     if isinstance(header, InvalidInput):
         raise header
     _check_header(header)
-    for record in _read(reader):
+    for line, record in records:
         if isinstance(record, InvalidInput):
-            yield record
+            yield Placed(line, record)
         elif record and len(record) != len(header):
-            yield InvalidInput(f"the row has {len(record)} cells and the header {len(header)}", param="row")
+            refusal = InvalidInput(f"the row has {len(record)} cells and the header {len(header)}", param="row")
+            yield Placed(line, refusal)
         elif record:
-            yield _understood(lambda cells: _row_of(dict(zip(header, cells, strict=True))), record)
+            yield Placed(line, _understood(lambda cells: _row_of(dict(zip(header, cells, strict=True))), record))
 
 
-def _text_lines(file: BinaryIO) -> Iterator[str]:
-    while line := file.readline(_ROW_BYTES_MAX + 1):
-        if len(line) > _ROW_BYTES_MAX:
-            raise InvalidInput(f"a line of the file takes more than {_ROW_BYTES_MAX} bytes", param="file")
-        # A byte that is no UTF-8 becomes half a character, which no name or quantity may hold.
-        yield line.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="surrogateescape")
+class _TooLong(csv.Error):
+    """A line is too long to be read; the next is not."""
 
 
-def _read(reader: Iterator[list[str]]) -> Iterator[list[str] | InvalidInput]:
+class _Lines:
+    """The lines of a file, without the marks of UTF-8 that begin them. count: how many there were so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.count = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next line. Raises _TooLong, after which the next can be asked for."""
+        line = self._file.readline(_ROW_BYTES_MAX)
+        if not line:
+            raise StopIteration
+        self.count += 1
+        if len(line) == _ROW_BYTES_MAX and not line.endswith(b"\n"):
+            while (rest := self._file.readline(_ROW_BYTES_MAX)) and not rest.endswith(b"\n"):
+                pass
+            raise _TooLong(f"the line takes more than {_ROW_BYTES_MAX} bytes")
+        return line.removeprefix(b"\xef\xbb\xbf")
+
+
+def _read(reader: Iterator[list[str]], lines: _Lines) -> Iterator[tuple[int, list[str] | InvalidInput]]:
+    """Yield records with the lines they begin on."""
     while True:
+        line = lines.count + 1
         try:
-            yield next(reader)
+            yield line, next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield InvalidInput(f"the row is no CSV: {error}", param="row")
+            last = lines.count
+            where = f", up to line {last}" if last > line else ""
+            said = _CARRIAGE_RETURN if "new-line character" in str(error) else str(error)
+            yield line, InvalidInput(f"the row is no CSV{where}: {said}", param="row")
+
+
+_CARRIAGE_RETURN = "a carriage return stands where a line feed ends lines"
 
 
 def _check_header(header: list[str]) -> None:
@@ -167,6 +209,8 @@ def _check_header(header: list[str]) -> None:
         twice = next(name for name in header if header.count(name) > 1)
         raise InvalidInput(f"the column {twice[:64]!r} is there twice", param="header")
     for name in header:
+        if "\0" in name or not name.isprintable():
+            raise InvalidInput(f"the header is no text in UTF-8: {name[:64]!a}; save the file as UTF-8", param="header")
         if name not in _FIELDS and name not in METERS and not name.startswith(_ATTRIBUTE):
             raise InvalidInput(
                 f"the column {name[:64]!r} is not known; a column is a meter, such as input_tokens, "

@@ -35,9 +35,10 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedRow:
-    """A row of an import that was not taken, and why. row: its place among the rows, from 1."""
+    """A row of an import that was not taken, and why. row: its place among the rows; line: where it begins; from 1."""
 
     row: int
+    line: int
     code: str
     message: str
 
@@ -77,13 +78,13 @@ class Count:
     picousd: int = 0
     refusals: list[RefusedRow] = field(default_factory=list)
 
-    def add(self, number: int, found: Charge | CallfareError) -> dict[str, Any]:
+    def add(self, number: int, line: int, found: Charge | CallfareError) -> dict[str, Any]:
         """Count a row, and return its fate as it is written down."""
         if isinstance(found, CallfareError):
             self.refused += 1
             if len(self.refusals) < _REFUSALS_TOLD:
-                self.refusals.append(RefusedRow(row=number, code=found.code, message=found.message))
-            return {"row": number, "fate": "refused", "error": found.facts()}
+                self.refusals.append(RefusedRow(row=number, line=line, code=found.code, message=found.message))
+            return {"row": number, "line": line, "fate": "refused", "error": found.facts()}
         fate = "spooled" if found.is_spooled else "repeated" if found.is_replay else "recorded"
         setattr(self, fate, getattr(self, fate) + 1)
         self.unpriced += found.status == "unpriced"
@@ -91,7 +92,7 @@ class Count:
             self.nanocredits += found.credits.nanocredits
             self.picousd += found.cost.picousd
         amounts = {"credits": str(found.credits), "cost_usd": str(found.cost)}
-        return {"row": number, "fate": fate, "charge": found.id, "status": found.status, **amounts}
+        return {"row": number, "line": line, "fate": fate, "charge": found.id, "status": found.status, **amounts}
 
     def answer(self, path: str) -> Imported:
         """Return what became of all rows."""
@@ -142,13 +143,13 @@ async def import_rows(
         raise InvalidInput(
             f"the fates of {count.resumed_after} rows stand there, and the file has {passed_over}", param="fates"
         )
-    while part := [(number, wanted.told(row, number)) for number, row in islice(rows, _ROWS_PER_COMMIT)]:
-        found = await record([told for _, told in part])
+    while part := list(islice(rows, _ROWS_PER_COMMIT)):
+        found = await record([wanted.told(placed) for _, placed in part])
         for one in found:
             if isinstance(one, LedgerNotFound | LedgerUnavailable):
                 # That is no fate of a row: the next import finds it as it was.
                 raise one
-        told = [count.add(number, one) for (number, _), one in zip(part, found, strict=True)]
+        told = [count.add(number, placed.line, one) for (number, placed), one in zip(part, found, strict=True)]
         if fates is not None:
             fates.add(told)
         if progress is not None:
