@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import pytest
 from openai import AsyncOpenAI, InternalServerError, OpenAI
 
 from callfare import AsyncCallfare, Callfare, Credits, InsufficientCredit, UnattributedWarning, UnpricedModel
-from callfare.capture import leftovers
-from callfare.capture.leftovers import LEFTOVERS
 from callfare.clock import ManualClock
 from callfare.context import carry
 from callfare.devtools.fake_openai import FakeOpenAI, Fault
@@ -157,35 +153,6 @@ def test_an_abandoned_stream_is_charged_by_estimate(fare: Callfare, client: Open
     [call] = fare.calls(run).items
     assert call.flags == ("estimated",)
     assert call.credits > Credits(0)
-
-
-@pytest.mark.parametrize("url", ["memory", "sqlite"], indirect=True)
-def test_a_stream_that_is_left_while_another_hangs_is_charged_in_its_turn(
-    fare: Callfare, client: OpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fare.grant("alice", 100, key="k")
-    may_go_on = threading.Event()
-    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 0)
-    LEFTOVERS.make_ready()
-    LEFTOVERS.leave(partial(hang, may_go_on))
-
-    with fare.run("tweet", user="alice") as run:
-        stream = client.chat.completions.create(model="gpt-5-mini", messages=STORY, stream=True)
-        next(stream)
-        del stream
-    before = fare.calls(run).items
-    may_go_on.set()
-    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
-    LEFTOVERS.leave(lambda: None)
-
-    [call] = fare.calls(run).items
-    assert before == ()
-    assert set(call.flags) == {"estimated", "late"}
-    assert call.credits > Credits(0)
-
-
-def hang(until: threading.Event) -> None:
-    until.wait(30)
 
 
 def test_the_real_count_corrects_an_estimate(fare: Callfare, client: OpenAI) -> None:

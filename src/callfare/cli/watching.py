@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections import deque
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,18 +52,34 @@ def watch(
     if not _EVERY_S_MIN <= every <= _EVERY_S_MAX:
         raise InvalidInput(f"--every is {every:g}; give {_EVERY_S_MIN} to {_EVERY_S_MAX} seconds", param="every")
     past: deque[Credits] = deque(maxlen=_PAST_LOOKS)
-    with session.fare() as fare:
-        for look in _changes(session, fare, user, every_s=every, limit=limit):
+    is_drawn = session.screen.is_terminal and not session.options.json
+    with session.fare() as fare, _resized() if is_drawn else nullcontext(threading.Event()) as again:
+        for look in _changes(session, fare, user, again, every_s=every, limit=limit):
             past.append(look.balance.available)
-            if session.options.json or not session.screen.is_terminal:
-                _line(session, look)
-            else:
+            if is_drawn:
                 _picture(session.screen, look, past)
+            else:
+                _line(session, look)
 
 
-def _changes(session: Session, fare: Callfare, user: str, *, every_s: float, limit: int) -> Iterator[Look]:
-    """Yield what a look finds whenever that is something new. While the ledger is away there is nothing new."""
-    nobody_sets_it = threading.Event()
+@contextmanager
+def _resized() -> Iterator[threading.Event]:
+    """Give an event that is set when the terminal has another size, for as long as the block lasts."""
+    again = threading.Event()
+    before = signal.signal(signal.SIGWINCH, lambda *_: again.set())
+    try:
+        yield again
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
+def _changes(
+    session: Session, fare: Callfare, user: str, again: threading.Event, *, every_s: float, limit: int
+) -> Iterator[Look]:
+    """Yield what a look finds whenever that is something new. While the ledger is away there is nothing new.
+
+    again: has the last look yielded once more, at once.
+    """
     last, is_away = None, False
     while True:
         try:
@@ -73,11 +91,16 @@ def _changes(session: Session, fare: Callfare, user: str, *, every_s: float, lim
                 session.aside.line(f"{show.clean(error.message)}; looking on", "warn")
             is_away = True
         else:
-            is_away = False
-            if found != last:
+            if is_away:
+                session.aside.line("it answers again", "ok")
+            if found != last or is_away:
                 last = found
                 yield found
-        nobody_sets_it.wait(every_s)
+            is_away = False
+        while again.wait(every_s):
+            again.clear()
+            if last is not None:
+                yield last
 
 
 def _line(session: Session, look: Look) -> None:
