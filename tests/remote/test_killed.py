@@ -53,7 +53,8 @@ class House:
         self.url = f"http://127.0.0.1:{self._port}"
         self.told: list[str] = []
         self.start_server()
-        os.environ["CALLFARE_API_KEY"] = self.server.stdout.readline().rpartition(": ")[2].strip()
+        told = iter(self.server.stdout.readline, "")
+        os.environ["CALLFARE_API_KEY"] = next(line for line in told if line.startswith("key, ")).split()[-1]
         self.start_app()
 
     def start_server(self) -> None:
