@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from tests.support.postgres import shared_server
 
 SCRIPT = str(Path(sys.executable).with_name("callfare"))
 APP = "tests.remote.app"
+KEPT_IN = re.compile(r" kept in (?P<file>.+), which only you")
 VICTIMS = ("server", "app", "server, then app", "app, then server", "both at once")
 
 
@@ -54,7 +56,8 @@ class House:
         self.told: list[str] = []
         self.start_server()
         told = iter(self.server.stdout.readline, "")
-        os.environ["CALLFARE_API_KEY"] = next(line for line in told if line.startswith("key, ")).split()[-1]
+        file = next(filter(None, map(KEPT_IN.search, told)))["file"]
+        os.environ["CALLFARE_API_KEY"] = Path(file).read_text(encoding="ascii").strip()
         self.start_app()
 
     def start_server(self) -> None:
