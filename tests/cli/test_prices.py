@@ -175,6 +175,30 @@ def test_set_makes_a_book_and_ends_a_rate_where_the_next_begins(cli, folder):
     assert "# Ours.\n" in (folder / "o.toml").read_text(encoding="utf-8")
 
 
+def test_set_takes_a_meter_that_the_model_did_not_bill(cli, folder):
+    cli.text("prices", *NEW_ROW)
+    words = ("web_searches=10/1000", "output_tokens=2/1000000", "reasoning_tokens=3/1000000")
+
+    cli.text("prices", *NEW_ROW[:2], *words, *NEW_ROW[3:], "--from", "2026-06-01")
+
+    def price(day):
+        used = ("input_tokens=1000000", "web_searches=2", "output_tokens=1000000", "reasoning_tokens=500000")
+        return cli.json("price", "gpt-9", *used, "--book", "o.toml", "--at", day)["cost"]
+
+    # 0.25 for input; from June on 0.02 for searches, 1 for what is shown and 1.50 for what was thought besides.
+    assert (price("2026-05-31"), price("2026-06-01")) == ("0.25", "2.77")
+    assert 'basis = ["web_searches", "output_tokens", ' in (folder / "o.toml").read_text(encoding="utf-8")
+
+
+def test_set_takes_a_new_meter_for_all_times(cli, folder):
+    cli.text("prices", *NEW_ROW)
+
+    cli.text("prices", *NEW_ROW[:2], "characters=15/1000000", *NEW_ROW[3:])
+
+    used = ("input_tokens=1000000", "characters=1000000")
+    assert cli.json("price", "gpt-9", *used, "--book", "o.toml", "--at", "2020-01-01")["cost"] == "15.25"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -182,7 +206,6 @@ def test_set_makes_a_book_and_ends_a_rate_where_the_next_begins(cli, folder):
         (("input_tokens=-1/1000000", "--from", "2026-06-01"), "not of the form"),
         (("input_tokens=0.35/0", "--from", "2026-06-01"), "per is 0"),
         (("inputtokens=1", "--from", "2026-06-01"), "no meter"),
-        (("output_tokens=1", "--from", "2026-06-01"), "outside the basis"),
     ],
 )
 def test_set_leaves_a_book_as_it_is_where_a_rate_cannot_be(cli, folder, words, said):
