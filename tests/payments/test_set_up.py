@@ -308,3 +308,19 @@ def test_a_server_does_not_start_with_the_key_of_another_account(fake, tmp_path)
     assert (before.returncode, refused.returncode, examined.returncode) == (0, 7, 1)
     assert "this ledger has been used with Stripe's account acct_1FakeStripe00000" in refused.stderr
     assert "acct_other" in examined.stdout
+
+
+def test_a_server_that_sells_says_when_it_starts_what_sells_below_cost(fake, tmp_path):
+    variables = environment() | {"STRIPE_SECRET_KEY": TEST_KEY, "CALLFARE_STRIPE_API_URL": fake.base_url}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "callfare", "serve", "--port", "0"],
+        cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        said = "".join(process.stdout.readline() for _ in range(3))
+        process.send_signal(signal.SIGTERM)
+
+    assert "credits are sold in test mode" in said
+    assert "Creator sold for $18.00 pays for $20.00 of list cost" in said
+    assert "a markup of 1.5 or more" in said

@@ -14,7 +14,7 @@ import pytest
 
 VERSION = "1.52.0"
 _INSTALL_S_MAX = 300
-# Those of the events that callfare listens to which the tool has a script for.
+# The events that callfare listens to or has decided not to, of which the tool has a script.
 LISTENED_TO = (
     "checkout.session.completed",
     "checkout.session.async_payment_succeeded",

@@ -13,6 +13,7 @@ from callfare.cli.session import Session
 from callfare.errors import InvalidInput, Misconfigured
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from socket import socket
 
     from callfare.cli.screen import Screen
@@ -114,7 +115,8 @@ def _serve(session: Session, engine: Engine, listening: Listening, *, is_faked: 
             authorization_servers=listening.authorization_servers,
             peers=listening.peers,
         )
-        _answer_until_stopped(session, app, listening, listener, made=made, till=till)
+        selling = [] if till is None else _selling(engine, till)
+        _answer_until_stopped(session, app, listening, listener, made=made, selling=selling)
 
 
 def _answer_until_stopped(
@@ -124,7 +126,7 @@ def _answer_until_stopped(
     listener: socket,
     *,
     made: FirstKey | None,
-    till: Till | None,
+    selling: Sequence[str],
 ) -> None:
     from callfare.server import serving
 
@@ -132,18 +134,28 @@ def _answer_until_stopped(
     answer |= {} if made is None else {"key": made.key}
 
     def ready() -> None:
-        session.answer(answer, lambda screen: _ready(screen, listening, made, till))
+        session.answer(answer, lambda screen: _ready(screen, listening, made, selling))
         session.screen.flush()
 
     if not serving.serve(app, listening, listener, ready):
         raise Misconfigured("the server did not start; its log says why")
 
 
-def _ready(screen: Screen, listening: Listening, made: FirstKey | None, till: Till | None) -> None:
+def _selling(engine: Engine, till: Till) -> list[str]:
+    """Return how credits are sold, and what is sold below cost."""
+    from callfare.engine.doctor import prices_of_sale
+
+    config = till.desk.config
+    where = f"at {config.api_url}, a stand-in" if config.api_url else "of Stripe"
+    lines = [f"credits are sold in {config.mode} mode, through the API {where}"]
+    prices = prices_of_sale(engine)
+    return lines if prices.status == "ok" else [*lines, f"{prices.message}; {prices.next_step}"]
+
+
+def _ready(screen: Screen, listening: Listening, made: FirstKey | None, selling: Sequence[str]) -> None:
     screen.line(f"callfare answers at {listening.url}")
-    if till is not None:
-        where = f"at {till.desk.config.api_url}, a stand-in" if till.desk.config.api_url else "of Stripe"
-        screen.line(f"credits are sold in {till.desk.config.mode} mode, through the API {where}")
+    for line in selling:
+        screen.line(line)
     if made is None:
         return
     # What is no terminal is often a log, which more people read than may do everything.

@@ -97,7 +97,7 @@ def examine(engine: Engine, progress: Progress | None = None) -> tuple[Finding, 
             _unattributed(engine),
             _unpriced(engine),
             _repeats(engine, tally),
-            _packages(engine),
+            prices_of_sale(engine),
             _debts(engine, tally),
             _due(tally),
             _spool(engine),
@@ -388,7 +388,8 @@ def _user_of(engine: Engine, account_id: int) -> str | None:
     return next((row.user for row in rows if isinstance(row, User)), None)
 
 
-def _packages(engine: Engine) -> Finding:
+def prices_of_sale(engine: Engine) -> Finding:
+    """Return what is sold for less than what its credits pay for costs, with the figures and a way out."""
     markup = engine.settings.markup_at(engine.clock.now_us())
     sale = offered(engine.settings)
     packages = sale.products
