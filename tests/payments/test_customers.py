@@ -238,3 +238,22 @@ async def test_what_was_put_aside_is_granted_once_or_dismissed(shop):
         await dismiss(shop.till.desk, item, by="another")
     with pytest.raises(Exception, match="claimed by tester"):
         await grant_anyway(shop.till.desk, item, by="another")
+
+
+async def test_after_everything_was_deleted_at_stripe_buyers_buy_on(shop):
+    """As when test data are deleted in the dashboard, or the stand-in is started anew: nothing of it is known there."""
+    await shop.bought()
+    await shop.bought("plan_rolling")
+    await shop.checkout("credits_500")
+    await shop.tell_all()
+    before = shop.balance().available
+    shop.fake.reset(seed="another world")
+    shop.advance(300)
+
+    done = await shop.till.reconciler.run()
+    portal = await shop.till.orders.portal("alice", None)
+    await shop.bought()
+    await shop.tell_all()
+
+    assert (before, done.unmatched, shop.balance().available) == ("2300", [], "4300")
+    assert portal.startswith(f"{shop.fake.base_url}/p/session/")

@@ -173,3 +173,16 @@ async def test_a_month_that_differs_from_its_order_is_put_aside_and_the_page_say
 
     assert (settled.state, settled.reason) == ("quarantined", "lines")
     assert (shop.balance(), [item.reason for item in shop.quarantined()]) == (Balance("0", "0", "0"), ["lines"])
+
+
+async def test_a_plan_that_stripe_no_longer_knows_keeps_no_other_from_being_reconciled(shop):
+    await subscribed(shop, "plan_rolling")
+    await shop.bought()
+    shop.advance(300)
+    shop.fake.fault(path="/v1/subscriptions/*", status=404, code="resource_missing")
+    shop.fake.fault(path="/v1/invoices", status=404, code="resource_missing")
+
+    done = await shop.till.reconciler.run()
+
+    assert (done.plans, done.payments, done.unmatched) == (1, 1, [])
+    assert shop.balance().available == "2300"

@@ -125,11 +125,14 @@ class Reconciler:
             for row in page:
                 done.plans += 1
                 await self._attempt(self._settlement.plan(row.subscription))
-                for invoice in await self._desk.gateway.invoices_of(row.subscription, limit=_INVOICES):
-                    await self._attempt(self._settlement.invoice(invoice))
+                await self._attempt(self._months(row.subscription))
                 account_id, subscription = row.account_id, row.subscription
             if len(page) < _PAGE:
                 return
+
+    async def _months(self, subscription: str) -> None:
+        for invoice in await self._desk.gateway.invoices_of(subscription, limit=_INVOICES):
+            await self._attempt(self._settlement.invoice(invoice))
 
     async def _money(self, done: Reconciled, since_s: int) -> None:
         """Compare each payment that bears our stamp with what was granted for it."""
