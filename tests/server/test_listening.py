@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from callfare.errors import Misconfigured
@@ -69,3 +72,15 @@ def test_a_proxy_is_told_of_by_both_or_not_at_all(host, half):
 
     with pytest.raises(Misconfigured, match="--behind-proxy --trusted-proxy ADDRESS"):
         listening.check(has_admin_key=True)
+
+
+def test_what_stands_at_the_start_is_not_searched_for_garbage_again():
+    said = (
+        "import gc; from callfare.server.serving import settle_memory; settle_memory(); "
+        "print(gc.get_freeze_count() > 10_000, len(gc.get_objects()) < 1_000, gc.get_threshold()[0] >= 10_000)"
+    )
+
+    # In a process of its own: it would hold for all the tests after this one.
+    told = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=True)
+
+    assert told.stdout.split() == ["True", "True", "True"]

@@ -23,6 +23,9 @@ class Turns:
         """Return what some work makes of each item."""
         done: list[T] = []
         async with self._lane:
+            # Whoever comes with much has just had it read, which was a turn of its own.
+            if len(items) > _PER_TURN:
+                await asyncio.sleep(0)
             for start in range(0, len(items), _PER_TURN):
                 done += map(work, items[start : start + _PER_TURN])
                 if start + _PER_TURN < len(items):
