@@ -212,7 +212,7 @@ def test_a_new_subscriber_has_the_first_month_and_ends_the_plan_in_the_portal(se
 def is_ending(seller: Seller, user: str) -> bool:
     """Return when the ledger has heard that a user's plan ends; what was delivered is worked on beside."""
     [account_id] = [row.account_id for row in seller.rows(User) if row.user == user]
-    for _ in range(100):
+    for _ in range(500):
         [plan] = [row for row in seller.rows(Subscription) if row.account_id == account_id]
         if plan.is_ending:
             return True
