@@ -35,7 +35,8 @@ class Attempts:
 
         Raises TooManyAttempts.
         """
-        self._check(_name_of(address), self._clock.now_us())
+        if self._failed:
+            self._check(_name_of(address), self._clock.now_us())
 
     def failed(self, address: str) -> None:
         """Take down that an attempt failed.

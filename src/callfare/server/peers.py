@@ -32,6 +32,8 @@ class Peers:
 
         Raises ProxyRequired.
         """
+        if not (self._networks or self._is_closed):
+            return
         host, port = scope.get("client") or ("", 0)
         here = plain_address(host)
         if here is not None:
