@@ -73,6 +73,16 @@ class Weather(pydantic.BaseModel):
     degrees: int
 
 
+async def test_a_compacted_response_is_a_call_of_its_own(either, meter):
+    if not hasattr(either.client.responses, "compact"):
+        pytest.skip("this major of the SDK has no such call")
+
+    await either.do(lambda client: client.responses.compact(model="gpt-5-mini", input="hi there"))
+
+    assert (meter.ticket.intent.operation, meter.ticket.is_estimated) == ("responses", False)
+    assert meter.ticket.usage["input_tokens"] == 5
+
+
 async def test_parsed_chats_and_responses_are_metered_once_each(either, meter):
     chat = await either.do(
         lambda client: client.chat.completions.parse(model="gpt-5-mini", messages=HELLO, response_format=Weather)

@@ -49,6 +49,7 @@ class _Handler(StandInHandler):
     routes: ClassVar[dict[str, str]] = {
         "POST /v1/chat/completions": "chat",
         "POST /v1/responses": "respond",
+        "POST /v1/responses/compact": "compact",
         "POST /v1/embeddings": "embed",
         "POST /v1/audio/speech": "speak",
         "POST /v1/audio/transcriptions": "transcribe",
@@ -94,6 +95,10 @@ class _Handler(StandInHandler):
             self.write_events(replies.response_events(reply))
         else:
             self.write_json(replies.unfinished(reply, "queued") if reply["background"] else reply)
+
+    def _compact(self, fields: Json, _upload: bytes) -> None:
+        reply = replies.response(fields, self.fake.new_id("resp", self.fault))
+        self.write_json(self.spoiled(reply | {"object": "response.compaction"}))
 
     def _embed(self, fields: Json, _upload: bytes) -> None:
         self.write_json(self.spoiled(replies.embeddings(fields)))
