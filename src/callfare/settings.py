@@ -17,6 +17,7 @@ from callfare.pricing.book import PriceBook
 from callfare.pricing.shipped import shipped_book
 
 _MARKUP_MAX = 1000
+_NO_MARKUP = Fraction(1)
 
 
 class Terms(Protocol):
@@ -58,8 +59,10 @@ class Settings:
 
     def markup_at(self, instant_us: int) -> Fraction:
         """Return the markup in force at an instant."""
+        if len(self.markups) == 1 and instant_us >= self.markups[0][0]:
+            return self.markups[0][1]
         index = bisect_right(self.markups, instant_us, key=lambda dated: dated[0])
-        return self.markups[index - 1][1] if index else Fraction(1)
+        return self.markups[index - 1][1] if index else _NO_MARKUP
 
     def assumed(self) -> Settings:
         """Return these settings: nobody else decides."""

@@ -147,7 +147,9 @@ def _sound(counted: Mapping[str, object]) -> tuple[dict[str, Quantity], bool]:
         is_believable = sum(leaves(usage).values()) <= QUANTITY_MAX
     except InvalidInput:
         is_believable = False
-    believed = usage if is_believable else _believed(usage)
+    if is_believable:
+        return usage, is_damaged
+    believed = _believed(usage)
     return believed, is_damaged or len(believed) < len(usage)
 
 
