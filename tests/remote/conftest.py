@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from callfare import Callfare
+from tests.support.scripted import Scripted
 from tests.support.serving import engine_on, served
 
 
@@ -20,3 +24,22 @@ def serving(tmp_path):
     """A server in front of an empty ledger."""
     with served(engine_on(f"sqlite:///{tmp_path}/callfare.db")) as serving:
         yield serving
+
+
+@pytest.fixture
+def scripted():
+    """A server with answers of the test's own."""
+    found = Scripted()
+    thread = threading.Thread(target=found.server.serve_forever)
+    thread.start()
+    yield found
+    found.server.shutdown()
+    thread.join()
+    found.server.server_close()
+
+
+@pytest.fixture
+def fare(scripted):
+    """A façade on that server."""
+    with Callfare(scripted.url, api_key="cf_test_secret", deadline_s=3) as fare:
+        yield fare

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -89,59 +87,6 @@ def test_a_key_that_is_made_where_the_answer_is_lost_is_told_of_without_its_secr
 
         assert (made.is_replay, made.key) == (True, None)
         assert [key.label for key in fare.keys(limit=200).items].count("backend") == 1
-
-
-# A server that answers what a test says
-
-
-class Scripted:
-    """A server with answers of a test's own, and the requests that it got."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, str], object]] = []
-        self.asked: list[tuple[str, str, str | None]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self):
-                self.rfile.read(int(self.headers.get("content-length", 0)))
-                outer.asked.append((self.command, self.path, self.headers.get("idempotency-key")))
-                status, headers, content = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
-                body = content if isinstance(content, bytes) else json.dumps(content).encode()
-                self.send_response(status)
-                for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = answer  # noqa: N815 - as the library names them
-
-            def log_message(self, *_):
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-
-@pytest.fixture
-def scripted():
-    """A server with answers of the test's own."""
-    found = Scripted()
-    thread = threading.Thread(target=found.server.serve_forever)
-    thread.start()
-    yield found
-    found.server.shutdown()
-    thread.join()
-    found.server.server_close()
-
-
-@pytest.fixture
-def fare(scripted):
-    """A façade on that server."""
-    with Callfare(scripted.url, api_key="cf_test_secret", deadline_s=3) as fare:
-        yield fare
 
 
 def test_a_server_that_asks_for_patience_gets_it(scripted, fare):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from email.utils import parsedate_to_datetime
 from hashlib import blake2b
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -131,7 +132,7 @@ class Client:
         return _Failed(
             self._error(answer),
             is_worth_another=answer.status in _AGAIN,
-            retry_after_s=_seconds(answer.headers.get("retry-after")),
+            retry_after_s=_retry_after_s(answer.headers),
         )
 
     def _read(self, answer: Answer) -> Any:  # noqa: ANN401 - JSON is what it is
@@ -185,9 +186,18 @@ def _waits() -> Iterator[_Wait]:
         yield _Wait(most_ms=_FIRST_WAIT_MS << (2 * number), is_last=number == TRIES - 1)
 
 
-def _seconds(text: str | None) -> float:
-    """Return what Retry-After says; nothing for what is no number of seconds."""
-    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) <= 6 else 0  # noqa: PLR2004
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return how long Retry-After asks to wait: so many seconds, or until a time by the clock that sent it.
+
+    Nothing for what is neither.
+    """
+    text = headers.get("retry-after", "")
+    if text.isascii() and text.isdecimal() and len(text) <= 6:  # noqa: PLR2004
+        return int(text)
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - parsedate_to_datetime(headers.get("date", ""))).total_seconds())
+    except (TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _target(path: str, query: Query | None) -> str:

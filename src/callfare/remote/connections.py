@@ -209,13 +209,15 @@ def _limit(connection: HTTPConnection, until_s: float, *, is_new: bool = False) 
 def _read(connection: HTTPConnection, response: HTTPResponse, until_s: float) -> bytes:
     parts: list[bytes] = []
     size = 0
-    while part := response.read(_PART):
+    # What has come, and no more: waiting for a whole part would begin the time anew with every byte of it.
+    while part := response.read1(_PART):
         parts.append(part)
         size += len(part)
         if size > _ANSWER_BYTES_MAX:
             raise HTTPException("the answer is too large")
         _limit(connection, until_s)
     _check_whole(response)
+    response.close()
     return b"".join(parts)
 
 
