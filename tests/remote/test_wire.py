@@ -31,6 +31,7 @@ MADE = [
     errors.RunNotFound("r/1"),
     errors.RunClosed("r/1", outcome="failed"),
     errors.KeyConflict("k"),
+    errors.RunAmbiguous("r/1", users=2),
 ]
 # They name places of the server's machine, and are told apart from what a caller can put right.
 OWNERS = {"schema_older"}
