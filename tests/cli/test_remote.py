@@ -170,6 +170,10 @@ def test_a_server_rates_again_and_mints_for_itself(cli, far):
     assert (token["user"], waiting["waiting"]) == ("alice", 0)
 
 
+def test_the_configuration_names_the_server_that_is_asked(cli, far):
+    assert cli.json(*far, "config")["CALLFARE_DATABASE_URL"] == {"value": far[1], "source": "argument"}
+
+
 def test_the_next_command_names_the_server_and_its_key_file(cli, far):
     error = cli.error(*far, "calls", "nowhere", exit_code=4)
 

@@ -75,8 +75,11 @@ async def test_a_snippet_works_as_it_stands(settings, url, server, tmp_path):
     assert tools == list(said) == TOOLS
 
 
-def test_there_is_a_snippet_for_each_kind_of_host():
-    assert len(list(snippets())) == 6
+def test_there_is_a_snippet_for_each_kind_of_host_and_for_both_transports_in_the_readme():
+    names = [snippet.id for snippet in snippets()]
+
+    assert len(names) == 7
+    assert names[:2] == ["README.md-mcpServers---db", "README.md-mcpServers-http"]
 
 
 def test_the_page_names_every_tool_with_its_arguments():

@@ -189,7 +189,8 @@ def config(session: Session) -> None:
     """Show every setting, its value without secrets, and where that comes from."""
     from callfare import wiring
 
-    found = wiring.settings_found({"CALLFARE_DATABASE_URL": session.options.db})
+    asked = session.options.server if session.options.db is None else session.options.db
+    found = wiring.settings_found({"CALLFARE_DATABASE_URL": asked})
     answer = {one.variable: {"value": one.value, "source": one.source} for one in found}
     session.answer(
         answer, lambda screen: screen.pairs({one.variable: f"{one.value or '-'}  ({one.source})" for one in found})
