@@ -101,7 +101,6 @@ async def test_a_refusal_does_not_harm_those_who_wait_together_with_it(ledger):
     assert (await fare.balance("alice")).spent == Credits(24)
 
 
-@pytest.mark.here("a ledger is recomputed where it is; a server in front of it says only_local")
 async def test_a_verification_says_what_it_read_and_how_far_it_is(fare):
     await fare.grant("alice", 100, key="welcome")
     await image(fare, user="alice")
