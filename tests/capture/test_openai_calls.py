@@ -73,6 +73,17 @@ class Weather(pydantic.BaseModel):
     degrees: int
 
 
+async def test_searches_of_the_web_are_counted_beside_the_tokens(either, meter):
+    asked = {"model": "gpt-5-mini", "input": "hi there", "tools": [{"type": "web_search"}]}
+
+    await either.do(lambda client: client.responses.create(**asked))
+    await either.events(lambda client: client.responses.create(**asked, stream=True))
+
+    plain, streamed = (ticket.usage for ticket in meter.tickets)
+    assert (plain["web_searches"], plain["input_tokens"]) == (2, 5)
+    assert streamed == plain
+
+
 async def test_a_compacted_response_is_a_call_of_its_own(either, meter):
     await either.do(lambda client: client.responses.compact(model="gpt-5-mini", input="hi there"))
 

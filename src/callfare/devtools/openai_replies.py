@@ -2,6 +2,7 @@
 
 Every count follows from the request's text alone, so a test can write the expected numbers out: four characters are a
 token, rounded up; each message adds three. A quarter of the input is cached; a reasoning model thinks 64 tokens first.
+A response that may search the web does so twice before it answers.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ def response(request: Json, reply_id: str) -> Json:
         "instructions": request.get("instructions"),
         "metadata": request.get("metadata") or {},
         "model": served_model(model),
-        "output": [message],
+        "output": [*_searches_for(request, reply_id), message],
         "parallel_tool_calls": True,
         "service_tier": _served_tier(request),
         "temperature": 1.0,
@@ -234,6 +235,17 @@ def response(request: Json, reply_id: str) -> Json:
     }
 
 
+def _searches_for(request: Json, reply_id: str) -> list[Json]:
+    """Return the calls of the web search that a request's tools allow."""
+    if not any(str(tool.get("type", "")).startswith("web_search") for tool in request.get("tools") or []):
+        return []
+    asked = {"type": "search", "query": "boats", "queries": ["boats"]}
+    return [
+        {"id": f"ws_{reply_id}_{number}", "type": "web_search_call", "status": "completed", "action": asked}
+        for number in (1, 2)
+    ]
+
+
 def unfinished(reply: Json, status: str) -> Json:
     """Return a response as it stands before its end: no output, and no usage."""
     return reply | {"status": status, "output": [], "usage": None, "incomplete_details": None}
@@ -246,7 +258,7 @@ def response_events(reply: Json) -> Iterator[Json]:
 
 
 def _response_events(reply: Json) -> Iterator[Json]:
-    message = reply["output"][0]
+    message = reply["output"][-1]
     part = message["content"][0]
     place = {"item_id": message["id"], "output_index": 0, "content_index": 0}
     yield {"type": "response.created", "response": unfinished(reply, "in_progress")}
