@@ -138,7 +138,7 @@ def test_one_bad_line_does_not_lose_the_others(client, fake, meter):
         "response": {"status_code": 200, "body": {"object": "list", "model": "m", "usage": {"prompt_tokens": 7}}},
     }
     bad = {"custom_id": "a", "response": {"status_code": {}, "body": {"object": "list"}}}
-    fake.files["file-x"] = f"{json.dumps(bad)}\n{json.dumps(good)}\n".encode()
+    fake.files["file-x"] = f'\n{json.dumps(bad)}\n{{"cut off": \n\n[]\n{json.dumps(good)}\n'.encode()
 
     client.files.content("file-x")
 

@@ -145,17 +145,26 @@ def _results_in(reply: object, mark: str) -> Iterator[object]:
     body = reply if isinstance(reply, str | bytes) else field_of(reply, "content")
     if isinstance(body, str):
         body = body.encode("utf-8", "surrogatepass")
+    is_of_results = False
     for line in body.splitlines() if isinstance(body, bytes) else ():
         if not line.strip():
             continue
-        try:
-            result = json.loads(line)
-        except ValueError:
+        result = _object_in(line)
+        if result is not None and mark in result:
+            is_of_results = True
+            yield result
+        elif not is_of_results:
+            # Most files are none of results, and nothing of those is read beyond their first line.
             return
-        # Most files are none of results, and nothing of those is read beyond their first line.
-        if not isinstance(result, dict) or mark not in result:
-            return
-        yield result
+
+
+def _object_in(line: bytes) -> dict[str, object] | None:
+    """Return the JSON object in a line, or None for any other line."""
+    try:
+        result = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return result if isinstance(result, dict) else None
 
 
 def _line_name(batch_id: str, line_id: str) -> str:
