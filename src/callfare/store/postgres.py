@@ -126,8 +126,8 @@ class PostgresStore:
                     connection.close()
             self._writer, self._readers, self._lookers = None, [], []
 
-    def _open(self, ends_at_s: float) -> BoundedConnection:
-        connection = connect(self._url, ends_at_s - elapsed_s())
+    def _open(self, ends_at_s: float, *, is_planned_once: bool = False) -> BoundedConnection:
+        connection = connect(self._url, ends_at_s - elapsed_s(), is_planned_once=is_planned_once)
         try:
             with connection.within(ends_at_s - elapsed_s()):
                 version = schema_version(connection)
@@ -143,7 +143,7 @@ class PostgresStore:
 
     def _open_reader(self, ends_at_s: float, *, is_single: bool = False) -> BoundedConnection:
         """Return a connection on which all statements of a read see the same instant; is_single: there is but one."""
-        connection = self._open(ends_at_s)
+        connection = self._open(ends_at_s, is_planned_once=is_single)
         connection.autocommit = is_single
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         connection.read_only = True

@@ -25,6 +25,8 @@ _POLL_S = 0.1
 # Every statement finds its rows by key. A plan that reads a whole table was made before the table grew.
 _PLANS = "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 _OPTIONS = f"-c search_path=callfare -c synchronous_commit=on -c timezone=UTC {_PLANS}"
+# Left to itself, the server makes a new plan for each look, which takes four times as long as the look.
+_PLANNED_ONCE = "-c plan_cache_mode=force_generic_plan"
 # Any number that no other program is likely to lock: the letters of "callfare" on a telephone.
 _MIGRATION_LOCK = 22553273
 # What a person must do where waiting does not help, by SQLSTATE or, before there is a connection, by what is said.
@@ -50,10 +52,11 @@ def told(error: psycopg.Error) -> str:
     return f"{said}; retry with the same key"
 
 
-def connect(url: str, deadline_s: float) -> BoundedConnection:
+def connect(url: str, deadline_s: float, *, is_planned_once: bool = False) -> BoundedConnection:
     """Return a connection that works in schema callfare and waits for its commits.
 
-    Several hosts in the address are tried in turn until one takes writes, and share the time. Raises LedgerUnavailable.
+    is_planned_once: a statement keeps its plan, whatever it is asked with. Several hosts in the address are tried in
+    turn until one takes writes, and share the time. Raises LedgerUnavailable.
     """
     try:
         connection = BoundedConnection.connect(
@@ -61,7 +64,7 @@ def connect(url: str, deadline_s: float) -> BoundedConnection:
             connect_timeout=max(1, math.ceil(deadline_s / _count_hosts(url))),
             target_session_attrs="read-write",
             application_name="callfare",
-            options=_OPTIONS,
+            options=f"{_OPTIONS} {_PLANNED_ONCE}" if is_planned_once else _OPTIONS,
             prepare_threshold=2,
         )
     except psycopg.Error as error:
