@@ -39,8 +39,20 @@ const check = v.object({ range, seals: v.array(v.int64()) });
 // A row to write, and the seal of the one that it takes the place of: null where there must be none.
 const write = v.object({ table: v.string(), values: v.array(value), was: v.union(v.int64(), v.null()), isGone: v.boolean() });
 
+type Write = typeof write.type;
+
+// Whether every row of a batch stands as it was to be written: a seal is a digest of all of a row.
+async function areThere(desk: Desk, writes: Write[]): Promise<boolean> {
+  for (const { table, values, isGone } of writes) {
+    const doc = await desk.find(tableNamed(table), values);
+    if (isGone ? doc !== null : doc?.seal !== values[values.length - 1]) return false;
+  }
+  return writes.length > 0;
+}
+
 // Writes the rows of a batch when all that was read for it still stands and nothing new stands where nothing was.
-// Returns false, having written nothing, where that is not so. A batch may be sent twice: the second finds the first.
+// Returns false, having written nothing, where that is not so. A batch may be sent twice, since an answer can be lost: the
+// second finds what the first has written, or what others have made of it.
 export const apply = internalMutation({
   args: { checks: v.array(check), writes: v.array(write) },
   returns: v.boolean(),
@@ -50,13 +62,15 @@ export const apply = internalMutation({
     const everything = new Budget(Number.MAX_SAFE_INTEGER);
     for (const { range: asked, seals } of checks) {
       const { docs } = await rowsIn(ctx, { ...asked, limit: asked.limit || BigInt(seals.length + 1) }, everything);
-      if (docs.length !== seals.length || docs.some((doc, place) => doc.seal !== seals[place])) return false;
       for (const doc of docs) desk.know(tableNamed(asked.table), doc);
+      if (docs.length !== seals.length || docs.some((doc, place) => doc.seal !== seals[place])) {
+        return await areThere(desk, writes);
+      }
     }
     const found = [];
     for (const { table, values, was } of writes) {
       const doc = await desk.find(tableNamed(table), values);
-      if ((doc?.seal ?? null) !== was) return false;
+      if ((doc?.seal ?? null) !== was) return await areThere(desk, writes);
       found.push(doc);
     }
     const rows = (name: string) => writes.filter(({ table, isGone }) => table === name && !isGone);

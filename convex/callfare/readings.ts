@@ -8,6 +8,8 @@ import { fail, key, type Key, keyOf, nowUs, tableNamed, type Value, value, value
 
 // How long a reading lasts that nobody goes on with.
 const LIFE_US = 120_000_000n;
+// Each makes every write dearer, and a batch leaves room for so many.
+const READINGS_MAX = 3;
 const PAGE_MAX = 500;
 const EARLIER_MAX = 1000;
 const COUNTED_MAX = 1000;
@@ -24,9 +26,14 @@ export const begin = internalMutation({
   returns: v.null(),
   handler: async (ctx, { name }) => {
     await wholeLedger(ctx);
-    for (const reading of await ctx.db.query("readings").collect()) {
-      if (reading.name === name) return null;
-      if (reading.endsAtUs + LIFE_US < nowUs() && !(await clear(ctx, reading.name))) await ctx.db.delete(reading._id);
+    const now = nowUs();
+    const readings = await ctx.db.query("readings").collect();
+    if (readings.some((reading) => reading.name === name)) return null;
+    for (const { _id, name: ended, endsAtUs } of readings) {
+      if (endsAtUs + LIFE_US < now && !(await clear(ctx, ended))) await ctx.db.delete(_id);
+    }
+    if (readings.filter(({ endsAtUs }) => endsAtUs >= now).length >= READINGS_MAX) {
+      fail("busy", `${READINGS_MAX} readings of the whole ledger are under way`);
     }
     await ctx.db.insert("readings", { name, endsAtUs: nowUs() + LIFE_US });
     return null;

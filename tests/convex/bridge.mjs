@@ -4,8 +4,9 @@
 //   node tests/convex/bridge.mjs          prints {"port": …}; ends when its standard input is closed
 //
 // The first part of the path names a ledger of its own: POST /NAME/api/query, /NAME/api/mutation. What a test may ask for
-// comes as POST /NAME/control: {dropAnswers, refuse, conflict, discard} are numbers of mutations to come, {conflictEvery}
-// has each so many-th conflict, {forget: true} drops the ledger; the answer has what was counted since the last time.
+// comes as POST /NAME/control: {dropAnswers, refuse, conflict, discard} are numbers of mutations to come; {dropEvery, refuseEvery,
+// conflictEvery, discardEvery} take each so many-th; {forget: true} drops the ledger. The answer has what was counted since
+// the last time.
 // POST /NAME/documents {table} answers with all documents of a table; {table, patch} changes the fields of each before.
 import { createServer } from "node:http";
 import { convexToJson, jsonToConvex } from "convex/values";
@@ -16,9 +17,9 @@ const { convexTest, schema, modules, Discarded } = await loaded();
 process.env.CALLFARE_CONVEX_SECRET ??= "a secret of the bridge alone";
 
 class Ledger {
-  knobs = { dropAnswers: 0, refuse: 0, conflict: 0, discard: 0, conflictEvery: 0 };
+  knobs = { dropAnswers: 0, refuse: 0, conflict: 0, discard: 0, conflictEvery: 0, dropEvery: 0, refuseEvery: 0, discardEvery: 0 };
   seen = {};
-  mutations = 0;
+  turns = {};
   test = convexTest({ schema, modules, transactionLimits: true });
 
   note(name, amount = 1) {
@@ -32,10 +33,10 @@ class Ledger {
     return true;
   }
 
-  conflicts() {
-    this.mutations += 1;
-    const every = this.knobs.conflictEvery;
-    return this.takes("conflict") || (every > 0 && this.mutations % every === 0);
+  // The same, or whether it is time for one of each so many.
+  is(knob, every) {
+    this.turns[every] = (this.turns[every] ?? 0) + 1;
+    return this.takes(knob) || (this.knobs[every] > 0 && this.turns[every] % this.knobs[every] === 0);
   }
 }
 
@@ -69,7 +70,7 @@ async function run(ledger, kind, path, args, subject) {
   const began = process.cpuUsage();
   try {
     if (kind === "query") return await test.query(path, args);
-    if (ledger.takes("discard")) {
+    if (ledger.is("discard", "discardEvery")) {
       await test.mutation("testing/discarding:discard", { path, args }).catch((error) => {
         if (error.message !== Discarded) throw error;
       });
@@ -79,7 +80,11 @@ async function run(ledger, kind, path, args, subject) {
   } finally {
     const { user, system } = process.cpuUsage(began);
     ledger.note(kind === "query" ? "queries" : "mutations");
-    for (const name of Object.keys(count)) ledger.note(`${kind}.${name}`, count[name] - before[name]);
+    for (const name of Object.keys(count)) {
+      ledger.note(`${kind}.${name}`, count[name] - before[name]);
+      const most = `${kind}.most.${name}`;
+      ledger.seen[most] = Math.max(ledger.seen[most] ?? 0, count[name] - before[name]);
+    }
     ledger.seen.longestMutationS = Math.max(ledger.seen.longestMutationS ?? 0, kind === "mutation" ? (user + system) / 1e6 : 0);
   }
 }
@@ -87,8 +92,11 @@ async function run(ledger, kind, path, args, subject) {
 async function answered(ledger, kind, body, subject) {
   const { path, args, format } = body;
   if (format !== "convex_encoded_json" || !Array.isArray(args)) return { status: 400, told: { code: "BadRequest" } };
-  if (kind === "mutation" && ledger.takes("refuse")) return { status: 503, told: { code: "ServiceUnavailable" } };
-  if (kind === "mutation" && ledger.conflicts()) {
+  if (kind === "mutation" && ledger.is("refuse", "refuseEvery")) {
+    ledger.note("refused");
+    return { status: 503, told: { code: "ServiceUnavailable" } };
+  }
+  if (kind === "mutation" && ledger.is("conflict", "conflictEvery")) {
     ledger.note("conflicts");
     return { status: 503, told: { code: "OptimisticConcurrencyControlFailure" } };
   }
@@ -134,7 +142,7 @@ async function handle(request, response) {
   const bearer = /^Bearer (.+)$/.exec(request.headers.authorization ?? "");
   const isMutation = kind === "mutation";
   const { status, told } = await answered(ledger, isMutation ? kind : "query", body, bearer ? bearer[1] : null);
-  if (isMutation && status === 200 && ledger.takes("dropAnswers")) {
+  if (isMutation && status === 200 && ledger.is("dropAnswers", "dropEvery")) {
     ledger.note("dropped");
     request.socket.destroy();
     return;

@@ -41,7 +41,7 @@ from callfare.store.convex_http import ConvexClient, Deployment, FunctionFailed,
 from callfare.store.convex_load import ConvexLoader, Pages
 from callfare.store.convex_pages import Reading, pages_of
 from callfare.store.convex_questions import Range, named, query
-from callfare.store.convex_tables import fingerprint, layout_of, schema_number
+from callfare.store.convex_tables import fingerprint, layout_of, schema_number, size_of
 from callfare.store.convex_upkeep import ConvexUpkeep
 from callfare.store.gate import Gate
 from callfare.store.protocol import (
@@ -68,8 +68,9 @@ if TYPE_CHECKING:
 
 _TRIES = 12
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 30, 1000
-# Half of what Convex allows one transaction and less: 4,096 index ranges, 16,000 documents, 16 MiB.
-_RANGES_MAX, _WRITES_MAX, _BYTES_MAX = 2000, 4000, 6 * 1024 * 1024
+# Convex allows one transaction 4,096 index ranges, 16,000 documents, and 16 MiB each way. While somebody reads the
+# whole ledger at one instant each write takes another range and document, and three may do so at once.
+_RANGES_MAX, _WRITES_MAX, _BYTES_MAX = 1000, 3000, 6 * 1024 * 1024
 _RANGES_PER_CALL = 1000
 _ROLLED_MAX = 8192
 # What is done to a ledger as a whole goes through pages that nobody waits for with a call of theirs.
@@ -159,9 +160,7 @@ class ConvexStore:
             if elapsed_s() + pause_s > ends_at_s:
                 break
             threading.Event().wait(pause_s)
-        raise LedgerUnavailable(
-            "others changed the same rows under every attempt, and nothing was written; retry with the same key"
-        )
+        raise LedgerUnavailable("others changed the same rows under every attempt; retry with the same key")
 
     def _try(
         self, commands: Sequence[Command], ends_at_s: float, *, is_careful: bool
@@ -389,10 +388,15 @@ def _written(row: Row, was: int | None) -> dict[str, Any]:
 def _is_large(loader: ConvexLoader, writes: list[dict[str, Any]]) -> bool:
     """Tell whether a batch comes near what Convex allows one transaction."""
     checks = loader.checks()
-    ranges = len(checks) + len(writes) + sum(write["table"] == "accounts" for write in writes)
-    size = sum(len(part) if isinstance(part, str) else 9 for write in writes for part in write["values"])
+    # What is shown with a user is looked up again: the user, and after a change of a plan all plans.
+    shown = sum({"accounts": 1, "subscriptions": 2}.get(write["table"], 0) for write in writes)
     read = sum(len(check["seals"]) for check in checks)
-    return ranges > _RANGES_MAX or len(writes) > _WRITES_MAX or read > _WRITES_MAX or size > _BYTES_MAX
+    return (
+        len(checks) + len(writes) + shown > _RANGES_MAX
+        or max(len(writes), read) > _WRITES_MAX
+        or sum(size_of(write["values"]) for write in writes) > _BYTES_MAX
+        or loader.read_bytes() > _BYTES_MAX
+    )
 
 
 def _not_found() -> LedgerNotFound:
@@ -437,6 +441,7 @@ _FAULTS: dict[str, Callable[[FunctionFailed, str], CallfareError]] = {
         f"{place} is not there to be thrown away; for one that is, run "
         "`npx convex env set CALLFARE_CONVEX_THROWAWAY yes`"
     ),
+    "busy": lambda failed, _: LedgerUnavailable(f"{failed.message}; begin again when one of them has ended"),
     "misused": lambda failed, _: InvalidInput(f"the functions refused what was asked: {failed.message}"),
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from callfare.ledger.rows import ApiKey, Row, Run, User
 from callfare.store.convex_questions import Range, load, named, spent
+from callfare.store.convex_tables import size_of
 from callfare.store.protocol import Seen, Snapshot
 from callfare.store.sqlite_load import Loader
 
@@ -157,6 +158,10 @@ class ConvexLoader:
             for wanted in self.play.used
             for page, rows in self._known[wanted]
         ]
+
+    def read_bytes(self) -> int:
+        """Return how many bytes the last play has read, which the write reads once more to compare."""
+        return sum(size_of(row) for wanted in self.play.used for _, rows in self._known[wanted] for row in rows)
 
     def seal_of(self, row: Row) -> int | None:
         """Return the seal under which a row was found, None where it was not."""

@@ -9,14 +9,18 @@ from __future__ import annotations
 import re
 from functools import cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from callfare.ledger.rows import TABLES, Row
 from callfare.store.statements import load_migrations
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 BY_KEY = "byKey"
+_NUMBER_BYTES = 9
 
 _TABLE_NAMES = {"identities": "users", "runs": "workflowRuns", "events": "usageEvents", "transfers": "transactions"}
 _FIELD_NAMES = {("identities", "user"): "externalId", ("runs", "workflow"): "workflowType"}
@@ -104,3 +108,12 @@ def fingerprint() -> str:
 def schema_number() -> int:
     """Return the number of the newest schema; it is one for all stores."""
     return load_migrations("sqlite")[-1].number
+
+
+def size_of(values: Iterable[object]) -> int:
+    """Return how many bytes the values of a row take in Convex, names of fields left out."""
+    return sum(_bytes_of(value) if isinstance(value, str) else _NUMBER_BYTES for value in values)
+
+
+def _bytes_of(text: str) -> int:
+    return _NUMBER_BYTES + (len(text) if text.isascii() else len(text.encode()))

@@ -13,7 +13,7 @@ from callfare.ledger.rows import RAW_USAGE, RawUsage, Retention, Row, seal_of
 from callfare.store import upkeep
 from callfare.store.convex_pages import pages_of
 from callfare.store.convex_questions import Range, named
-from callfare.store.convex_tables import layout_of, schema_number
+from callfare.store.convex_tables import layout_of, schema_number, size_of
 from callfare.store.upkeep import Schema
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _parts(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     part: list[dict[str, Any]] = []
     size = 0
     for row in rows:
-        of_row = sum(len(value) if isinstance(value, str) else 9 for value in row["values"])
+        of_row = size_of(row["values"])
         if part and (len(part) == _ROWS_PER_PUT or size + of_row > _BYTES_PER_PUT):
             yield part
             part, size = [], 0
