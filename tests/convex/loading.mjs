@@ -13,6 +13,8 @@ const root = fileURLToPath(new URL("../../", import.meta.url));
 // Where the functions are: as a rule those of this checkout.
 const functions = process.env.CALLFARE_FUNCTIONS ?? join(root, "convex");
 
+const DOCUMENT_BYTES_MAX = 1024 * 1024;
+
 // What the functions did in the database since the bridge began.
 export const count = { documentsRead: 0, documentsWritten: 0, ranges: 0, bytesRead: 0, bytesWritten: 0 };
 
@@ -84,6 +86,8 @@ function countWhatIsDone(tracker) {
   tracker.trackWrite = function (size) {
     count.documentsWritten += 1;
     count.bytesWritten += size;
+    // convex-test leaves this one out.
+    if (size > DOCUMENT_BYTES_MAX) throw new Error(`Value is too large (${size} bytes > maximum size 1 MiB)`);
     return trackWrite.call(this, size);
   };
   tracker.trackIndexRange = function () {

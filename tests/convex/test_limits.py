@@ -6,7 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from callfare.committer import answers_of
 from callfare.errors import CallfareError, LedgerUnavailable
+from callfare.ledger.rows import RawUsage
 from callfare.store import convex
 from callfare.store.convex import ConvexStore
 from callfare.store.convex_tables import size_of
@@ -113,3 +115,26 @@ def test_a_batch_that_is_not_halved_is_refused_by_convex(books, many_lots, monke
 
     with pytest.raises(CallfareError, match="Convex"):
         books.batch(*(record("0.1", user="user-1", key=f"call-{number}", raw=raw) for number in range(128)), *many_lots)
+
+
+@pytest.mark.all
+def test_what_is_too_large_for_a_document_is_refused_and_fails_no_neighbour(books):
+    books.do(grant("alice", 100))
+    large = record("1", user="alice", key="large", raw=f'"{"x" * 1_100_000}"')
+    neighbours = [record("1", user="alice", key=f"call-{number}") for number in range(3)]
+
+    answers = answers_of(books.store, [neighbours[0], large, *neighbours[1:]])
+
+    assert [getattr(answer, "code", None) for answer in answers] == [None, "invalid_input", None, None]
+    assert "Convex cannot hold this" in str(answers[1])
+    assert books.balance().available == "97"
+
+
+@pytest.mark.all
+def test_a_document_of_nearly_a_mebibyte_is_kept_whole(books):
+    books.do(grant("alice", 100))
+    raw = '"' + "€" * 340_000 + '\\u0000"'
+
+    books.do(record("1", user="alice", key="large", raw=raw))
+
+    assert [row.raw for row in books.rows(RawUsage)] == [raw]

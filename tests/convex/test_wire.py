@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from callfare import Callfare
 from callfare.devtools.convex_schema import written
 from callfare.errors import LedgerUnavailable, Misconfigured
 from callfare.ledger.rows import TABLES
@@ -165,10 +166,21 @@ def test_an_address_that_names_nothing_is_refused_in_words(address, environment,
         deployment_of(urlsplit(address), environment)
 
 
-def test_convexs_variables_alone_make_nothing_a_ledger(monkeypatch, tmp_path):
-    monkeypatch.setenv("CONVEX_URL", "https://one.convex.cloud")
+def test_convexs_variables_alone_never_switch_an_apps_ledger(monkeypatch, tmp_path):
+    monkeypatch.delenv("CALLFARE_DATABASE_URL", raising=False)
+    for name in ("CONVEX_URL", "NEXT_PUBLIC_CONVEX_URL"):
+        monkeypatch.setenv(name, "https://one.convex.cloud")
+    monkeypatch.setenv("CALLFARE_CONVEX_SECRET", "long enough to be a secret")
     monkeypatch.chdir(tmp_path)
 
-    assert "convex" not in type(open_store("sqlite:///callfare.db")).__name__.lower()
+    with Callfare() as fare:
+        fare.grant("alice", 5, key="welcome")
+        shown = fare.balance("alice").available
+
+    assert str(shown) == "5"
+    assert (tmp_path / "callfare.db").exists()
+
+
+def test_an_address_takes_no_option_that_convex_has_not():
     with pytest.raises(Misconfigured, match="no option"):
         open_store("convex://a.example?mode=ro")
