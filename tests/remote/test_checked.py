@@ -228,6 +228,31 @@ def test_a_key_that_ends_soon_is_said_with_how_to_put_another_in_its_place(servi
     assert found.next_step.startswith(f"`callfare keys roll {made.id}`")
 
 
+ASKING = {"kind": "key", "id": "k", "userId": None, "scopes": ["all:read"], "expiresAt": None}
+ABOUT = {"version": "0.1.0", "now": "2026-11-23T00:00:00Z", "asking": ASKING}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        [],
+        ABOUT | {"now": "2026-11-23T00:00:00"},
+        ABOUT | {"now": 7},
+        ABOUT | {"asking": None},
+        ABOUT | {"asking": ASKING | {"scopes": 7}},
+        ABOUT | {"asking": ASKING | {"expiresAt": "2026-11-23"}},
+    ],
+    ids=str,
+)
+def test_a_server_that_tells_nonsense_of_itself_has_failed(scripted, fare, told):
+    scripted.answers = [(200, {}, told)]
+
+    (server, _) = examine(fare._engine)
+
+    assert (server.check, server.status) == ("server", "fail")
+
+
 def test_a_server_that_does_not_answer_or_know_the_key_has_failed(serving):
     serving.credentials["wrong"] = "cf_test_wrong"
 
