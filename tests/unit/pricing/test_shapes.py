@@ -147,7 +147,7 @@ def test_hours_that_only_touch_do_not_overlap():
 
 def test_the_book_on_the_page_about_providers_is_one():
     page = (Path(__file__).parents[3] / "docs" / "howto" / "add-a-provider.md").read_text(encoding="utf-8")
-    book = load_book(page.split("```toml\n")[1].split("```")[0])
+    book = load_book(page.split("\n```toml\n")[1].split("```")[0])
 
     def speak(usage, **attributes):
         return rate(book, model="acme-speak", usage=usage, attributes=attributes, at_us=NOON_US).picousd
