@@ -266,6 +266,12 @@ def test_an_intent_is_not_handed_to_a_customer_that_does_not_exist(client, kind)
     assert intents.retrieve(made.id).customer is None
 
 
+def test_an_empty_text_of_a_session_is_none(client):
+    made = session(client, custom_text={"submit": ""})
+
+    assert made.custom_text.submit is None
+
+
 def test_the_same_seed_makes_the_same_ids(fake, client):
     fake.reset(seed="one")
     first = client.v1.customers.create({}).id

@@ -14,7 +14,7 @@ from callfare.devtools.fake_stripe.refusals import Json, Refusal, invalid, missi
 from callfare.devtools.fake_stripe.resources import intents
 from callfare.devtools.fake_stripe.resources.catalog import made_price
 from callfare.devtools.fake_stripe.routing import Call, Route, page
-from callfare.devtools.fake_stripe.world import DAY_S, World, merged_metadata, updated
+from callfare.devtools.fake_stripe.world import DAY_S, World, cleaned, merged_metadata, updated
 
 _LIFE_S: Final = DAY_S
 _LIFE_S_MIN: Final = 1_800
@@ -57,7 +57,7 @@ def create(world: World, call: Call) -> Json:
         automatic_tax=_tax(params),
         currency=currency,
         custom_fields=[],
-        custom_text={**_NO_TEXT, **params.get("custom_text", {})},
+        custom_text={**_NO_TEXT, **cleaned(params.get("custom_text") or {})},
         customer=customer,
         expires_at=expires_at,
         metadata=merged_metadata({}, params),
