@@ -206,8 +206,8 @@ class Commits:
 def variants_of(client: openai.OpenAI, fare: Callfare) -> list[Variant]:
     """Return the bare client, callfare's, and each instrumentation."""
     import langfuse  # noqa: PLC0415 - each is imported in its turn: the last changes the SDK when it is
-    from openinference.instrumentation.openai import OpenAIInstrumentor as OpenInference  # noqa: PLC0415 - in its turn
-    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as OpenTelemetry  # noqa: PLC0415 - its turn
+    from openinference.instrumentation.openai import OpenAIInstrumentor as OpenInference  # noqa: PLC0415 - as langfuse
+    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as OpenTelemetry  # noqa: PLC0415 - as langfuse
 
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(_Nowhere()))

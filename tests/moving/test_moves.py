@@ -19,7 +19,7 @@ from tests.support.books import Books
 from tests.support.commands import START, grant
 from tests.support.fixtures import address, give_back, open_store
 from tests.support.large import build
-from tests.support.moved import ACCOUNTS, DIRECT, go_round
+from tests.support.moved import ACCOUNTS, DIRECT, command, go_round
 from tests.support.rich import write_rich_ledger
 
 # CALLFARE_MOVED_EVENTS=100000 takes ten minutes and more on the bridge.
@@ -166,6 +166,14 @@ def test_a_row_that_is_altered_on_its_way_is_noticed(make, monkeypatch):
     with pytest.raises(LedgerCorrupt, match="what arrived is not what was sent"):
         moving.move(source.store, target.store)
     assert isinstance(target.store, SqliteStore)
+
+
+def test_the_memory_that_is_measured_is_the_commands_own(tmp_path):
+    ballast = bytearray(2 * PEAK_KB_MAX * 1024)
+
+    made = command("--db", address("sqlite", tmp_path), "init")
+
+    assert 0 < made.peak_kb < PEAK_KB_MAX < len(ballast) // 1024
 
 
 @pytest.mark.all

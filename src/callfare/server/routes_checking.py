@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from importlib.metadata import version
 
@@ -21,7 +21,7 @@ from callfare.ledger.commands import NoteCheck
 from callfare.ledger.receipts import CheckReceipt
 from callfare.server.caller import Caller, read
 from callfare.server.refusals import facts_of
-from callfare.server.routing import Routes, answer
+from callfare.server.routing import Routes, answer, followed
 from callfare.server.rules import API
 from callfare.server.wire import checking
 from callfare.server.wire.base import Answer
@@ -66,9 +66,9 @@ class Checks:
         lines = self._lines(caller)
         # What is wrong with the ledger is said before the answer begins; after that, a line has to tell it.
         first = await anext(lines)
-        return StreamingResponse(_followed(first, lines), media_type=LINES)
+        return StreamingResponse(followed(first, lines), media_type=LINES)
 
-    async def _lines(self, caller: Caller) -> AsyncIterator[bytes]:
+    async def _lines(self, caller: Caller) -> AsyncGenerator[bytes, None]:
         async with self._gate:
             await caller.engine.commit_async(NoteCheck(audit=caller.note()), CheckReceipt)
             has_begun = False
@@ -82,7 +82,7 @@ class Checks:
                 yield _encode({"error": facts_of(error, caller.request_id)}) + b"\n"
 
 
-async def _verified(engine: Engine) -> AsyncIterator[bytes]:
+async def _verified(engine: Engine) -> AsyncGenerator[bytes, None]:
     """Yield a line for each step of a verification, which ends soon after whoever asked has gone."""
     loop, said, gone = asyncio.get_running_loop(), asyncio.Queue[tuple[str, int] | None](), threading.Event()
 
@@ -113,15 +113,6 @@ class _Gone(Exception):
 
 def _line(name: str, facts: Answer) -> bytes:
     return b'{"%b":%b}\n' % (name.encode(), facts.body())
-
-
-async def _followed(first: bytes, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        yield first
-        async for line in lines:
-            yield line
-    finally:
-        await lines.aclose()  # type: ignore[attr-defined]  # lines are a generator
 
 
 def add_checking(routes: Routes) -> None:

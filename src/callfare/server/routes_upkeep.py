@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from itertools import islice
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ from callfare.engine.exporting import Export
 from callfare.server.caller import Caller
 from callfare.server.metrics import MEDIA_TYPE
 from callfare.server.routes_reading import UserId
-from callfare.server.routing import Routes
+from callfare.server.routing import Routes, followed
 from callfare.server.rules import API
 from callfare.store.protocol import UserOf
 
@@ -62,10 +62,10 @@ async def export_rows(
     parts = _parts(caller.engine, export, None if after is None else export.checked_key(after))
     # What is wrong with the ledger is said before the answer begins; after that, an end cut short has to tell it.
     first = await anext(parts)
-    return StreamingResponse(_followed(first, parts), media_type=media_type, headers={"Content-Disposition": name})
+    return StreamingResponse(followed(first, parts), media_type=media_type, headers={"Content-Disposition": name})
 
 
-async def _parts(engine: Engine, export: Export, after: tuple[Any, ...] | None) -> AsyncIterator[bytes]:
+async def _parts(engine: Engine, export: Export, after: tuple[Any, ...] | None) -> AsyncGenerator[bytes, None]:
     """Yield the lines of an export in parts, each read in a thread, all of one instant."""
     lines = export.lines(engine.store, after)
     try:
@@ -80,15 +80,6 @@ async def _parts(engine: Engine, export: Export, after: tuple[Any, ...] | None) 
 
 def _next(lines: Iterator[bytes]) -> bytes:
     return b"".join(islice(lines, _LINES_PER_PART))
-
-
-async def _followed(first: bytes, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        yield first
-        async for part in parts:
-            yield part
-    finally:
-        await parts.aclose()  # type: ignore[attr-defined]  # parts are a generator
 
 
 def add_upkeep(routes: Routes) -> None:

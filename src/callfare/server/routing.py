@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, get_args
 
 import msgspec
@@ -165,6 +165,16 @@ def _plain(handler: Handler, parameters: list[inspect.Parameter]) -> Handler:
         return await handler(request.scope[CALLER], **{name: query.get(alias) for name, alias in names.items()})
 
     return handle
+
+
+async def followed(first: bytes, parts: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """Yield what was read to see whether an answer can begin, then the rest of it, which ends with whoever listens."""
+    try:
+        yield first
+        async for part in parts:
+            yield part
+    finally:
+        await parts.aclose()
 
 
 def answer(body: Answer, *, headers: dict[str, str] | None = None) -> Response:
