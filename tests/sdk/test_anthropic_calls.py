@@ -171,7 +171,26 @@ async def test_a_message_without_usage_is_estimated_from_its_text(either, claude
         ({"input_tokens": 10**30, "output_tokens": 3}, {"input_tokens": 2, "output_tokens": 3}, True),
         (
             {"input_tokens": 4, "output_tokens": 3, "cache_read_input_tokens": -1},
-            {"input_tokens": 3, "output_tokens": 3},
+            {"input_tokens": 4, "output_tokens": 3},
+            True,
+        ),
+        (
+            {"input_tokens": "4", "output_tokens": "3", "cache_read_input_tokens": "20"},
+            {"input_tokens": 24, "cached_input_tokens": 20, "output_tokens": 3},
+            False,
+        ),
+        (
+            {"input_tokens": 4, "output_tokens": 3, "iterations": [{"type": "message"}, "x", None]},
+            {"input_tokens": 4, "output_tokens": 3},
+            False,
+        ),
+        (
+            {
+                "input_tokens": 4,
+                "output_tokens": 3,
+                "iterations": [{"input_tokens": 90, "output_tokens": 3}, {"input_tokens": -40, "output_tokens": 3}],
+            },
+            {"input_tokens": 2, "output_tokens": 6},
             True,
         ),
         (

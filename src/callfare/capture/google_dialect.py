@@ -33,7 +33,7 @@ from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
 from callfare.usage.extract import read, with_estimates
-from callfare.usage.fields import Reader, field_of
+from callfare.usage.fields import Reader, field_of, members_of
 from callfare.usage.google import read_content, read_embedding, read_pictures
 from callfare.usage.quantities import Quantity
 
@@ -163,22 +163,35 @@ class GoogleDialect:
 class ContentTally:
     """Chunks of streamed content. Counts are totals: the last one holds, and nothing else is read before the end."""
 
-    __slots__ = ("_counted", "_grounded", "_uncounted", "awaits_count", "is_counted", "is_final")
+    __slots__ = ("_counted", "_grounded", "_uncounted", "awaits_count", "is_final")
 
     def __init__(self) -> None:
-        self._counted = ""
+        self._counted: list[str] = []
         self._grounded: list[str] = []
         self._uncounted: list[str] = []
-        self.is_final = self.is_counted = self.awaits_count = False
+        self.is_final = self.awaits_count = False
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether all text came and was counted; of a prompt that was blocked there is none."""
+        return bool(self._counted) and (self.awaits_count or '"blockReason"' in self._counted[-1])
+
+    @is_counted.setter
+    def is_counted(self, is_counted: bool) -> None:
+        """Refuse: it follows from the chunks."""
+        raise AttributeError(is_counted)
 
     @property
     def reply(self) -> object:
         """The last count, with the searches told before it."""
-        if not self._counted:
+        told = [members_of(content_of(body)) for body in self._counted]
+        if not told:
             return None
-        content = content_of(self._counted)
+        used: dict[str, object] = {}
+        for content in told:
+            used |= members_of(content.get("usageMetadata"))
         candidates = [one for body in self._grounded for one in _candidates_in(content_of(body))]
-        return {**content, "candidates": candidates} if isinstance(content, dict) else None
+        return {**told[-1], "usageMetadata": used, "candidates": candidates}
 
     @reply.setter
     def reply(self, reply: object) -> None:
@@ -198,9 +211,14 @@ class ContentTally:
     def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - what the SDK's layer gives
         """Keep a chunk that counts and does not end the stream."""
         body = event.body
-        if '"promptTokenCount"' not in body or '"finishReason"' in body or '"groundingMetadata"' in body:
+        if (
+            '"promptTokenCount"' not in body
+            or '"finishReason"' in body
+            or '"groundingMetadata"' in body
+            or '"functionCall"' in body
+        ):
             return False
-        self._counted = body
+        self._counted = [body]
         if self._uncounted:
             self._uncounted.clear()
         return True
@@ -210,15 +228,15 @@ class ContentTally:
         body = getattr(event, "body", None)
         if not isinstance(body, str):
             return False
-        if '"promptTokenCount"' in body:
-            self._counted = body
+        if (used := _used_in(body)) is not None:
+            # One that leaves out what went in adds to those before it.
+            self._counted = [body] if used.get("promptTokenCount") is not None else [*self._counted, body]
             self._uncounted.clear()
         else:
             self._uncounted.append(body)
         if '"groundingMetadata"' in body:
             self._grounded.append(body)
         if '"finishReason"' in body:
-            self.is_counted = bool(self._counted)
             self.awaits_count = True
         return False
 
@@ -268,6 +286,14 @@ def _settlement_of_video(request: Request, content: object) -> Settlement:
     if reading.response_id:
         return Settlement("pend", reading, is_job=True)
     return Settlement("settle", reading, estimated=True)
+
+
+def _used_in(body: str) -> Mapping[str, object] | None:
+    """Return what a chunk counts, or None for one without a count; what a model tells a tool may have such a name."""
+    if 'TokenCount"' not in body:
+        return None
+    used = members_of(field_of(content_of(body), "usageMetadata"))
+    return used if any(name.endswith("TokenCount") for name in used) else None
 
 
 def _candidates_in(content: object) -> list[object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from callfare.usage.fields import Counted, field_of, sum_of
+from callfare.usage.fields import Counted, field_of, list_of, sum_of, whole_of
 from callfare.usage.quantities import Quantity
 
 _TIERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
@@ -27,8 +27,8 @@ _SERVER_TOOLS = {
 def read_message(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     """Return what a message reports: tokens, with the cache in the input, and calls of the provider's own tools."""
     used = field_of(reply, "usage")
-    iterations = field_of(used, "iterations")
-    parts = iterations if isinstance(iterations, list) and iterations else [used]
+    iterations = list_of(field_of(used, "iterations"))
+    parts = iterations if any(map(_tokens_in, iterations)) else [used]
     counted = _total([_tokens_in(part) for part in parts])
     thought = field_of(field_of(used, "output_tokens_details"), "thinking_tokens")
     if thought is not None:
@@ -61,7 +61,9 @@ def _tokens_in(used: object) -> dict[str, object]:
     if not written and by_lifetime:
         counted["cache_write_input_tokens"] = written = by_lifetime
     if fresh is not None:
-        counted["input_tokens"] = sum_of([fresh, counted.get("cached_input_tokens", 0), written])
+        cache = (counted.get("cached_input_tokens", 0), written)
+        # What cannot be true of the cache is refused under its own name, and takes nothing from the rest.
+        counted["input_tokens"] = sum_of([fresh, *(part for part in cache if whole_of(part) is not None)])
     return counted
 
 

@@ -6,6 +6,7 @@ reading.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -19,6 +20,8 @@ from callfare.usage.quantities import Quantity
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 # Where pydantic's objects keep the fields that their class does not name.
 _EXTRA = "__pydantic_extra__"
+# Some gateways write counts as text.
+_DIGITS = re.compile(r"[0-9]{1,13}", re.ASCII)
 
 
 class Counted(Struct, frozen=True):
@@ -99,13 +102,21 @@ def list_of(value: object) -> list[Any]:
 
 
 def sum_of(counts: list[object]) -> object:
-    """Return the sum of whole numbers, or what is none: it will be refused under its own name."""
+    """Return the sum of whole numbers, or what is none, such as a negative: it will be refused under its own name."""
     total = 0
     for count in counts:
-        if type(count) is not int:
+        number = whole_of(count)
+        if number is None:
             return count
-        total += count
+        total += number
     return total
+
+
+def whole_of(count: object) -> int | None:
+    """Return a count of things, or None for what is none, such as a negative."""
+    if type(count) is int:
+        return count if count >= 0 else None
+    return int(count) if isinstance(count, str) and _DIGITS.fullmatch(count) else None
 
 
 def label_of(value: object) -> str:

@@ -33,6 +33,9 @@ def read_content(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     used = first_of(reply, "usageMetadata", "usage_metadata")
     model = first_of(reply, "modelVersion", "model_version")
     counted = _tokens_in(used)
+    if first_of(first_of(reply, "promptFeedback", "prompt_feedback"), "blockReason", "block_reason") is not None:
+        # A zero is not told.
+        counted.setdefault("output_tokens", 0)
     searches = _searches_in(reply, model)
     if searches:
         counted["web_searches"] = searches
