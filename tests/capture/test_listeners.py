@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace as Of
 
 import pytest
 
-from callfare.capture import langchain, litellm, otel, pydantic_ai
+from callfare.capture import langchain, litellm, otel, pydantic_ai, recent
 from callfare.capture.base import Metered
 from callfare.capture.clients import listener_for
-from callfare.capture.recent import RECENT, Recent, note_metered
+from callfare.capture.recent import RECENT, Recent, hear, note_metered
 from callfare.errors import InvalidInput
 from tests.capture.fake_meter import FakeMeter
 
@@ -21,8 +22,9 @@ def meter():
 
 @pytest.fixture(autouse=True)
 def _forgotten():
-    """Ids are those of one test."""
+    """Ids, and calls that were heard to begin, are those of one test."""
     RECENT._ids.clear()
+    recent._HEARD.set(None)
 
 
 # litellm
@@ -82,6 +84,29 @@ def test_an_embedding_and_speech_of_litellms_are_read_by_their_own_meters(meter)
     assert [ticket.usage for ticket in meter.tickets] == [{"input_tokens": 7}, {"characters": 5}]
 
 
+def test_a_call_without_an_id_that_litellm_tells_twice_is_counted_once(meter):
+    listener = litellm.listener(meter)
+    told = KWARGS | {"call_type": "aembedding", "litellm_call_id": "call-1"}
+
+    for kwargs in (told, told, told | {"litellm_call_id": "call-2"}):
+        listener.log_success_event(kwargs, {"usage": {"prompt_tokens": 7, "total_tokens": 7}}, None, None)
+
+    assert [len(ticket.settled) for ticket in meter.tickets] == [1, 0, 1]
+
+
+def test_a_message_that_litellm_hands_on_as_anthropic_wrote_it_is_read_with_its_cache(meter):
+    used = {"input_tokens": 4, "cache_read_input_tokens": 200, "cache_creation_input_tokens": 10, "output_tokens": 3}
+
+    litellm.listener(meter).log_success_event(
+        KWARGS | {"call_type": "anthropic_messages"}, {"id": "msg_1", "model": "claude-sonnet-5", "usage": used}
+    )
+
+    assert (meter.ticket.usage, meter.ticket.is_estimated) == (
+        {"input_tokens": 214, "cached_input_tokens": 200, "cache_write_input_tokens": 10, "output_tokens": 3},
+        False,
+    )
+
+
 # LangChain
 
 
@@ -138,6 +163,50 @@ def test_a_call_of_langchains_without_an_id_over_a_wrapped_client_is_not_counted
     assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
 
 
+def test_a_call_of_a_wrapped_client_in_the_loop_over_langchains_stream_is_another_call(meter):
+    listener = langchain.listener(meter)
+    start(listener)
+    note_metered().settled({"input_tokens": 7, "output_tokens": 9})
+
+    listener.on_llm_end(result(message_id=None), run_id="r")
+
+    assert meter.ticket.usage == {"input_tokens": 50, "output_tokens": 9}
+
+
+@pytest.mark.parametrize("tokens", [[50], [20, 30]])
+def test_a_call_of_langchains_that_tells_what_a_wrapped_client_read_is_not_counted_again(meter, tokens):
+    listener = langchain.listener(meter)
+    start(listener)
+    note_metered().released()
+    for count in tokens:
+        note_metered().settled({"input_tokens": count})
+
+    listener.on_llm_end(result(message_id="another"), run_id="r")
+
+    assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
+
+
+def test_calls_that_begin_one_within_the_other_all_know_of_the_wrapped_client(meter):
+    outer, inner = langchain.listener(meter), langchain.listener(meter)
+    start(outer)
+    start(inner)
+    note_metered()
+
+    for listener in (inner, outer):
+        listener.on_llm_end(result(message_id=None), run_id="r")
+
+    assert [ticket.settled for ticket in meter.tickets] == [[], []]
+
+
+def test_a_call_that_is_over_does_not_hold_the_next(meter):
+    listener = langchain.listener(meter)
+    for number in range(3):
+        start(listener, run_id=number)
+        listener.on_llm_end(result(message_id=f"id-{number}"), run_id=number)
+
+    assert hear().above is None
+
+
 def test_a_call_of_langchains_that_fails_is_let_go(meter):
     listener = langchain.listener(meter)
     start(listener)
@@ -176,6 +245,25 @@ def test_each_response_of_an_agents_run_is_a_call(meter):
     assert [len(ticket.settled) for ticket in meter.tickets] == [1, 1, 0, 0]
     assert meter.tickets[0].usage == {"input_tokens": 30, "cached_input_tokens": 10, "output_tokens": 5}
     assert meter.tickets[0].intent.provider == "google"
+
+
+@dataclass
+class Said:
+    """A response of PydanticAI's whose provider gave it no id."""
+
+    kind: str
+    usage: dict[str, object]
+    model_name: str = "m"
+
+
+def test_a_response_without_an_id_that_is_told_twice_is_one_call(meter):
+    listener = pydantic_ai.listener(meter)
+    messages = [Said("response", {"input_tokens": 3, "output_tokens": 1}) for _ in range(2)]
+
+    listener(messages)
+    listener(messages)
+
+    assert [ticket.usage for ticket in meter.tickets] == [{"input_tokens": 3, "output_tokens": 1}] * 2
 
 
 # OpenTelemetry
@@ -254,6 +342,30 @@ def test_a_span_within_a_metered_call_is_not_counted(meter):
     spans.end(span)
 
     assert meter.tickets == []
+
+
+@pytest.mark.parametrize("settled", [{"input_tokens": 1200}, None])
+def test_a_span_around_the_call_of_a_wrapped_client_is_not_counted(meter, settled):
+    spans = Spans(meter)
+    span = spans.begin(**leaf())
+    spans.end(spans.begin(parent=span, gen_ai__operation__name="execute_tool"))
+    note = note_metered()
+    if settled is not None:
+        note.settled(settled)
+
+    spans.end(span)
+
+    assert meter.tickets == []
+
+
+def test_a_span_is_counted_although_a_wrapped_client_made_another_call_within_it(meter):
+    spans = Spans(meter)
+    span = spans.begin(**leaf())
+    note_metered().settled({"input_tokens": 17})
+
+    spans.end(span)
+
+    assert meter.ticket.usage == {"input_tokens": 1200, "output_tokens": 350}
 
 
 def test_a_span_without_a_count_is_an_estimate_and_one_that_failed_is_nothing(meter):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 
 from callfare.capture.base import Metered
@@ -90,6 +92,57 @@ async def test_a_call_within_a_metered_one_is_not_counted(make, meter):
         await make(lambda: {"in": 1, "out": 1})()
 
     assert meter.tickets == []
+
+
+class Asking:
+    """A callable object, which no function tells to be async."""
+
+    async def __call__(self, reply):
+        return reply
+
+
+async def answer(reply):
+    return reply
+
+
+def promise(reply):
+    return answer(reply)
+
+
+@pytest.mark.parametrize("function", [Asking(), promise, functools.partial(answer)], ids=["object", "plain", "partial"])
+async def test_what_is_awaited_is_settled_by_its_reply(meter, function):
+    decorated = metered(meter, "my-model", usage=tokens)(function)
+
+    reply = await decorated({"in": 7, "out": 2})
+
+    assert reply == {"in": 7, "out": 2}
+    assert (meter.ticket.usage, meter.ticket.is_estimated) == ({"input_tokens": 7, "output_tokens": 2}, False)
+
+
+async def test_a_coroutine_that_a_plain_function_returns_costs_nothing_when_it_raises(meter):
+    async def fail():
+        raise OSError
+
+    def promise_to_fail():
+        return fail()
+
+    with pytest.raises(OSError):
+        await metered(meter, "my-model", usage=tokens)(promise_to_fail)()
+
+    assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
+
+
+async def test_an_async_function_that_is_called_wrongly_costs_nothing(meter):
+    with pytest.raises(TypeError, match="reply"):
+        await metered(meter, "my-model", usage=tokens)(answer)()
+
+    assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
+
+
+def test_methods_are_metered_below_what_makes_them_static(meter):
+    for made in (staticmethod, classmethod):
+        with pytest.raises(InvalidInput, match="below @staticmethod"):
+            metered(meter, "my-model", usage=tokens)(made(answer))
 
 
 def test_generators_are_refused(meter):

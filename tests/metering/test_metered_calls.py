@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -137,6 +138,20 @@ def test_a_call_for_nobody_can_be_refused(url: str, fake: FakeOpenAI, sdk: Calla
             client.chat.completions.create(model="gpt-5-mini", messages=STORY)
 
     assert fake.count == 0
+
+
+@pytest.mark.parametrize("url", ["memory", "sqlite"], indirect=True)
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_a_call_that_nobody_can_refuse_any_more_is_recorded(url: str, *, is_strict: bool) -> None:
+    used = {"prompt_tokens": 5, "completion_tokens": 3}
+    reply = {"id": f"told at {url}, {is_strict}", "model": "gpt-5-mini", "usage": used}
+
+    with Callfare(url, require_user=is_strict) as fare, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fare.grant("alice", 1, key="k")
+        fare.listener("litellm").log_success_event({"custom_llm_provider": "openai"}, reply)
+
+        assert fare.usage("unattributed").by_model[0].units == {"input_tokens": 5, "output_tokens": 3}
 
 
 def test_an_abandoned_stream_is_charged_by_estimate(fare: Callfare, client: OpenAI) -> None:

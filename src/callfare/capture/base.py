@@ -82,10 +82,7 @@ class Meter(Protocol):
         ...
 
     def accept(self, intent: Intent, *, user: str | None = None) -> Ticket:
-        """Return a ticket for a call that is being made whatever its user has: nothing but its user is asked for.
-
-        Raises UserRequired where somebody must be named and is not.
-        """
+        """Return a ticket for a call that is being made whatever its user has; one of nobody's is recorded as such."""
         ...
 
     def settle_job(

@@ -59,7 +59,9 @@ class _Listener:
             ticket = self._teller.begun(provider=provider, operation="chat", model=model)
             self._open[told.get("run_id")] = (ticket, hear(), provider, model)
             if len(self._open) > _OPEN_MAX:
-                self._teller.failed(self._open.popitem(last=False)[1][0])
+                forgotten, heard, _, _ = self._open.popitem(last=False)[1]
+                heard.is_over = True
+                self._teller.failed(forgotten)
 
     def on_llm_start(self, serialized: object, prompts: object, **told: Any) -> None:
         """Take note of a completion that begins."""
@@ -69,10 +71,11 @@ class _Listener:
         """Record what a call used."""
         with _HEARING:
             ticket, heard, provider, model = self._open.pop(told.get("run_id"), (None, Heard(), "", ""))
-            if heard.is_metered:
+            heard.is_over = True
+            reading = _reading_of(response, model)
+            if heard.is_told_again(reading.usage):
                 self._teller.failed(ticket)
                 return
-            reading = _reading_of(response, model)
             if ticket is None:
                 ticket = self._teller.begun(provider=provider, operation="chat", model=reading.model)
             self._teller.ended(ticket, reading)
@@ -81,7 +84,9 @@ class _Listener:
         """Let a call go that failed."""
         del error
         with _HEARING:
-            self._teller.failed(self._open.pop(told.get("run_id"), (None, Heard(), "", ""))[0])
+            ticket, heard, _, _ = self._open.pop(told.get("run_id"), (None, Heard(), "", ""))
+            heard.is_over = True
+            self._teller.failed(ticket)
 
 
 def _reading_of(response: object, model: str) -> Reading:

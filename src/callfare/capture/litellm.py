@@ -10,10 +10,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from callfare.capture.base import Meter
 from callfare.capture.told import Teller
+from callfare.usage.anthropic import read_message
 from callfare.usage.extract import Reading, read
-from callfare.usage.fields import Counted, field_of
+from callfare.usage.fields import Counted, field_of, label_of
 from callfare.usage.openai import READERS, tokens_in
 from callfare.usage.quantities import Quantity
 
@@ -72,6 +75,10 @@ def _told(kwargs: Mapping[str, Any], reply: object) -> tuple[str, str, Reading, 
         asked["characters"] = len(text)
     sent = kwargs.get("litellm_params")
     reading = read(operation, whole, model=str(kwargs.get("model") or ""), usage=asked, reader=_reader_of(operation))
+    call_id = label_of(kwargs.get("litellm_call_id"))
+    if call_id and not reading.response_id:
+        # Embeddings and pictures have no id of their own, and are told twice all the same.
+        reading = replace(reading, response_id=f"litellm:{call_id}")
     provider = str(kwargs.get("custom_llm_provider") or field_of(sent, "custom_llm_provider") or "")
     return provider, operation, reading, str(field_of(sent, "api_base") or "")
 
@@ -80,9 +87,11 @@ def _reader_of(operation: str) -> Any:  # noqa: ANN401 - a reader, or None for t
     return _read_chat if operation == "chat" else READERS.get(operation)
 
 
-def _read_chat(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
-    """Read OpenAI's shape with Anthropic's names for what the cache took."""
+def _read_chat(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Read OpenAI's shape, with Anthropic's names for what the cache took, and Anthropic's own handed on as it is."""
     used = field_of(reply, "usage")
+    if field_of(used, "prompt_tokens") is None and field_of(used, "cache_read_input_tokens") is not None:
+        return read_message(reply, fixed)
     counted = tokens_in(used)
     written = field_of(used, "cache_creation_input_tokens")
     if written and "cache_write_input_tokens" not in counted:

@@ -14,7 +14,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from callfare.capture.base import Intent, Meter, Metered, Unharmed, is_metered
+from callfare.capture.base import Intent, Meter, Metered, Ticket, Unharmed, is_metered
 from callfare.capture.recent import RECENT
 from callfare.capture.told import reading_of
 from callfare.errors import InvalidInput
@@ -63,9 +63,14 @@ def metered(
         return reading_of(told, model=model, response_id=reply_id, attributes=intent.attributes, needed=())
 
     def decorate(function: Function) -> Function:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function) or not callable(function):
+        if isinstance(function, staticmethod | classmethod):
+            raise InvalidInput("a method is metered below @staticmethod and @classmethod, not above", param="function")
+        # An object may be called by a method that is async, which nothing of the object itself tells.
+        forms = (function, inspect.getattr_static(type(function), "__call__", None))
+        is_generator = any(inspect.isgeneratorfunction(form) or inspect.isasyncgenfunction(form) for form in forms)
+        if is_generator or not callable(function):
             raise InvalidInput("only a function that returns its reply can be metered, no generator", param="function")
-        one = _async_one if inspect.iscoroutinefunction(function) else _one
+        one = _async_one if any(map(inspect.iscoroutinefunction, forms)) else _one
         return one(function, meter, intent, reading_after)  # type: ignore[return-value]  # of the same signature
 
     return decorate
@@ -85,6 +90,8 @@ def _one(
         except BaseException:
             ticket.release()
             raise
+        if inspect.iscoroutine(reply):
+            return _awaited(lambda: reply, ticket, reading_after)
         with _SETTLING:
             reading = reading_after(reply)
             RECENT.claim(reading.response_id)
@@ -105,19 +112,26 @@ def _async_one(
         if is_metered():
             return await function(*arguments, **options)
         ticket = await meter.admit_async(intent)
-        try:
-            with Metered():
-                reply = await function(*arguments, **options)
-        except BaseException:
-            ticket.release()
-            raise
-        with _SETTLING:
-            reading = reading_after(reply)
-            RECENT.claim(reading.response_id)
-            await ticket.settle_async(reading, estimated=_is_guess(reading))
-        return reply
+        return await _awaited(lambda: function(*arguments, **options), ticket, reading_after)
 
     return call
+
+
+async def _awaited(
+    ask: Callable[[], Awaitable[Any]], ticket: Ticket, reading_after: Callable[[object], Reading]
+) -> Any:  # noqa: ANN401 - the function's own
+    """Return the reply of a call, settled."""
+    try:
+        with Metered():
+            reply = await ask()
+    except BaseException:
+        ticket.release()
+        raise
+    with _SETTLING:
+        reading = reading_after(reply)
+        RECENT.claim(reading.response_id)
+        await ticket.settle_async(reading, estimated=_is_guess(reading))
+    return reply
 
 
 def _is_guess(reading: Reading) -> bool:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from callfare.capture.base import Meter, Unharmed, is_metered
+from callfare.capture.recent import Heard, hear
 from callfare.capture.told import Teller, reading_of
 
 _OPERATIONS: Mapping[str, str] = MappingProxyType(
@@ -79,6 +80,7 @@ class _Open:
     parent_id: int | None
     context: Context
     is_counted: bool
+    heard: Heard
 
 
 class SpanImporter:
@@ -93,21 +95,24 @@ class SpanImporter:
         """Take note of a span that begins."""
         with _HEARING:
             parent = span.parent
+            is_counted, heard = is_metered(), hear()
             self._open[span.context.span_id] = _Open(
-                None if parent is None else parent.span_id, copy_context(), is_metered()
+                None if parent is None else parent.span_id, copy_context(), is_counted, heard
             )
             if len(self._open) > _OPEN_MAX:
-                self._open.popitem(last=False)
+                self._open.popitem(last=False)[1].heard.is_over = True
 
     def on_end(self, span: Any) -> None:  # noqa: ANN401 - a span of OpenTelemetry's
         """Count a span that is one call of a model."""
         with _HEARING:
-            begun = self._open.pop(span.context.span_id, None) or _Open(None, copy_context(), is_counted=False)
+            begun = self._open.pop(span.context.span_id, None)
+            begun = begun or _Open(None, copy_context(), is_counted=False, heard=Heard())
+            begun.heard.is_over = True
             told: Mapping[str, Any] = span.attributes or _NOTHING
             operation = _OPERATIONS.get(str(_first(told, _OPERATION)))
             if operation is None or begun.is_counted:
                 return
-            if begun.context.run(self._record, span, told, operation):
+            if begun.context.run(self._record, span, told, operation, begun.heard):
                 self._mark_above(begun.parent_id)
 
     def shutdown(self) -> None:
@@ -120,7 +125,7 @@ class SpanImporter:
     def _on_ending(self, span: object) -> None:
         """Have nothing to do before a span ends; OpenTelemetry asks."""
 
-    def _record(self, span: Any, told: Mapping[str, Any], operation: str) -> bool:  # noqa: ANN401
+    def _record(self, span: Any, told: Mapping[str, Any], operation: str, heard: Heard) -> bool:  # noqa: ANN401
         usage: dict[str, object] = {name: _first(told, names) for name, names in _USED.items()}
         is_counted = any(count is not None for count in usage.values())
         if not is_counted and getattr(getattr(span.status, "status_code", None), "name", "") == "ERROR":
@@ -133,6 +138,8 @@ class SpanImporter:
             needed=("input_tokens",) if operation == "embedding" else ("input_tokens", "output_tokens"),
             raw={name: told[name] for names in _USED.values() for name in names if name in told},
         )
+        if heard.is_told_again(reading.usage):
+            return True
         teller = Teller(self._meter, str(_first(told, _USER) or "") or self._user)
         teller.told(provider=str(_first(told, _PROVIDER) or ""), operation=operation, reading=reading)
         return True

@@ -7,7 +7,9 @@ PydanticAI.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from callfare.capture.base import Meter, Unharmed
@@ -29,13 +31,17 @@ _METERS = {
 def listener(meter: Meter, *, user: str | None = None) -> Callable[[Any], None]:
     """Return a function that records the calls of an agent's run."""
     teller = Teller(meter, user)
+    # Messages without an id that were told, by where they stand in memory, as long as they do.
+    told: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()
 
     def heard(result: Any) -> None:  # noqa: ANN401 - a result, or its messages
         """Record the calls of an agent's run, given its result or its new messages."""
         with _HEARING:
             messages = result.new_messages() if hasattr(result, "new_messages") else result
             for message in list_of(messages):
-                if field_of(message, "kind") == "response":
+                if field_of(message, "kind") == "response" and told.get(id(message)) is not message:
+                    with suppress(TypeError):
+                        told[id(message)] = message
                     _record(teller, message)
 
     return heard

@@ -7,11 +7,16 @@ provider.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from collections.abc import Mapping
 from contextvars import ContextVar
 
+from callfare.usage.quantities import Quantity
+
 _KEPT = 10_000
+_NOTES_KEPT = 100
 
 
 class Recent:
@@ -20,6 +25,10 @@ class Recent:
     def __init__(self, kept: int = _KEPT) -> None:
         self._kept = kept
         self._ids: OrderedDict[str, None] = OrderedDict()
+        self.free()
+
+    def free(self) -> None:
+        """Be held by nobody: a forked child has no other thread that could let go."""
         self._mutex = threading.Lock()
 
     def claim(self, response_id: str) -> bool:
@@ -38,14 +47,58 @@ class Recent:
 RECENT = Recent()
 """The one of this process."""
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=RECENT.free)
 
-class Heard:
-    """A call that a framework said it begins. A wrapped client's call made within it is the same one."""
 
-    __slots__ = ("is_metered",)
+class Note:
+    """A wrapped client's call within a framework's. It has a count once it is settled."""
+
+    __slots__ = ("input_tokens", "is_over", "is_settled")
 
     def __init__(self) -> None:
-        self.is_metered = False
+        self.is_settled = self.is_over = False
+        self.input_tokens: Quantity | None = None
+
+    def settled(self, usage: Mapping[str, Quantity]) -> None:
+        """Know what the call read."""
+        self.is_settled = True
+        self.input_tokens = usage.get("input_tokens")
+
+    def released(self) -> None:
+        """Forget the call: it was not made."""
+        self.is_over = True
+
+
+class Heard:
+    """A call that a framework said it begins. A wrapped client's call made within it may be the same one.
+
+    above: the one in whose context it begins.
+    """
+
+    __slots__ = ("_notes", "above", "is_over")
+
+    def __init__(self, above: Heard | None = None) -> None:
+        self.above = above
+        self.is_over = False
+        self._notes: deque[Note] = deque(maxlen=_NOTES_KEPT)
+
+    def note(self, note: Note) -> None:
+        """Take note of a wrapped client's call."""
+        self._notes.append(note)
+
+    def is_told_again(self, usage: Mapping[str, Quantity]) -> bool:
+        """Whether a wrapped client made the call that used this, rather than another one meanwhile.
+
+        While a stream is read, the same context may make calls of its own: those read something else.
+        """
+        read = usage.get("input_tokens")
+        notes = [note for note in self._notes if not note.is_over]
+        told = [note.input_tokens for note in notes if note.is_settled]
+        # What holds several calls tells their sum.
+        return bool(notes) and (
+            read is None or len(told) < len(notes) or read in told or read == sum(count or 0 for count in told)
+        )
 
 
 _HEARD: ContextVar[Heard | None] = ContextVar("callfare_heard_call", default=None)
@@ -53,13 +106,22 @@ _HEARD: ContextVar[Heard | None] = ContextVar("callfare_heard_call", default=Non
 
 def hear() -> Heard:
     """Return a note of the call that begins in this context. Frameworks do not always tell a reply's id at its end."""
-    heard = Heard()
+    above = _HEARD.get()
+    while above is not None and above.is_over:
+        above = above.above
+    heard = Heard(above)
     _HEARD.set(heard)
     return heard
 
 
-def note_metered() -> None:
-    """Have the framework's call in this context, if there is one, not counted: a wrapped client meters it."""
+def note_metered() -> Note | None:
+    """Have a wrapped client's call known to the frameworks' calls it is made within; None where there is none."""
     heard = _HEARD.get()
-    if heard is not None:
-        heard.is_metered = True
+    if heard is None:
+        return None
+    note = Note()
+    while heard is not None:
+        if not heard.is_over:
+            heard.note(note)
+        heard = heard.above
+    return note

@@ -5,13 +5,13 @@ Decides nothing: a dialect says what a reply has earned. Refuses to pend or sett
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from callfare.capture.base import Meter, Ticket
-from callfare.capture.recent import RECENT, note_metered
+from callfare.capture.recent import RECENT, Note, note_metered
 from callfare.usage.extract import Reading
 
 
@@ -44,9 +44,7 @@ class Ticketed:
     """The ending of a call that was admitted."""
 
     ticket: Ticket
-
-    def __post_init__(self) -> None:
-        note_metered()
+    note: Note | None = field(default_factory=note_metered)
 
     def apply(self, settlement: Settlement) -> None:
         """Settle, pend or release the ticket."""
@@ -54,9 +52,9 @@ class Ticketed:
         if settlement.kind == "pend":
             self.ticket.pend(reading.response_id, reading)
         elif settlement.kind == "release":
-            self.ticket.release()
+            self._release()
         else:
-            RECENT.claim(reading.response_id)
+            self._claim(reading)
             self.ticket.settle(reading, estimated=settlement.estimated)
 
     async def apply_async(self, settlement: Settlement) -> None:
@@ -65,10 +63,20 @@ class Ticketed:
         if settlement.kind == "pend":
             await self.ticket.pend_async(reading.response_id, reading)
         elif settlement.kind == "release":
-            self.ticket.release()
+            self._release()
         else:
-            RECENT.claim(reading.response_id)
+            self._claim(reading)
             await self.ticket.settle_async(reading, estimated=settlement.estimated)
+
+    def _release(self) -> None:
+        if self.note is not None:
+            self.note.released()
+        self.ticket.release()
+
+    def _claim(self, reading: Reading) -> None:
+        if self.note is not None:
+            self.note.settled(reading.usage)
+        RECENT.claim(reading.response_id)
 
 
 @dataclass(frozen=True, slots=True)

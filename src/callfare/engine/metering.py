@@ -9,10 +9,10 @@ from msgspec.structs import replace
 from callfare.capture.base import Intent
 from callfare.checks import RESPONSE_ID_LENGTH_MAX, clean_text
 from callfare.context import current_step, current_user
-from callfare.engine.engine import Engine
+from callfare.engine.engine import Engine, UnattributedWarning
 from callfare.engine.reports import Estimated
 from callfare.engine.requests import Call, Subject, job_key
-from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel
+from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel, UserRequired
 from callfare.finished import Finished
 from callfare.ids import new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -197,8 +197,13 @@ class Metering:
         return Ticket(self, intent, subject, run, needed)
 
     def accept(self, intent: Intent, *, user: str | None = None) -> Ticket:
-        """Return a ticket for a call that is being made whatever its user has. Raises UserRequired."""
-        subject, run = self._whom(user)
+        """Return a ticket for a call that is being made whatever its user has: one of nobody's is `unattributed`."""
+        try:
+            subject, run = self._whom(user)
+        except (UserRequired, UnattributedWarning) as refusal:
+            # It can no longer be refused, and what a provider did is recorded.
+            _log.error("a call of %s is charged to %s: %s", intent.model or "a model", UNATTRIBUTED, refusal)
+            subject, run = Subject(), None
         return Ticket(self, intent, subject, run, 0)
 
     def _whom(self, user: str | None) -> tuple[Subject, LocalRun | None]:
