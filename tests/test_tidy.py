@@ -62,6 +62,7 @@ ENTRY_POINTS = (
     "callfare.devtools.fake_anthropic",
     "callfare.devtools.fake_google",
     "callfare.devtools.fake_stripe.__main__",
+    "callfare.devtools.tied",
 )
 
 NEAR_MONEY = {"money", "usage", "pricing", "ledger", "estimate"}

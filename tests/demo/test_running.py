@@ -10,12 +10,15 @@ import pty
 import re
 import shlex
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import termios
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import pytest
 from openai import OpenAI
 
 from callfare.callfare import Callfare
@@ -139,6 +142,20 @@ def test_it_stays_and_serves_until_it_is_interrupted(tmp_path):
     assert b"Traceback" not in complaints
     assert ready["commands"][0] == f"./run callfare --db {url} balance user_123"
     assert [callfare(command.removeprefix("./run callfare ")) for command in ready["commands"]] == [0, 0, 0, 0]
+
+
+def test_killed_it_takes_its_server_with_it(tmp_path):
+    command = [*DEMO, "--json", "--db", f"sqlite:///{tmp_path}/callfare.db"]
+    with subprocess.Popen(command, env=bare_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as demo:
+        ready = next(event for line in demo.stdout if (event := json.loads(line))["event"] == "ready")
+        address = urlsplit(ready["server"])
+        with socket.create_connection((address.hostname, address.port), timeout=60) as held:
+            demo.kill()
+            # A server closes this one when it stops, and also when nothing is asked over it for a while.
+            held.recv(1)
+
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address.hostname, address.port), timeout=60)
 
 
 def test_interrupted_on_its_way_it_ends_without_a_trace():

@@ -94,8 +94,9 @@ def open_shop(ledger: str) -> Iterator[Shop | None]:
     # Its own addresses: what stands in a folder's `.env.local` is for another server.
     environment = os.environ | {"CALLFARE_DATABASE_URL": ledger, "CALLFARE_PUBLIC_URL": "", "PYTHONIOENCODING": "utf-8"}
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "callfare", *words],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-m", "callfare.devtools.tied", *words],
+        # Held as long as the demo lives: when that is killed, this end goes, and the server with it.
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -111,8 +112,9 @@ def open_shop(ledger: str) -> Iterator[Shop | None]:
     finally:
         process.terminate()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 def _first_answer(process: subprocess.Popen[str]) -> dict[str, Any]:
