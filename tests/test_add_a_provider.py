@@ -20,7 +20,7 @@ from tests.capture.fake_meter import FakeMeter
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "howto" / "add-a-provider.md").read_text(encoding="utf-8")
-ROW, BOOK = (
+ROW, SDK_ROW, BOOK = (
     re.sub("^   ", "", block, flags=re.MULTILINE) if block.startswith("   ") else block
     for block in re.findall(r"^ *```toml\n(.*?)^ *```", PAGE, re.MULTILINE | re.DOTALL)
 )
@@ -56,6 +56,30 @@ def test_a_row_of_hosts_and_a_model_among_the_books_are_all_it_takes(tmp_path):
         )
 
     # 5 read at $0.60 and 57 written at $12 a million.
+    assert told.stdout == "acme priced 0.000687\n"
+
+
+def test_a_row_of_an_sdk_is_all_that_its_clients_take(tmp_path):
+    source = tmp_path / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    providers, books = source / "callfare/capture/providers.toml", source / "callfare/pricing/books/media.toml"
+    providers.write_text(providers.read_text() + "\n" + SDK_ROW)
+    books.write_text(books.read_text() + "\n" + BOOK.partition("\n\n")[2])
+    # As an SDK of its own would be.
+    (tmp_path / "acme.py").write_text("import openai\nclass Acme(openai.OpenAI): pass\n")
+    call = CALL.replace("from openai import OpenAI", "from acme import Acme as OpenAI")
+
+    with FakeOpenAI() as fake:
+        where = {"PYTHONPATH": f"{source}:{tmp_path}", "OPENAI_BASE_URL": fake.base_url, "OPENAI_API_KEY": "none"}
+        told = subprocess.run(
+            [sys.executable, "-c", call],
+            env=os.environ | where,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
     assert told.stdout == "acme priced 0.000687\n"
 
 

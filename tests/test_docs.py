@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from anthropic import Anthropic
 from google import genai
+from groq import Groq
 from openai import OpenAI
 
 from callfare import AsyncCallfare, Callfare, Credits, errors
 from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_google import FakeGoogle
 from callfare.devtools.fake_openai import FakeOpenAI
+from callfare.devtools.fake_siblings import FakeGroq
 from callfare.usage.meters import ATTRIBUTES, METERS
 from tests.support.fake_stripe import TEST_KEY, running_fake_stripe
 from tests.support.serving import engine_on, served
@@ -57,8 +59,16 @@ def said(code: str) -> list[str]:
 @pytest.fixture(scope="module")
 def stand_ins():
     """Have every provider on the loopback address; return the variables that lead the SDKs there."""
-    with FakeOpenAI() as openai, FakeAnthropic() as claude, FakeGoogle() as gemini, running_fake_stripe() as stripe:
+    with (
+        FakeOpenAI() as openai,
+        FakeAnthropic() as claude,
+        FakeGoogle() as gemini,
+        FakeGroq() as groq,
+        running_fake_stripe() as stripe,
+    ):
         yield {
+            "GROQ_BASE_URL": groq.base_url,
+            "GROQ_API_KEY": "none",
             "OPENAI_BASE_URL": openai.base_url,
             "OPENAI_API_KEY": "none",
             "ANTHROPIC_BASE_URL": claude.base_url,
@@ -90,7 +100,7 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, stand_ins, tmp_pa
     names: dict[str, object] = {"__name__": "page"}
     with served_for(RUNNABLE[page], tmp_path, monkeypatch) as code:
         exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documents
-    for client in [value for value in names.values() if isinstance(value, OpenAI | Anthropic | genai.Client)]:
+    for client in [value for value in names.values() if isinstance(value, OpenAI | Anthropic | genai.Client | Groq)]:
         client.close()
 
     assert capsys.readouterr().out.splitlines() == said(RUNNABLE[page])

@@ -61,6 +61,7 @@ ENTRY_POINTS = (
     "callfare.devtools.demo",
     "callfare.devtools.fake_anthropic",
     "callfare.devtools.fake_google",
+    "callfare.devtools.fake_siblings",
     "callfare.devtools.fake_stripe.__main__",
     "callfare.devtools.tied",
 )

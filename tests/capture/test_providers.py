@@ -21,7 +21,13 @@ HELLO = [{"role": "user", "content": "hi there"}]
         ("https://openrouter.ai/api/v1", "openrouter"),
         ("https://api.groq.com/openai/v1", "groq"),
         ("https://API.Mistral.AI:443/v1", "mistral"),
-        ("https://europe-west4-aiplatform.googleapis.com/v1", "openai"),
+        ("https://europe-west4-aiplatform.googleapis.com/v1", "google"),
+        ("https://aiplatform.eu.rep.googleapis.com/v1", "google"),
+        ("https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1", "aws"),
+        ("https://bedrock-mantle.eu-central-1.api.aws/openai/v1", "aws"),
+        ("https://vpce-1a-2b.bedrock-runtime.us-east-1.vpce.amazonaws.com/openai/v1", "aws"),
+        ("https://bedrock-mine.us-east-1.elb.amazonaws.com/v1", "openai"),
+        ("https://bedrock-runtime.us-west-2.amazonaws.com.evil.example/v1", "openai"),
         ("http://127.0.0.1:8000/v1", "openai"),
         ("https://notopenrouter.ai/v1", "openai"),
         ("https://openrouter.ai.evil.example/v1", "openai"),
@@ -31,6 +37,11 @@ HELLO = [{"role": "user", "content": "hi there"}]
 )
 def test_a_host_names_its_provider_and_any_other_keeps_its_sdks_maker(address, provider):
     assert provider_at(address) == provider
+
+
+@pytest.mark.parametrize("address", ["https://mine.services.ai.azure.com/anthropic", "https://mine.openai.azure.com"])
+def test_at_azure_the_maker_of_the_sdk_answers(address):
+    assert provider_at(address, "anthropic") == "anthropic"
 
 
 def test_each_host_has_one_provider():

@@ -30,7 +30,7 @@ from callfare.capture.dialect import (
     tokens_of_bytes,
     whole,
 )
-from callfare.capture.providers import provider_at
+from callfare.capture.providers import maker_of, provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, ReplyTally, Tally
 from callfare.capture.twins import metered
@@ -42,6 +42,8 @@ ClientT = TypeVar("ClientT")
 
 _MAKER = "anthropic"
 _MESSAGES = "/v1/messages"
+# Who answers the clients of the SDK that are for other clouds.
+_CLOUDS = {"anthropic.lib.bedrock": "aws", "anthropic.lib.vertex": "google"}
 # The address of the results is told by the batch, host and all.
 _RESULTS = re.compile(r"/v1/messages/batches/([^/]+)/results/?$")
 _SPOKEN = ("text", "thinking", "partial_json")
@@ -56,7 +58,8 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    return metered(client, AnthropicDialect(provider), meter, user=user, like="Anthropic()")
+    dialect = AnthropicDialect(provider, maker=maker_of(client, _CLOUDS, _MAKER))
+    return metered(client, dialect, meter, user=user, like="Anthropic()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,11 @@ class AnthropicDialect:
     """Anthropic's Messages API.
 
     provider: who answers; None for whose address it is.
+    maker: who is taken to answer at an address that is nobody's.
     """
 
     provider: str | None = None
+    maker: str = _MAKER
 
     def operation_of(self, path: str) -> str | None:
         """Return "chat" for a message; nothing else costs by the call."""
@@ -100,7 +105,7 @@ class AnthropicDialect:
         if most is not None:
             bounds["output_tokens"] = most
         intent = Intent(
-            provider=self.provider or provider_at(base_url, _MAKER),
+            provider=self.provider or provider_at(base_url, self.maker),
             base_url=base_url.rstrip("/"),
             operation=operation,
             model=str(fields.get("model") or ""),
@@ -116,7 +121,7 @@ class AnthropicDialect:
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
         return Request(
-            intent=bare_intent(self.provider or provider_at(base_url, _MAKER), operation, base_url),
+            intent=bare_intent(self.provider or provider_at(base_url, self.maker), operation, base_url),
             dialect=self,
             body=body,
             options=options,
@@ -139,6 +144,9 @@ class AnthropicDialect:
             attributes=intent.attributes,
             reader=read_message,
         )
+        if intent.provider == "aws" and intent.model:
+            # Bedrock tells the model by its maker's name; the one asked for says which inference profile served.
+            reading = replace(reading, model=intent.model)
         if not reading.incomplete:
             return Settlement("settle", reading)
         written = _written_in(reply) if written_bytes is None else written_bytes

@@ -9,18 +9,23 @@ from typing import TypeVar
 
 from callfare.capture.base import Meter
 from callfare.capture.openai_dialect import OpenAIDialect
+from callfare.capture.providers import maker_of
 from callfare.capture.twins import metered
 
 ClientT = TypeVar("ClientT")
+
+# Who answers the clients of the SDK that are for other clouds. At Azure it is OpenAI's models all the same.
+_CLOUDS = {"openai.lib.bedrock": "aws"}
 
 
 def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
     """Return a client like the given one, sharing its connections, whose calls are metered.
 
-    client: an OpenAI, AsyncOpenAI, AzureOpenAI or AsyncAzureOpenAI; it stays as it is.
+    client: an OpenAI, AzureOpenAI or BedrockOpenAI, sync or async; it stays as it is.
     user: whose calls they are; None for the user of the context in which each call is made.
     provider: who answers; None for whose address it is.
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    return metered(client, OpenAIDialect(provider), meter, user=user, like="OpenAI()")
+    dialect = OpenAIDialect(provider, maker=maker_of(client, _CLOUDS, "openai"))
+    return metered(client, dialect, meter, user=user, like="OpenAI()")

@@ -21,21 +21,25 @@ class OpenAIDialect:
     """OpenAI's API, at its own address or at another.
 
     provider: who answers; None for whose address it is.
+    maker: whose SDK it is, who is taken to answer at an address that is nobody's.
+    under: what the SDK's paths have before OpenAI's.
     """
 
     provider: str | None = None
+    maker: str = "openai"
+    under: tuple[str, ...] = ()
 
     def operation_of(self, path: str) -> str | None:
         """Return which kind of call a POST to this path is, or None when it is not metered."""
-        return openai_requests.operation_of(path)
+        return openai_requests.operation_of(self._plain(path))
 
     def job_of(self, path: str) -> JobAsked | None:
         """Return which video or response is asked about, or None when it is another request."""
-        return openai_requests.job_of(path)
+        return openai_requests.job_of(self._plain(path))
 
     def batch_of(self, path: str) -> BatchAsked | None:
         """Return the batch whose results a file may be, or None when it is another request."""
-        return openai_batches.batch_of(path)
+        return openai_batches.batch_of(self._plain(path))
 
     def request_of(
         self,
@@ -50,9 +54,9 @@ class OpenAIDialect:
     ) -> Request:
         """Return a request with what it fixes, changed to ask for its usage where that must be asked for."""
         return openai_requests.request_of(
-            path,
+            self._plain(path),
             dialect=self,
-            provider=self.provider or provider_at(base_url),
+            provider=self.provider or provider_at(base_url, self.maker),
             operation=operation,
             base_url=base_url,
             body=body,
@@ -66,7 +70,7 @@ class OpenAIDialect:
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
         return Request(
-            intent=bare_intent(self.provider or provider_at(base_url), operation, base_url),
+            intent=bare_intent(self.provider or provider_at(base_url, self.maker), operation, base_url),
             dialect=self,
             body=body,
             options=options,
@@ -81,3 +85,10 @@ class OpenAIDialect:
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what a whole reply, or all that came of one, has earned."""
         return openai_replies.settlement_of(request, reply, written_bytes=written_bytes)
+
+    def _plain(self, path: str) -> str:
+        """Return a path as OpenAI has it."""
+        for before in self.under:
+            if path.startswith(before):
+                return path[len(before) :]
+        return path

@@ -17,6 +17,8 @@ from callfare.usage.fields import field_of, members_of
 from callfare.usage.quantities import Quantity
 
 _TEXTS = frozenset({"content", "refusal", "reasoning_content"})
+# What some providers call reasoning_content, and a few tell under both names.
+_REASONING = "reasoning"
 
 
 def settlement_of(request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
@@ -58,10 +60,11 @@ def texts_of_choice(choice: Mapping[str, object]) -> list[object]:
     if message is None:
         return [choice.get("text")]
     texts: list[object] = []
-    for name, part in members_of(message).items():
+    members = members_of(message)
+    for name, part in members.items():
         if not part or name == "role":
             continue
-        if name in _TEXTS:
+        if name in _TEXTS or (name == _REASONING and not members.get("reasoning_content")):
             texts.append(part)
         elif name in ("function_call", "audio"):
             texts.append(field_of(part, "arguments") or field_of(part, "transcript"))

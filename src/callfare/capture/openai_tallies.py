@@ -61,9 +61,13 @@ class ChatTally(Counting):
         """Take in a chunk."""
         chunk = members_of(event)
         used = chunk.get("usage")
+        if used is None and "x_groq" in chunk:
+            # Groq counts in a place of its own, and in the usual one only where it was asked to.
+            used = field_of(chunk["x_groq"], "usage")
         choices = chunk.get("choices")
         if used is not None or not self._told:
             self._told |= {name: chunk[name] for name in _TOLD if chunk.get(name) is not None}
+            self._told |= {} if used is None else {"usage": used}
             self.reply = self._told
         if choices:
             self._take_choices(choices)

@@ -1,9 +1,14 @@
-"""Which provider stands behind a base address. Data: providers.toml. Refuses to look anything up on a network."""
+"""Which provider stands behind a base address, and which SDKs speak as OpenAI's does. Data: providers.toml.
+
+Refuses to look anything up on a network.
+"""
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -11,8 +16,37 @@ from urllib.parse import urlsplit
 
 _TABLE = tomllib.loads(files("callfare.capture").joinpath("providers.toml").read_text(encoding="utf-8"))
 
-HOSTS: Mapping[str, str] = MappingProxyType({host: row["name"] for row in _TABLE["provider"] for host in row["hosts"]})
+HOSTS: Mapping[str, str] = MappingProxyType(
+    {host: row["name"] for row in _TABLE["provider"] for host in row.get("hosts", ())}
+)
 """The provider behind each host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sibling:
+    """An SDK made as OpenAI's is, for an API that speaks as OpenAI's does.
+
+    package: where its classes are. client: what to give, for people. provider: whose it is.
+    under: what its paths have before OpenAI's.
+    """
+
+    package: str
+    client: str
+    provider: str
+    under: tuple[str, ...]
+
+
+SIBLINGS = tuple(Sibling(**row | {"under": tuple(row["under"])}) for row in _TABLE["sdk"])
+"""Every such SDK."""
+
+ELSEWHERE: Mapping[str, str] = MappingProxyType({row["package"]: row["instead"] for row in _TABLE["elsewhere"]})
+"""What to wrap instead of the clients of a package that is not wrapped, in words for people."""
+
+_PATTERNS = [
+    (re.compile(re.escape(pattern).replace(r"\*", "[^.]+")), row["name"])
+    for row in _TABLE["provider"]
+    for pattern in row.get("patterns", ())
+]
 
 
 @lru_cache(maxsize=256)
@@ -28,5 +62,20 @@ def provider_at(base_url: str, maker: str = "openai") -> str:
     while host:
         if host in HOSTS:
             return HOSTS[host]
+        for pattern, name in _PATTERNS:
+            if pattern.fullmatch(host):
+                return str(name)
         host = host.partition(".")[2]
     return maker
+
+
+def maker_of(client: object, clouds: Mapping[str, str], otherwise: str) -> str:
+    """Return who answers a client at an address that is nobody's: by the module of its class, or else the maker."""
+    package = package_of(client, clouds)
+    return otherwise if package is None else clouds[package]
+
+
+def package_of(client: object, packages: Iterable[str]) -> str | None:
+    """Return in which of these packages the class of a client is, or one it was made from; None for none of them."""
+    modules = [f"{kind.__module__}." for kind in type(client).__mro__]
+    return next((package for module in modules for package in packages if module.startswith(f"{package}.")), None)

@@ -45,8 +45,10 @@ def _twin(client: Any, dialect: Dialect, meter: Meter, user: str | None) -> Any:
     """Return a copy of a client on which `post` and `get` are ours, and whose own copies are metered too."""
     twin = copy.copy(client)
     state = vars(twin)
-    # Resources made so far, such as client.chat, hold the functions of the client they were made by.
-    for name in [name for name in state if isinstance(getattr(type(twin), name, None), cached_property)]:
+    # Resources made so far, such as client.chat, hold the functions of the client they were made by. What is no object
+    # of the SDK's, such as a region, was given under the name of what is looked up otherwise.
+    made = [name for name in state if isinstance(getattr(type(twin), name, None), cached_property)]
+    for name in [name for name in made if hasattr(state[name], "__dict__")]:
         del state[name]
     former = state.get(_CALLS)
     below = former.below if isinstance(former, Calls) else {name: state[name] for name in _OURS if name in state}
@@ -65,4 +67,7 @@ def _twin(client: Any, dialect: Dialect, meter: Meter, user: str | None) -> Any:
 
     ours = {"post": calls.post, "get": calls.get, "copy": metered_copy, "with_options": metered_copy, _CALLS: calls}
     state.update(ours)
+    # Clients for clouds keep their resources as plain parts, made of the client whose functions they call.
+    parts = [name for name, part in state.items() if getattr(part, "__dict__", {}).get("_client") is client]
+    state.update({name: type(state[name])(twin) for name in parts})
     return twin

@@ -27,7 +27,7 @@ __all__ = ["AS_COUNTED", "FakeOpenAI", "Fault", "Pause", "Seen"]
 _POLL_AFTER_MS = 1
 
 
-class _Handler(StandInHandler):
+class FakeOpenAIHandler(StandInHandler):
     """One connection to the stand-in."""
 
     fake: FakeOpenAI
@@ -175,7 +175,7 @@ class _Handler(StandInHandler):
 class FakeOpenAI(StandIn):
     """The stand-in: starts when entered, and is gone, connections and all, when left."""
 
-    handler = _Handler
+    handler = FakeOpenAIHandler
     path = "/v1"
 
     def __init__(self, *, port: int = 0, polls_needed: int = 2) -> None:

@@ -133,6 +133,9 @@ def tokens_in(used: object) -> dict[str, object]:
         if field in out_of:
             counted[name] = out_of[field]
     cost = told.get("cost")
+    if cost is not None and not isinstance(cost, Real | str):
+        # Perplexity tells its parts beside it, and a total of zero as long as a reply is not complete.
+        cost = field_of(cost, "total_cost") or None
     if cost is not None and not isinstance(cost, bool) and isinstance(cost, Real | str):
         counted["billed_usd"] = cost
     return {name: count for name, count in counted.items() if count is not None}

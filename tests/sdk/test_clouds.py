@@ -1,0 +1,119 @@
+"""Clients of SDKs for other clouds: their calls are metered as the SDK's own are, at the prices of whoever answers."""
+
+from __future__ import annotations
+
+import re
+
+import anthropic
+import openai
+import pytest
+
+from callfare import Callfare
+from callfare.capture.clients import wrap_client
+from callfare.devtools.fake_anthropic import FakeAnthropic
+from callfare.devtools.fake_openai import FakeOpenAI
+from callfare.money import Usd
+from tests.capture.conftest import Either
+
+HELLO = [{"role": "user", "content": "hi there"}]
+SONNET = "claude-sonnet-4-5@20250929"
+RAW_PREDICT = re.compile(r"/projects/p/locations/us-east5/publishers/anthropic/models/([^/:]+):(raw|streamRaw)Predict")
+
+
+class VertexHandler(FakeAnthropic.handler):
+    """Vertex AI has the model in its path, and leaves the rest to Anthropic."""
+
+    def route(self, path, fields, upload):
+        found = RAW_PREDICT.fullmatch(path)
+        if found is None or not fields.get("anthropic_version"):
+            self.write_error(404, f"Unknown request URL: {path}")
+        else:
+            super().route("/v1/messages", fields | {"model": found[1]}, upload)
+
+
+class FakeVertex(FakeAnthropic):
+    handler = VertexHandler
+
+
+VERTEX = {"region": "us-east5", "project_id": "p", "access_token": "none", "max_retries": 0}
+
+
+@pytest.fixture
+def vertex_claude():
+    with FakeVertex() as server:
+        yield server
+
+
+@pytest.fixture(params=["sync", "async"])
+async def vertex(request, vertex_claude, meter):
+    kind = anthropic.AnthropicVertex if request.param == "sync" else anthropic.AsyncAnthropicVertex
+    bare = kind(base_url=vertex_claude.base_url, **VERTEX)
+    yield Either(wrap_client(bare, meter, user=None))
+    closing = bare.close()
+    if closing is not None:
+        await closing
+
+
+def ask(client, **options):
+    return client.messages.create(**{"model": SONNET, "max_tokens": 400, "messages": HELLO} | options)
+
+
+async def test_a_message_at_vertex_is_settled_by_its_count(vertex, meter):
+    await vertex.do(ask)
+
+    [(reading, estimated)] = meter.ticket.settled
+    assert (reading.usage, estimated) == ({"input_tokens": 5, "output_tokens": 57}, False)
+    assert (meter.ticket.intent.provider, meter.ticket.intent.model) == ("google", SONNET)
+
+
+async def test_a_streamed_message_at_vertex_is_charged_alike(vertex, meter):
+    stream = await vertex.do(lambda client: ask(client, stream=True))
+    if hasattr(stream, "__aiter__"):
+        [event async for event in stream]
+    else:
+        list(stream)
+
+    assert (meter.ticket.usage, meter.ticket.is_estimated) == ({"input_tokens": 5, "output_tokens": 57}, False)
+
+
+async def test_beta_messages_and_copies_at_vertex_are_metered_once(vertex, meter):
+    await vertex.do(
+        lambda client: client.with_options(timeout=20).beta.messages.create(
+            model=SONNET, max_tokens=400, messages=HELLO
+        )
+    )
+
+    assert meter.ticket.usage == {"input_tokens": 5, "output_tokens": 57}
+
+
+def test_a_client_of_vertex_stays_as_it_is(vertex_claude, meter):
+    with anthropic.AnthropicVertex(base_url=vertex_claude.base_url, **VERTEX) as bare:
+        client = wrap_client(bare, meter, user=None)
+        ask(bare)
+
+    assert meter.tickets == []
+    assert (client.region, client.project_id) == ("us-east5", "p")
+
+
+def test_claude_at_vertex_costs_what_google_takes_for_it(vertex_claude):
+    with Callfare("memory://") as fare, anthropic.AnthropicVertex(base_url=vertex_claude.base_url, **VERTEX) as bare:
+        fare.grant("alice", 2000, key="k")
+        client = fare.wrap(bare)
+        with fare.run("story", user="alice") as run:
+            ask(client)
+
+        [call] = fare.calls(run).items
+        # 5 at $3 and 57 at $15 a million.
+        assert (call.provider, call.status, call.cost) == ("google", "priced", Usd("0.00087"))
+
+
+def test_a_deployment_at_azure_costs_what_the_model_of_the_reply_does():
+    with FakeOpenAI() as server, Callfare("memory://") as fare:
+        fare.grant("alice", 2000, key="k")
+        endpoint = server.base_url.removesuffix("/v1")
+        bare = openai.AzureOpenAI(azure_endpoint=endpoint, api_version="2026-01-01", api_key="none")
+        with bare, fare.run("story", user="alice") as run:
+            fare.wrap(bare).chat.completions.create(model="gpt-5-mini", messages=HELLO)
+
+        [call] = fare.calls(run).items
+        assert (call.provider, call.model, call.status) == ("openai", "gpt-5-mini-2025-08-07", "priced")
