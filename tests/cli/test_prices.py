@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from decimal import Decimal
 
@@ -205,20 +204,92 @@ def test_set_takes_a_new_meter_for_all_times(cli, folder):
     ("words", "said"),
     [
         (("input_tokens=0.35/1000000",), "say with --from"),
+        (("input_tokens=0.35/1000000",), "correct the row in o.toml, line 10"),
         (("input_tokens=-1/1000000", "--from", "2026-06-01"), "not of the form"),
         (("input_tokens=0.35/0", "--from", "2026-06-01"), "per is 0"),
-        (("inputtokens=1", "--from", "2026-06-01"), "no meter"),
+        (("inputtokens=1/1000", "--from", "2026-06-01"), "no meter 'inputtokens'; did you mean input_tokens?"),
+        (("output_tokens=2",), "is dollars for how many? such as output_tokens=2/1000000"),
+        (("characters=15",), "is dollars for how many? such as characters=15/1000000"),
     ],
 )
 def test_set_leaves_a_book_as_it_is_where_a_rate_cannot_be(cli, folder, words, said):
     cli.text("prices", *NEW_ROW)
     before = (folder / "o.toml").read_bytes()
 
-    result = cli("--json", "prices", *NEW_ROW[:2], *words, *NEW_ROW[3:])
+    error = cli.error("prices", *NEW_ROW[:2], *words, *NEW_ROW[3:], exit_code=2)
 
-    assert result.exit_code in {2, 7}
-    assert said in json.loads(result.stderr)["error"]["message"]
+    assert said in error["message"]
     assert (folder / "o.toml").read_bytes() == before
+
+
+def test_set_takes_a_price_of_one_picture_as_it_is_said(cli):
+    cli.text("prices", *NEW_ROW[:2], "images=0.05", *NEW_ROW[3:])
+
+    assert cli.json("price", "gpt-9", "images=2", "--book", "o.toml")["cost"] == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [("--provider", "whose model"), ("--source", "where it was read"), ("--book", "--book FILE")],
+)
+def test_set_names_the_option_that_is_missing(cli, left_out, said):
+    at = NEW_ROW.index(left_out)
+
+    error = cli.error("prices", *NEW_ROW[:at], *NEW_ROW[at + 2 :], exit_code=2)
+
+    assert error["param"] == left_out.removeprefix("--")
+    assert said in error["message"]
+
+
+def test_set_keeps_the_source_of_each_price(cli, folder):
+    cli.text("prices", *NEW_ROW)
+
+    later = ("input_tokens=0.35/1000000", "--provider", "openai", "--source", 'p. "4"', "--book", "o.toml")
+    cli.text("prices", *NEW_ROW[:2], *later, "--from", "2027-01-01")
+
+    (shown,) = cli.json("prices", "show", "gpt-9", "--book", "o.toml")["prices"]
+    assert shown["source"] == 'p. 3; input_tokens from 2027-01-01: p. "4"'
+
+
+@pytest.mark.parametrize("name", ["service_tier", "processing"])
+def test_a_tier_that_is_set_leaves_ordinary_calls_their_price(cli, name):
+    cli.text("prices", *NEW_ROW)
+    for tier, usd in (("flex", "0.09"), ("priority", "0.5")):
+        cli.text("prices", *NEW_ROW[:2], f"input_tokens={usd}/1000000", *NEW_ROW[3:], "--attr", f"{name}={tier}")
+
+    def price(*words):
+        return cli.json("price", "gpt-9", "input_tokens=1000000", "--book", "o.toml", *words)["cost"]
+
+    assert (price(), price("--attr", "service_tier=default")) == ("0.25", "0.25")
+    assert (price("--attr", "service_tier=flex"), price("--attr", "service_tier=priority")) == ("0.09", "0.5")
+    unpriced = cli.error(
+        "price", "gpt-9", "input_tokens=1", "--book", "o.toml", "--attr", "service_tier=scale", exit_code=3
+    )
+    assert "scale" in unpriced["message"]
+
+
+def test_a_tier_is_set_above_the_model_that_stands_next(cli, folder):
+    cli.text("prices", *NEW_ROW)
+    made = (folder / "o.toml").read_text(encoding="utf-8")
+    own = '\n[model.ordinary]\nregion = ["us"]\n\n[[model]]' + made.partition("[[model]]")[2].replace("gpt-9", "gpt-8")
+    (folder / "o.toml").write_text(made + own, encoding="utf-8")
+
+    cli.text("prices", *NEW_ROW[:2], "input_tokens=0.09/1000000", *NEW_ROW[3:], "--attr", "service_tier=flex")
+
+    words = ("input_tokens=1000000", "--book", "o.toml", "--attr", "service_tier=flex")
+    assert cli.json("price", "gpt-9", *words)["cost"] == "0.09"
+    assert cli.json("price", "gpt-8", *words)["cost"] == "0.25"
+
+
+def test_set_says_what_the_model_had_below_and_has_no_more(cli):
+    said = cli.text("prices", "set", "gpt-5-mini", "input_tokens=0.2/1000000", "output_tokens=1/1000000", *NEW_ROW[3:])
+    found = cli.json("prices", "set", "gpt-5", "input_tokens=0.2/1000000", *NEW_ROW[3:])
+
+    assert "gpt-5-mini of openai is billed by input_tokens and output_tokens" in said
+    assert "seed-2024 has rates that it lacks now: web_searches, file_searches" in said
+    assert found["below"] == "catalogue"
+    assert {"meter": "output_tokens", "attributes": {}} in found["lacks"]
+    assert {"meter": "input_tokens", "attributes": {"processing": "flex"}} in found["lacks"]
 
 
 @pytest.mark.parametrize(

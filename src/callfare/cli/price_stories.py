@@ -13,7 +13,7 @@ from callfare.cli.show import Column, Table, numbers
 
 if TYPE_CHECKING:
     from callfare.cli.screen import Screen
-    from callfare.engine.price_review import Difference, ListedModel, Review, ShownPrices, Traffic
+    from callfare.engine.price_review import Difference, ListedModel, Lost, Review, ShownPrices, Traffic
 
 _SHOWN_MAX = 20
 
@@ -79,6 +79,17 @@ def updated(screen: Screen, found: Review, days: int, place: Path, *, is_named: 
     screen.line("processes that run price by what they began with; those that start from now on, by this one")
     if is_named:
         screen.line(f"next: set CALLFARE_CATALOGUE={place} wherever this ledger is opened")
+
+
+def rates_set(screen: Screen, book: Path, edition: str, found: Lost) -> None:
+    """Tell what a model is billed by now, and what it was billed by before and is no more."""
+    screen.line(f"{book} is now {edition}", "ok")
+    screen.line(f"{found.model} of {found.provider} is billed by {show.listed(found.basis)}")
+    plain = [row.meter for row in found.lacks if not row.attributes]
+    where = dict.fromkeys(_selected(row.attributes) for row in found.lacks if row.attributes)
+    if plain or where:
+        screen.line(f"{found.below} has rates that it lacks now: {', '.join([*plain, *where])}", "warn")
+        screen.line("a book stands for all of a model; what it has no rate for is not filled from below")
 
 
 def _changes(screen: Screen, found: Review, days: int) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,14 +10,13 @@ import typer
 from callfare.checks import check_choice
 from callfare.cli import given, price_stories
 from callfare.cli.session import Session
+from callfare.cli.setting_prices import set_prices
 from callfare.errors import InvalidInput
 
 if TYPE_CHECKING:
     from callfare.engine.engine import Engine
-    from callfare.pricing.edit import NewRate
 
 _ACTIONS = ("list", "show", "diff", "check", "update", "set")
-_RATE = re.compile(r"([a-z_0-9]+)=([0-9]{1,9}(?:\.[0-9]{1,18})?)(?:/([0-9_]{1,16}))?", re.ASCII)
 _DAYS = 30
 _DAYS_MAX = 3660
 _DAY_US = 24 * 3600 * 1_000_000
@@ -78,7 +75,7 @@ def prices(
     elif action == "update":
         _update(session, file, _checked(days))
     else:
-        _set(session, model, rate or [], provider, attr or [], source=source, begins=begins)
+        set_prices(session, model, rate or [], provider=provider, attr=attr or [], source=source, begins=begins)
 
 
 def _checked(days: int) -> int:
@@ -159,59 +156,3 @@ def _refuse_without_catalogue(engine: Engine) -> None:
 
     if not any(isinstance(layer, Catalogue) for layer in engine.settings.book.layers):
         raise InvalidInput("this ledger is opened without a catalogue, so there is none to update", param="catalogue")
-
-
-def _set(
-    session: Session,
-    model: str | None,
-    rates: list[str],
-    provider: str | None,
-    attr: list[str],
-    *,
-    source: str | None,
-    begins: str | None,
-) -> None:
-    from callfare.clock import SystemClock, moment_of
-    from callfare.pricing.edit import with_rates
-    from callfare.pricing.load import load_layer
-    from callfare.store.files import new_file, unusable
-
-    if model is None or not rates or provider is None or not source:
-        raise InvalidInput(
-            "set what? `callfare prices set MODEL METER=USD/PER --provider NAME --source TEXT --book FILE`",
-            param="model",
-        )
-    if len(session.options.book) != 1:
-        raise InvalidInput("name the one book to write with --book FILE; it is made where there is none", param="book")
-    (book,) = session.options.book
-    attributes = given.pairs(attr, "attr", "size=1024x1536")
-    new = [_rate(text, attributes) for text in rates]
-    try:
-        text = book.read_text(encoding="utf-8") if book.exists() else f'book = "{_book_name(book)}"\n'
-    except (OSError, UnicodeDecodeError) as error:
-        raise unusable(error if isinstance(error, OSError) else OSError(str(error)), book, "read") from error
-    if book.exists():
-        load_layer(text, name=str(book))
-    today = moment_of(SystemClock().now_us()).date()
-    first = None if begins is None else given.moment(begins, "from").date()
-    written = with_rates(text, provider=provider, model=model, rates=new, source=source, today=today, begins=first)
-    layer = load_layer(written, name=str(book))
-    with new_file(book, replaces=True) as out:
-        out.write(written.encode())
-    answer = {"file": str(book), "edition": layer.edition}
-    session.answer(answer, lambda screen: screen.line(f"{book} is now {layer.edition}", "ok"))
-
-
-def _rate(text: str, attributes: dict[str, str]) -> NewRate:
-    """Return a rate from `input_tokens=0.25/1000000`; for one of the meter where no number follows."""
-    from callfare.pricing.edit import NewRate
-
-    parts = _RATE.fullmatch(text)
-    if parts is None:
-        raise InvalidInput(f"rate {text[:64]!r} is not of the form input_tokens=0.25/1000000", param="rate")
-    per = int(parts[3].replace("_", "") or "0") if parts[3] else 1
-    return NewRate(meter=parts[1], usd=Decimal(parts[2]), per=per, attributes=attributes)
-
-
-def _book_name(file: Path) -> str:
-    return re.sub(r"[^a-z0-9._-]", "-", file.stem.lower()).strip("-._") or "own"

@@ -120,6 +120,11 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as a sentence lists them: `a, b and c`."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def quantity(amount: Quantity) -> str:
     """Return a quantity exactly, the thousands of a whole one apart."""
     from callfare.usage.quantities import quantity_text

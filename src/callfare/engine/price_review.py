@@ -65,6 +65,28 @@ class ShownPrices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """A meter, and the attributes that a rate for it needs."""
+
+    meter: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """What a model is billed by in a book, and which rates of the layer below it has no more.
+
+    below: that layer's name, None where no layer below names the model.
+    """
+
+    provider: str
+    model: str
+    basis: tuple[str, ...]
+    below: str | None
+    lacks: tuple[Selected, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """A meter of a model as one edition prices it and as another does. None where one has no rate for it.
 
@@ -173,6 +195,23 @@ def _shown_rate(rate: Rate) -> ShownRate:
 def _order(rate: Rate) -> tuple[object, ...]:
     place = list(LINEAGE).index(rate.meter)
     return len(rate.attributes), sorted(rate.attributes.items()), rate.above or 0, place
+
+
+def lost(layer: Layer, below: Iterable[Layer], model: str, provider: str, at_us: int) -> Lost:
+    """Return what a model has of a layer, and what it has no more of the first one below that names it."""
+    (prices,) = layer.sellers(model, provider)
+    mine = {(rate.meter, *sorted(rate.attributes.items())) for rate in prices.rates}
+    stood = next((row for row in below if row.sellers(model, provider)), None)
+    entry = None if stood is None else PriceBook([stood]).entry(model, provider=provider, at_us=at_us)
+    rows = [] if entry is None else sorted((rate for rate in entry.rates if rate.above is None), key=_order)
+    gone = [rate for rate in rows if (rate.meter, *sorted(rate.attributes.items())) not in mine]
+    return Lost(
+        provider=prices.provider,
+        model=prices.model,
+        basis=prices.basis,
+        below=None if stood is None else stood.name,
+        lacks=tuple(Selected(meter=rate.meter, attributes=rate.attributes) for rate in gone),
+    )
 
 
 def beside_catalogue(book: PriceBook, at_us: int, text: str = "") -> list[Difference]:

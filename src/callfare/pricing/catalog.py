@@ -22,7 +22,7 @@ from genai_prices.data_units import unit_data
 
 from callfare.clock import instant_of
 from callfare.pricing.edition import ANY_MODEL, Header, catalogue_text
-from callfare.pricing.rates import ModelPrices, Rate
+from callfare.pricing.rates import ORDINARY_TIERS, ModelPrices, Rate
 from callfare.pricing.timeline import DAY_S, attribute_names
 from callfare.usage.meters import LINEAGE
 
@@ -87,12 +87,11 @@ _PROVIDER_NAMES = {
     "x_ai": "x-ai",
     "xai": "x-ai",
 }
-# The tier that served a call decides what it is processed as; each of these is the provider's ordinary one.
-_ORDINARY_TIERS = ("auto", "default", "on_demand", "standard", "standard_only")
+# The tier that served a call decides what it is processed as.
 _DERIVED = {
     "processing": (
         "service_tier",
-        dict.fromkeys(_ORDINARY_TIERS, "standard") | {tier: tier for tier in ("batch", "fast", "flex", "priority")},
+        dict.fromkeys(ORDINARY_TIERS, "standard") | {tier: tier for tier in ("batch", "fast", "flex", "priority")},
     )
 }
 _ORDINARY: Mapping[str, tuple[str, ...]] = {"processing": ("standard",)}
@@ -257,7 +256,7 @@ def _variants_of(model: theirs.ModelInfo) -> list[_Variant]:
 def _attributes_of(variant: theirs.PriceVariant) -> tuple[tuple[str, str], ...]:
     """Return our attributes for a variant: whatever decides how a call is processed is told by one attribute."""
     ours = {"processing" if name == "service_tier" else name: value for name, value in variant.when.items()}
-    return tuple(sorted((name, value) for name, value in ours.items() if value not in _ORDINARY_TIERS))
+    return tuple(sorted((name, value) for name, value in ours.items() if value not in ORDINARY_TIERS))
 
 
 def _ordinary_of(model: theirs.ModelInfo, of_provider: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -1,10 +1,12 @@
 """Sets rates in the text of a price book: a new price is a new dated row, and what stands stays as it is.
 
-Comments and order are kept. The text that comes out is for load.py to judge.
+Comments and order are kept. A rate for a tier leaves the ordinary calls of its model their price. The text that comes
+out is for load.py to judge.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,10 @@ from typing import Any
 
 from callfare.errors import InvalidInput
 from callfare.pricing.locate import line_of
+from callfare.pricing.rates import ORDINARY_TIERS
 from callfare.usage.meters import LINEAGE
+
+_BARE = re.compile(r"[a-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,38 +33,125 @@ class NewRate:
 
 
 def with_rates(
-    text: str, *, provider: str, model: str, rates: Sequence[NewRate], source: str, today: date, begins: date | None
+    text: str,
+    *,
+    name: str,
+    provider: str,
+    model: str,
+    rates: Sequence[NewRate],
+    source: str,
+    today: date,
+    begins: date | None,
 ) -> str:
     """Return the text of a book in which a model has these rates from a day on; always, when that is None.
 
-    text: a book that loads, or "" and its name. A rate that is open ends on that day. A meter that the model did not
-    bill joins its basis, and cost nothing until that day: so it was charged before.
+    text: a book that loads, or "" and its name. name: what errors call it. A rate that is open ends on that day. A
+    meter that the model did not bill joins its basis, and cost nothing until that day: so it was charged before.
 
     Raises InvalidInput where an open rate would have to change instead of ending.
     """
-    models: list[dict[str, Any]] = tomllib.loads(text).get("model", [])
-    at = next((number for number, row in enumerate(models) if _is(row, provider, model)), None)
+    at = _place_of(text, provider, model)
     if at is None:
         made = "".join(_row(rate, begins) for rate in rates)
-        return f"{text.rstrip()}\n\n{_head(provider, model, rates, source, today)}{made}"
+        at = len(tomllib.loads(text).get("model", []))
+        text = f"{text.rstrip()}\n\n{_head(provider, model, rates, source, today)}{made}"
+    else:
+        text = _with_rows(text, at, rates, begins=begins, name=name)
+        text = _with_source(text, at, rates, source=source, begins=begins)
+    for attribute, value in dict.fromkeys(pair for rate in rates for pair in rate.attributes.items()):
+        if value.casefold() not in ORDINARY_TIERS:
+            text = _with_tier(text, at, attribute, value.casefold())
+    return text
+
+
+def _place_of(text: str, provider: str, model: str) -> int | None:
+    """Return where a model stands among those of a book."""
+    models: list[dict[str, Any]] = tomllib.loads(text).get("model", [])
+    return next((number for number, row in enumerate(models) if _is(row, provider, model)), None)
+
+
+def _with_rows(text: str, at: int, rates: Sequence[NewRate], *, begins: date | None, name: str) -> str:
+    """Return a book with rows for these rates, those before them ended, and their meters in the basis."""
+    models: list[dict[str, Any]] = tomllib.loads(text)["model"]
     joining = _joining(models[at], rates)
     lines = text.rstrip("\n").split("\n")
-    insert_at = len(lines) if at + 1 == len(models) else _above(lines, line_of(text, ("model", at + 1)) - 1)
+    insert_at = _end_of(text, lines, at)
     rows = [_row(_nothing(meter), None, ends=begins) for meter in joining if begins is not None]
     rows += [_row(rate, begins) for rate in rates]
     lines[insert_at:insert_at] = "".join(rows).rstrip("\n").split("\n")
-    ended = [
-        line_of(text, ("model", at, "rate", number))
-        for rate in rates
-        for number, row in enumerate(models[at]["rate"])
-        if _ends(row, rate, begins)
-    ]
+    ended = []
+    for rate in rates:
+        for number, row in enumerate(models[at]["rate"]):
+            line = line_of(text, ("model", at, "rate", number))
+            if _ends(row, rate, begins, f"{name}, line {line}"):
+                ended.append(line)
     for line in sorted(ended, reverse=True):
         lines.insert(line, f"until = {begins}")
     if joining:
         # The basis stands in the head of its model, above every line that was added.
         place = line_of(text, ("model", at, "basis")) - 1
         lines[place] = lines[place].replace("[", f"[{', '.join(map(_quoted, joining))}, ", 1)
+    return "\n".join(lines) + "\n"
+
+
+def _end_of(text: str, lines: Sequence[str], at: int) -> int:
+    """Return the line below which what joins a model is written."""
+    is_last = at + 1 == len(tomllib.loads(text)["model"])
+    return len(lines) if is_last else _above(lines, line_of(text, ("model", at + 1)) - 1)
+
+
+def _with_source(text: str, at: int, rates: Sequence[NewRate], *, source: str, begins: date | None) -> str:
+    """Return a book in which the source of a model also says where these rates were read."""
+    said: str = tomllib.loads(text)["model"][at]["source"]
+    if source == said or f": {source}" in said:
+        return text
+    since = "" if begins is None else f" from {begins}"
+    meters = ", ".join(dict.fromkeys(rate.meter for rate in rates))
+    written = _quoted(f"{said}; {meters}{since}: {source}")
+    lines = text.split("\n")
+    place = line_of(text, ("model", at, "source")) - 1
+    for form in (_quoted(said), f"'{said}'"):
+        # A source that goes over several lines is left to whoever wrote it.
+        if form in lines[place]:
+            lines[place] = lines[place].replace(form, written, 1)
+            break
+    return "\n".join(lines)
+
+
+def _with_tier(text: str, at: int, attribute: str, value: str) -> str:
+    """Return a book in which a call of an ordinary tier costs what it did before this tier had a rate of its own."""
+    row: dict[str, Any] = tomllib.loads(text)["model"][at]
+    if attribute == "service_tier" and attribute not in row.get("ordinary", {}):
+        return _with_keys(text, at, "ordinary", [f"service_tier = [{', '.join(map(_quoted, ORDINARY_TIERS))}]"])
+    if attribute != "processing":
+        return text
+    if attribute not in row.get("ordinary", {}):
+        text = _with_keys(text, at, "ordinary", ['processing = ["standard"]'])
+    derived = row.get("derived", {}).get(attribute)
+    values = "derived.processing.values"
+    if derived is None:
+        text = _with_keys(text, at, "derived.processing", ['from = "service_tier"'])
+        text = _with_keys(text, at, values, [f'{tier} = "standard"' for tier in ORDINARY_TIERS])
+    if derived is None or value not in derived["values"].values():
+        key = value if _BARE.fullmatch(value) else _quoted(value)
+        text = _with_keys(text, at, values, [f"{key} = {_quoted(value)}"])
+    return text
+
+
+def _with_keys(text: str, at: int, table: str, keys: Sequence[str]) -> str:
+    """Return a book with more keys in a table of a model, which is made where there is none."""
+    lines = text.rstrip("\n").split("\n")
+    header = f"[model.{table}]"
+    found: Any = tomllib.loads(text)["model"][at]
+    for part in table.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    if found is None:
+        insert_at, keys = _end_of(text, lines, at), ["", header, *keys]
+    else:
+        insert_at = line_of(text, ("model", at, *table.split(".")))
+        if lines[insert_at - 1].partition("#")[0].strip() != header:
+            raise InvalidInput(f"line {insert_at} of the book needs {' and '.join(keys)} by hand", param="attr")
+    lines[insert_at:insert_at] = keys
     return "\n".join(lines) + "\n"
 
 
@@ -79,17 +171,22 @@ def _nothing(meter: str) -> NewRate:
     return NewRate(meter=meter, usd=Decimal(0), per=1, attributes={})
 
 
-def _ends(row: dict[str, Any], rate: NewRate, begins: date | None) -> bool:
-    """Tell whether a row is the open one that a new rate follows."""
+def _ends(row: dict[str, Any], rate: NewRate, begins: date | None, place: str) -> bool:
+    """Tell whether a row is the open one that a new rate follows. place: where it stands, for people."""
     if row["meter"] != rate.meter or row.get("attributes", {}) != rate.attributes or "until" in row:
         return False
     if begins is None:
         raise InvalidInput(
-            f"{rate.meter} has a rate already; say with --from from which day the new one holds", param="from"
+            f"{rate.meter} has a rate already; say with --from from which day the new one holds, or, if it was wrong "
+            f"when written, correct the row in {place}",
+            param="from",
         )
     begun = row.get("from")
     if begun is not None and str(begun)[:10] >= begins.isoformat():
-        raise InvalidInput(f"{rate.meter} has a rate from {begun} on; give a later day with --from", param="from")
+        raise InvalidInput(
+            f"{rate.meter} has a rate from {begun} on, in {place}; give a later day with --from, or correct that row",
+            param="from",
+        )
     return True
 
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
+ORDINARY_TIERS = ("auto", "default", "on_demand", "standard", "standard_only")
+"""The tiers that serve a call as usual; each is some provider's word for it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
