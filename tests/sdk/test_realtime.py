@@ -15,9 +15,6 @@ from callfare.capture.realtime import listener
 from callfare.capture.recent import RECENT
 from callfare.usage.quantities import leaves
 
-# The SDK opens its web socket in a way that its library will drop.
-pytestmark = pytest.mark.filterwarnings("ignore:connect.. must be used:DeprecationWarning")
-
 SESSION = {
     "type": "realtime",
     "model": "gpt-realtime",

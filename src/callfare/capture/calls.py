@@ -25,6 +25,8 @@ from callfare.capture.tallies import event_in
 from callfare.usage.extract import read
 from callfare.usage.fields import field_of
 
+CALLS = "_callfare_calls"
+"""Where a metered client keeps them."""
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _ANSWERED = range(200, 300)
 _BAD_REQUEST = (400, 422)

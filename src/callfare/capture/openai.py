@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from callfare.capture.base import Meter
+from callfare.capture.openai_connections import prepare
 from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.capture.providers import maker_of
 from callfare.capture.twins import metered
@@ -28,4 +29,4 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
     dialect = OpenAIDialect(provider, maker=maker_of(client, _CLOUDS, "openai"))
-    return metered(client, dialect, meter, user=user, like="OpenAI()")
+    return metered(client, dialect, meter, user=user, like="OpenAI()", prepare=prepare)

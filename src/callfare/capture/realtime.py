@@ -30,28 +30,41 @@ def listener(meter: Meter, *, user: str | None = None) -> RealtimeListener:
 class RealtimeListener:
     """Records the responses and the transcripts of one session, from its events: the SDK's objects, or their JSON."""
 
-    __slots__ = ("_model", "_teller", "_transcriber")
+    __slots__ = ("_events", "_teller")
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
-        self._model = self._transcriber = ""
+        self._events = RealtimeEvents()
 
     def __call__(self, event: Any) -> None:  # noqa: ANN401 - an event of any major of the SDK
         """Record what an event tells was used. Most events tell nothing. Never raises."""
         with _HEARING:
-            told = self._read(event)
+            told = self._events.read(event)
             if told is not None:
                 self._teller.told(provider="openai", operation=told[0], reading=told[1])
 
     async def hear_async(self, event: Any) -> None:  # noqa: ANN401 - an event of any major of the SDK
         """Record what an event tells was used, without blocking the event loop."""
         with _HEARING:
-            told = self._read(event)
+            told = self._events.read(event)
             if told is not None:
                 ticket = self._teller.begun(provider="openai", operation=told[0], model=told[1].model)
                 await self._teller.ended_async(ticket, told[1])
 
-    def _read(self, event: object) -> tuple[str, Reading] | None:
+
+class RealtimeEvents:
+    """What the events of one session tell, one after another: objects of any major of the SDK, or their JSON.
+
+    model, transcriber: what the session speaks with, and what writes down what it hears; empty until they are told.
+    """
+
+    __slots__ = ("model", "transcriber")
+
+    def __init__(self, model: str = "") -> None:
+        self.model = model
+        self.transcriber = ""
+
+    def read(self, event: object) -> tuple[str, Reading] | None:
         """Return which kind of call an event ends and what that used, or None for an event that ends none."""
         kind = field_of(event, "type")
         if kind in _SESSIONS:
@@ -62,7 +75,7 @@ class RealtimeListener:
             if used is None and field_of(response, "status") in _UNDONE:
                 return None
             reply_id = label_of(field_of(response, "id"))
-            return "chat", reading_of(tokens_in(used), model=self._model, response_id=reply_id, raw=used)
+            return "chat", reading_of(tokens_in(used), model=self.model, response_id=reply_id, raw=used)
         elif kind == _TRANSCRIPT:
             return "transcription", self._transcript(event)
         return None
@@ -71,8 +84,8 @@ class RealtimeListener:
         """Take over which models a session speaks and listens with. A change tells only what has changed."""
         heard = field_of(field_of(field_of(session, "audio"), "input"), "transcription")
         heard = field_of(session, "input_audio_transcription") if heard is None else heard
-        self._model = label_of(field_of(session, "model")) or self._model
-        self._transcriber = label_of(field_of(heard, "model")) or self._transcriber
+        self.model = label_of(field_of(session, "model")) or self.model
+        self.transcriber = label_of(field_of(heard, "model")) or self.transcriber
 
     def _transcript(self, event: object) -> Reading:
         used = field_of(event, "usage")
@@ -82,4 +95,4 @@ class RealtimeListener:
             counted["audio_seconds"] = seconds
         item = f"{label_of(field_of(event, 'item_id'))}/{field_of(event, 'content_index')}"
         needed = ("audio_seconds",) if seconds is not None else ("input_tokens", "output_tokens")
-        return reading_of(counted, model=self._transcriber, response_id=item, raw=used, needed=needed)
+        return reading_of(counted, model=self.transcriber, response_id=item, raw=used, needed=needed)

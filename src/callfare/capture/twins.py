@@ -8,40 +8,56 @@ the client it was given.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
 
 from callfare.capture.base import Meter
-from callfare.capture.calls import AsyncCalls, Calls, SyncCalls
+from callfare.capture.calls import CALLS, AsyncCalls, Calls, SyncCalls
 from callfare.capture.dialect import Dialect
 from callfare.errors import InvalidInput
 
 ClientT = TypeVar("ClientT")
+Prepare = Callable[[Any], None]
 
-_CALLS = "_callfare_calls"
-_OURS = ("post", "get", "copy", "with_options", _CALLS)
+_OURS = ("post", "get", "copy", "with_options", CALLS)
 
 
-def metered(client: ClientT, dialect: Dialect, meter: Meter, *, user: str | None, like: str) -> ClientT:
+def metered(
+    client: ClientT,
+    dialect: Dialect,
+    meter: Meter,
+    *,
+    user: str | None,
+    like: str,
+    prepare: Prepare | None = None,
+) -> ClientT:
     """Return a client like the given one, sharing its connections, whose calls are metered.
 
     One that this meter meters for this user already is returned itself; one that is metered otherwise is metered anew,
     and not twice.
     like: what the caller should have given, for the refusal.
+    prepare: has metered what passes neither `post` nor `get` of a copy.
 
     Raises InvalidInput for what is not such a client.
     """
     if isinstance(client, type) or not all(hasattr(client, name) for name in (*_OURS[:-1], "base_url")):
         kind = getattr(client, "__name__", type(client).__name__)
         raise InvalidInput(f"{kind} is no client of this SDK; give one such as {like}", param="client")
-    calls = vars(client).get(_CALLS)
+    calls = vars(client).get(CALLS)
     if isinstance(calls, Calls) and calls.meter is meter and (calls.user, calls.dialect) == (user, dialect):
         return client
-    twin: ClientT = _twin(client, dialect, meter, user)
+    twin: ClientT = _twin(client, dialect, meter, user, prepare)
     return twin
 
 
-def _twin(client: Any, dialect: Dialect, meter: Meter, user: str | None) -> Any:  # noqa: ANN401 - a client of any major of the SDK
+def _twin(
+    client: Any,  # noqa: ANN401 - a client of any major of the SDK
+    dialect: Dialect,
+    meter: Meter,
+    user: str | None,
+    prepare: Prepare | None,
+) -> Any:  # noqa: ANN401 - the same
     """Return a copy of a client on which `post` and `get` are ours, and whose own copies are metered too."""
     twin = copy.copy(client)
     state = vars(twin)
@@ -50,7 +66,7 @@ def _twin(client: Any, dialect: Dialect, meter: Meter, user: str | None) -> Any:
     made = [name for name in state if isinstance(getattr(type(twin), name, None), cached_property)]
     for name in [name for name in made if hasattr(state[name], "__dict__")]:
         del state[name]
-    former = state.get(_CALLS)
+    former = state.get(CALLS)
     below = former.below if isinstance(former, Calls) else {name: state[name] for name in _OURS if name in state}
     for name in _OURS:
         state.pop(name, None)
@@ -63,11 +79,13 @@ def _twin(client: Any, dialect: Dialect, meter: Meter, user: str | None) -> Any:
 
     def metered_copy(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own signature
         """Return a client with other options, metered as this one is."""
-        return _twin(remake(*arguments, **options), dialect, meter, user)
+        return _twin(remake(*arguments, **options), dialect, meter, user, prepare)
 
-    ours = {"post": calls.post, "get": calls.get, "copy": metered_copy, "with_options": metered_copy, _CALLS: calls}
+    ours = {"post": calls.post, "get": calls.get, "copy": metered_copy, "with_options": metered_copy, CALLS: calls}
     state.update(ours)
     # Clients for clouds keep their resources as plain parts, made of the client whose functions they call.
     parts = [name for name, part in state.items() if getattr(part, "__dict__", {}).get("_client") is client]
     state.update({name: type(state[name])(twin) for name in parts})
+    if prepare is not None:
+        prepare(twin)
     return twin

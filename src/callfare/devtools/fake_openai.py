@@ -4,23 +4,27 @@
         client = OpenAI(base_url=fake.base_url, api_key="none")
 
 Speaks chat completions, Responses, speech, transcriptions, images, videos and embeddings, plain, streamed and in
-batches with their files. How it is told to fail: stand_in.py. `python -m callfare.devtools.fake_openai --port 8081`.
+batches with their files; realtime sessions over web sockets. How it is told to fail: stand_in.py.
+`python -m callfare.devtools.fake_openai --port 8081`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import ClassVar
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from typing_extensions import override
 
 from callfare.devtools import openai_batches as batches
 from callfare.devtools import openai_replies as replies
+from callfare.devtools import openai_sessions as sessions
 from callfare.devtools.forms import Json
 from callfare.devtools.stand_in import AS_COUNTED, Fault, Pause, Seen, StandIn, StandInHandler, serve
+from callfare.devtools.web_sockets import WebSocket
 
 __all__ = ["AS_COUNTED", "FakeOpenAI", "Fault", "Pause", "Seen"]
 
@@ -77,6 +81,22 @@ class FakeOpenAIHandler(StandInHandler):
             self.write_bytes(self.fake.files[filed[2]], "application/jsonl")
         else:
             self.write_error(404, f"Unknown request URL: {self.command} {path}")
+
+    @override
+    def converse(self, path: str, socket: WebSocket) -> None:
+        query = parse_qs(self.path.partition("?")[2])
+        model = (query.get("model") or query.get("deployment") or [""])[0]
+        if path == "/v1/realtime":
+            session = sessions.Realtime(model, lambda prefix: self.fake.new_id(prefix, self.fault))
+            self.tell(socket, session.opening())
+            for message in socket.messages():
+                self.tell(socket, map(self._spoiled_event, session.answer(json.loads(message))))
+        socket.close()
+
+    def _spoiled_event(self, event: Json) -> Json:
+        if event["type"] != "response.done":
+            return event
+        return event | {"response": self.spoiled(event["response"])}
 
     # The routes
 

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Self, cast
 from typing_extensions import override
 
 from callfare.devtools.forms import Json, fields_of
+from callfare.devtools.web_sockets import WebSocket, accept_key
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
 _WAIT_S_MAX = 30
@@ -200,6 +201,7 @@ class StandInHandler(BaseHTTPRequestHandler):
     wbufsize = -1
     timeout = 60
     fault = Fault()
+    _told = 0
 
     def route(self, path: str, fields: Json, upload: bytes) -> None:
         """Answer a request."""
@@ -212,6 +214,10 @@ class StandInHandler(BaseHTTPRequestHandler):
     def error_event(self) -> Json:
         """Return the event that tells an error within a stream."""
         return self.error_body(500, self.fault.message)
+
+    def converse(self, path: str, socket: WebSocket) -> None:  # noqa: ARG002 - few providers have sessions
+        """Speak with a client over a web socket, until either ends it."""
+        socket.close()
 
     def plain_path(self, path: str) -> str:
         """Return the path of a request as routes have it."""
@@ -271,6 +277,8 @@ class StandInHandler(BaseHTTPRequestHandler):
             self._drop()
         elif self.fault.status:
             self.write_error(self.fault.status, self.fault.message)
+        elif str(self.headers.get("Upgrade", "")).lower() == "websocket":
+            self._upgrade(path)
         else:
             self.route(path, fields, upload)
         self.wfile.flush()
@@ -337,6 +345,33 @@ class StandInHandler(BaseHTTPRequestHandler):
         if done:
             self._chunk("data: [DONE]\n\n")
         self.wfile.write(b"0\r\n\r\n")
+
+    def _upgrade(self, path: str) -> None:
+        """Answer a handshake, and speak over a web socket from here on."""
+        self.close_connection = True
+        self._told = 0
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Sec-WebSocket-Accept", accept_key(str(self.headers.get("Sec-WebSocket-Key", ""))))
+        self.end_headers()
+        self.wfile.flush()
+        self.converse(path, WebSocket(self.rfile.read, self._write_now))
+
+    def tell(self, socket: WebSocket, events: Iterable[Json]) -> None:
+        """Say something over a web socket. A fault counts all that was said in the session."""
+        for event in events:
+            if self.fault.pause is not None and self._told and self._told == self.fault.pause.after:
+                self.fault.pause.wait()
+            if self._told == self.fault.drop_after:
+                self._drop()
+                raise ConnectionError
+            self._told += 1
+            socket.send(event)
+
+    def _write_now(self, sent: bytes) -> None:
+        self.wfile.write(sent)
+        self.wfile.flush()
 
     def _until_fault(self, events: Iterable[Json]) -> Iterator[Json]:
         for number, event in enumerate(events):

@@ -1,0 +1,184 @@
+"""Sessions that OpenAI's SDK opens over web sockets, metered: realtime sessions, and Responses over a socket.
+
+They pass no `post`: a resource's `connect` makes a manager, which opens a socket when it is entered, and opens another
+when the first one breaks. So the metered client has a `connect` of our own on those resources, which stands
+before that one place. Refuses to import the SDK, and to change its classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache, wraps
+from typing import Any
+
+from callfare.capture.base import LOGGER, is_metered
+from callfare.capture.calls import CALLS
+from callfare.capture.openai_sessions import RealtimeTalk
+from callfare.capture.providers import provider_at
+from callfare.capture.sessions import Session, Talk, Whose, carry_out, carry_out_async
+from callfare.capture.sockets import AsyncMeteredSocket, MeteredSocket
+from callfare.usage.fields import field_of, label_of
+
+Path = tuple[str, ...]
+MakeTalk = Callable[[Any, Mapping[str, Any]], Talk]
+
+_SESSION = "_callfare_session"
+_OPENS = "_connect_ws"
+_SOCKET = "_connection"
+
+
+def _realtime(calls: Any, asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a client's calls
+    model = label_of(asked.get("model")) or label_of(field_of(asked.get("extra_query"), "model"))
+    base_url = str(calls.client.base_url).rstrip("/")
+    provider = calls.dialect.provider or provider_at(base_url, calls.dialect.maker)
+    return RealtimeTalk(provider=provider, base_url=base_url, model=model)
+
+
+_TALKS: Mapping[Path, MakeTalk] = {("realtime",): _realtime, ("beta", "realtime"): _realtime}
+"""What is said over the sockets that a resource opens, by where it stands in a client."""
+
+
+def prepare(part: Any, path: Path = ()) -> None:  # noqa: ANN401 - a client of any major, or a resource of one
+    """Have the sessions metered that a client, or one of its resources, opens. What it opens none by stays as it is."""
+    state = vars(part)
+    if path in _TALKS and hasattr(part, "connect"):
+        state["connect"] = _connect(part, part.connect, _TALKS[path])
+    for name in {place[len(path)] for place in _TALKS if place[: len(path)] == path and len(place) > len(path)}:
+        made = inspect.getattr_static(type(part), name, None)
+        if isinstance(made, cached_property):
+            state[name] = _Later(part, name, made, (*path, name))
+
+
+class _Later:
+    """A resource that is not made yet, as the SDK makes it when it is needed. Then it stands in its own place."""
+
+    def __init__(self, owner: object, name: str, made: cached_property[Any], path: Path) -> None:
+        self._owner = owner
+        self._name = name
+        self._made = made
+        self._path = path
+
+    def _resource(self) -> Any:  # noqa: ANN401 - a resource of any major
+        state = vars(self._owner)
+        resource = state.get(self._name)
+        if resource is None or type(resource) is _Later:
+            resource = self._made.func(self._owner)
+            prepare(resource, self._path)
+            state[self._name] = resource
+        return resource
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the resource has
+        return getattr(self._resource(), name)
+
+    @property  # type: ignore[misc]  # Python lets an object say what it stands for
+    def __class__(self) -> type:
+        """The class of what stands behind, so that isinstance holds."""
+        return type(self._resource())
+
+
+def _connect(resource: Any, theirs: Callable[..., Any], make_talk: MakeTalk) -> Callable[..., Any]:  # noqa: ANN401 - any major's
+    @wraps(theirs)
+    def connect(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+        manager = theirs(*arguments, **options)
+        calls = getattr(vars(resource).get("_client"), CALLS, None)
+        if calls is None or is_metered():
+            return manager
+        asked = inspect.signature(theirs).bind(*arguments, **options).arguments
+        _manage(manager, Session(make_talk(calls, asked)), Whose(calls.meter, calls.user))
+        return manager
+
+    return connect
+
+
+def _manage(manager: Any, session: Session, whose: Whose) -> None:  # noqa: ANN401 - a manager of any major
+    """Have the sockets metered that a manager opens: here, where it opens them, or in older kinds as it is entered."""
+    kind = type(manager)
+    is_async = hasattr(kind, "__aenter__")
+    if hasattr(kind, _OPENS):
+        opened = _opened_async if is_async else _opened
+        vars(manager)[_OPENS] = opened(getattr(manager, _OPENS), session, whose)
+        return
+    vars(manager)[_SESSION] = session, whose
+    manager.__class__ = _managing(kind)  # type: ignore[arg-type]  # a type is hashable
+
+
+@lru_cache(maxsize=64)
+def _managing(kind: type) -> type:
+    """Return a class like that of a manager of an older kind, whose connections are metered."""
+    is_async = hasattr(kind, "__aenter__")
+    enter = _entered_async(kind) if is_async else _entered(kind)
+    members = {"enter": enter, "__aenter__" if is_async else "__enter__": enter}
+    return type(kind.__name__, (kind,), {"__module__": kind.__module__, "__qualname__": kind.__qualname__, **members})
+
+
+def _opened(theirs: Callable[..., Any], session: Session, whose: Whose) -> Callable[..., Any]:
+    def connect_ws(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+        """Open a socket, if that is admitted. One before it, that broke, is settled first."""
+        carry_out(session.ending(), whose)
+        carry_out(session.opening(), whose)
+        try:
+            socket = theirs(*arguments, **options)
+        except BaseException:
+            carry_out(session.ending(), whose)
+            raise
+        return MeteredSocket(socket, session, whose)
+
+    return connect_ws
+
+
+def _opened_async(theirs: Callable[..., Any], session: Session, whose: Whose) -> Callable[..., Any]:
+    async def connect_ws(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+        """Open a socket, if that is admitted. One before it, that broke, is settled first."""
+        await carry_out_async(session.ending(), whose)
+        await carry_out_async(session.opening(), whose)
+        try:
+            socket = await theirs(*arguments, **options)
+        except BaseException:
+            # Nothing was said yet, so this settles nothing and does not wait.
+            carry_out(session.ending(), whose)
+            raise
+        return AsyncMeteredSocket(socket, session, whose)
+
+    return connect_ws
+
+
+def _entered(kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a manager of an older kind
+    def enter(self: Any) -> Any:  # noqa: ANN401 - the SDK's connection
+        """Open the connection, if that is admitted."""
+        session, whose = vars(self)[_SESSION]
+        carry_out(session.opening(), whose)
+        try:
+            connection = kind.__enter__(self)
+        except BaseException:
+            carry_out(session.ending(), whose)
+            raise
+        return _behind(connection, MeteredSocket, session, whose)
+
+    return enter
+
+
+def _entered_async(kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a manager of an older kind
+    async def enter(self: Any) -> Any:  # noqa: ANN401 - the SDK's connection
+        """Open the connection, if that is admitted."""
+        session, whose = vars(self)[_SESSION]
+        await carry_out_async(session.opening(), whose)
+        try:
+            connection = await kind.__aenter__(self)
+        except BaseException:
+            carry_out(session.ending(), whose)
+            raise
+        return _behind(connection, AsyncMeteredSocket, session, whose)
+
+    return enter
+
+
+def _behind(connection: Any, metered: Callable[..., Any], session: Session, whose: Whose) -> Any:  # noqa: ANN401 - the SDK's
+    """Put a metered socket in the place of a connection's own."""
+    socket = getattr(connection, _SOCKET, None)
+    if socket is None:
+        LOGGER.error("callfare does not know this kind of connection: %s is not metered", type(connection).__name__)
+        carry_out(session.ending(), whose)
+        return connection
+    setattr(connection, _SOCKET, metered(socket, session, whose))
+    return connection
