@@ -22,7 +22,7 @@ import msgspec
 from callfare.committer import answers_of
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable, Misconfigured
 from callfare.finished import Finished
-from callfare.ledger.receipts import ChargeReceipt, JobReceipt
+from callfare.ledger.receipts import BatchReceipt, ChargeReceipt, JobReceipt
 from callfare.spool_file import Entry
 from callfare.store.gate import Gate
 
@@ -154,7 +154,13 @@ class Delivery:
                     one.run.count_spooled(one.nanocredits)
                     self._views[one.run.account_id, one.run.run_id].add(one.run)
         return [
-            Entry(command=one.command, at_us=now_us, estimate=one.estimate, counts_nanocredits=one.nanocredits)
+            Entry(
+                command=one.command,
+                at_us=now_us,
+                estimate=one.estimate,
+                claim=one.claim,
+                counts_nanocredits=one.nanocredits,
+            )
             for one in finished
         ]
 
@@ -314,12 +320,12 @@ class _Errand:
         """Give the ledger all calls of a file in their order, then remove the file."""
         batch: list[Entry] = []
         for entry in islice(file.entries(), file.answered, None):
-            if entry.estimate is not None:
-                # Which charge it corrects is known once the ledger has answered all before it.
+            if entry.first is not None:
+                # Which charge it corrects, or whose it is, is known once the ledger has answered all before it.
                 self._send(file, batch, is_own=is_own)
                 batch = []
             batch.append(entry)
-            if len(batch) == self._delivery.max_batch or entry.estimate is not None:
+            if len(batch) == self._delivery.max_batch or entry.first is not None:
                 self._send(file, batch, is_own=is_own)
                 batch = []
         self._send(file, batch, is_own=is_own)
@@ -347,14 +353,14 @@ class _Errand:
 
     def _answers(self, batch: list[Entry]) -> list[Answer]:
         [first, *_] = batch
-        if first.estimate is None:
+        if first.first is None:
             return self._delivery.ask(batch)
-        # Asking for the estimate again writes nothing, and tells under which key it stands.
-        [estimate] = self._delivery.ask([Entry(command=first.estimate, at_us=first.at_us)])
-        if not isinstance(estimate, ChargeReceipt):
-            return [estimate]
-        adjustment = Finished(first.command).after(estimate)
-        return self._delivery.ask([msgspec.structs.replace(first, command=adjustment.command, estimate=None)])
+        # Asking for an estimate or a claim again writes nothing, and tells under which key it stands, or whose it is.
+        [known] = self._delivery.ask([Entry(command=first.first, at_us=first.at_us)])
+        if not isinstance(known, ChargeReceipt | BatchReceipt):
+            return [known]
+        then = Finished(first.command).after(known)
+        return self._delivery.ask([msgspec.structs.replace(first, command=then.command, estimate=None, claim=None)])
 
 
 def _says_away(answer: Answer) -> bool:

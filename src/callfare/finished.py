@@ -6,34 +6,54 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from callfare.ledger.commands import AdjustUsage, CloseRun, PendJob, RecordUsage, SettleJob
-from callfare.ledger.receipts import Receipt
+from callfare.ledger.commands import AdjustUsage, ClaimBatch, CloseRun, PendJob, RecordUsage, SettleJob
+from callfare.ledger.receipts import BatchReceipt, Receipt
 
 if TYPE_CHECKING:
     from callfare.ledger.receipts import ChargeReceipt
     from callfare.local_run import LocalRun
 
-Kept = RecordUsage | AdjustUsage | PendJob | SettleJob | CloseRun
+Kept = RecordUsage | AdjustUsage | PendJob | SettleJob | CloseRun | ClaimBatch
 
 
 class Finished:
-    """A finished call on its way to the ledger, and the local view of its run, which must count it while it waits."""
+    """A finished call on its way to the ledger, and the local view of its run, which must count it while it waits.
 
-    __slots__ = ("command", "estimate", "nanocredits", "run")
+    estimate: what it corrects. claim: whose batch it is a line of. Either is asked first where it stands here.
+    """
+
+    __slots__ = ("claim", "command", "estimate", "nanocredits", "run")
 
     def __init__(
-        self, command: Kept, *, run: LocalRun | None = None, nanocredits: int = 0, estimate: RecordUsage | None = None
+        self,
+        command: Kept,
+        *,
+        run: LocalRun | None = None,
+        nanocredits: int = 0,
+        estimate: RecordUsage | None = None,
+        claim: ClaimBatch | None = None,
     ) -> None:
         self.command = command
         self.run = run
         self.nanocredits = nanocredits
         self.estimate = estimate
+        self.claim = claim
 
-    def after(self, estimate: ChargeReceipt) -> Finished:
-        """Return an adjustment that names the estimate as the ledger has it."""
-        assert isinstance(self.command, AdjustUsage), self.command
-        command = msgspec.structs.replace(self.command, account_id=estimate.account_id, key=estimate.key)
-        return Finished(command, run=self.run, nanocredits=self.nanocredits)
+    @property
+    def first(self) -> RecordUsage | ClaimBatch | None:
+        """What the ledger must have answered before it can be asked for this; None for nothing."""
+        return self.estimate or self.claim
+
+    def after(self, answer: ChargeReceipt | BatchReceipt) -> Finished:
+        """Return what can be asked for now: a correction names its estimate, a line is of the batch's owner."""
+        command = self.command
+        if isinstance(answer, BatchReceipt):
+            assert isinstance(command, RecordUsage), command
+            owned = msgspec.structs.replace(command, user="", account_id=answer.account_id, run_id=answer.run_id)
+            return Finished(owned, run=self.run, nanocredits=self.nanocredits)
+        assert isinstance(command, AdjustUsage), command
+        corrects = msgspec.structs.replace(command, account_id=answer.account_id, key=answer.key)
+        return Finished(corrects, run=self.run, nanocredits=self.nanocredits)
 
 
 class Spooled(Receipt, frozen=True, gc=False, kw_only=True):

@@ -140,6 +140,11 @@ def job_key_of(*, provider: str, base_url: str, job_id: str) -> str:
     return made_key("job", provider, _short(base_url), job_id)
 
 
+def batch_key_of(*, provider: str, base_url: str, batch_id: str) -> str:
+    """Return the key that a provider's batch has by its own id, or by that of a file with its results."""
+    return made_key("batch", provider, _short(base_url), batch_id)
+
+
 @lru_cache(maxsize=1024)
 def _short(address: str) -> str:
     """Return eight characters that stand for an address, so that a charge's id stays one that people can paste."""

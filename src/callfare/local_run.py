@@ -10,7 +10,7 @@ import heapq
 import threading
 from collections import Counter, defaultdict
 
-from callfare.ledger.receipts import ChargeReceipt, JobReceipt
+from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
 
 
 class LocalRun:
@@ -118,6 +118,14 @@ class LocalRun:
         else:
             held, used = receipt.run_held_nanocredits, receipt.run_used_nanocredits
         self.learn(held_nanocredits=held, used_nanocredits=used, expires_at_us=receipt.run_expires_at_us)
+
+    def follow_hold(self, receipt: ExtendReceipt) -> None:
+        """Take over what the ledger says of the run's hold after it was extended, renewed or handed over in part."""
+        self.learn(
+            held_nanocredits=receipt.held_nanocredits,
+            used_nanocredits=receipt.used_nanocredits,
+            expires_at_us=receipt.expires_at_us,
+        )
 
     def close(self) -> None:
         """Take note that the run has ended: its hold has nothing left for anybody."""

@@ -15,7 +15,7 @@ from zlib import crc32
 import msgspec
 
 from callfare.finished import Kept
-from callfare.ledger.commands import PendJob, RecordUsage
+from callfare.ledger.commands import ClaimBatch, PendJob, RecordUsage
 
 try:
     import fcntl
@@ -33,15 +33,22 @@ ONLY_LOOKED_AT = -1
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One finished call as it waits. A field added later needs a default, so that older lines stay readable.
 
-    estimate: the call that an adjustment corrects, where the ledger had not taken that one either.
+    estimate: the call that an adjustment corrects, where the ledger had not taken that one either. claim: whose batch
+    it is a line of, where the ledger could not be asked.
     counts_nanocredits: what it counts for in its run's local view. refusal: the ledger's reason, empty while it waits.
     """
 
     command: Kept
     at_us: int
     estimate: RecordUsage | None = None
+    claim: ClaimBatch | None = None
     counts_nanocredits: int = 0
     refusal: str = ""
+
+    @property
+    def first(self) -> RecordUsage | ClaimBatch | None:
+        """What the ledger must have answered before it can be asked for this; None for nothing."""
+        return self.estimate or self.claim
 
     @property
     def usage(self) -> RecordUsage | None:

@@ -57,6 +57,71 @@ class FakeTicket:
 
 
 @dataclass
+class FakeBatchTicket:
+    """One admitted batch, and what was done with it."""
+
+    intents: list[Intent]
+    user: str | None
+    bound: list[tuple[str, ...]] = field(default_factory=list)
+    released: int = 0
+
+    def bind(self, name):
+        self.bound.append(name.ids)
+
+    async def bind_async(self, name):
+        self.bind(name)
+
+    def release(self):
+        self.released += 1
+
+    async def release_async(self):
+        self.release()
+
+
+@dataclass
+class FakeBatches:
+    """Remembers batches; each line that is delivered is a ticket of the meter's, settled."""
+
+    meter: FakeMeter = field(repr=False)
+    tickets: list[FakeBatchTicket] = field(default_factory=list)
+    delivered: list[tuple[tuple[str, ...], bool]] = field(default_factory=list)
+    told: list[tuple[tuple[str, ...], str | None]] = field(default_factory=list)
+
+    @property
+    def ticket(self):
+        """The only ticket."""
+        [ticket] = self.tickets
+        return ticket
+
+    def admit(self, intents, *, provider, user=None):
+        assert provider
+        if self.meter.refusal is not None:
+            raise self.meter.refusal
+        self.tickets.append(FakeBatchTicket(list(intents), user))
+        return self.tickets[-1]
+
+    async def admit_async(self, intents, *, provider, user=None):
+        self.meter.async_count += 1
+        return self.admit(intents, provider=provider, user=user)
+
+    def deliver(self, name, lines, *, is_whole, user):
+        self.delivered.append((name.ids, is_whole))
+        for line in lines:
+            self.meter.accept(line.intent, user=user).settle(line.reading, estimated=line.estimated)
+
+    async def deliver_async(self, name, lines, *, is_whole, user):
+        self.meter.async_count += 1
+        self.deliver(name, lines, is_whole=is_whole, user=user)
+
+    def tell(self, name, outcome):
+        self.told.append((name.ids, outcome))
+
+    async def tell_async(self, name, outcome):
+        self.meter.async_count += 1
+        self.tell(name, outcome)
+
+
+@dataclass
 class FakeMeter:
     """Remembers every admission, job and observation; refuses with `refusal` if it has one."""
 
@@ -67,6 +132,10 @@ class FakeMeter:
     observed: list[Reading] = field(default_factory=list)
     observed_for: list[str | None] = field(default_factory=list)
     async_count: int = 0
+    batches: FakeBatches = field(init=False, repr=False)
+
+    def __post_init__(self):
+        self.batches = FakeBatches(self)
 
     @property
     def ticket(self):

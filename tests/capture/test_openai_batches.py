@@ -158,7 +158,7 @@ def fare():
 def test_results_read_again_are_charged_once_at_the_batch_rate(bare, fare):
     client = fare.wrap(bare)
     file = client.files.create(file=("r.jsonl", requests(CHAT, CHAT)), purpose="batch")
-    batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+    batch = bare.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
     output = f"{batch.id}_output"
 
     with fare.run("story", user="alice") as run:
@@ -178,7 +178,7 @@ def test_the_same_line_of_another_batch_is_another_call(bare, fake, fare):
     fake.files |= {"one": requests(CHAT)}
     client = fare.wrap(bare)
     batches = [
-        client.batches.create(input_file_id="one", endpoint="/v1/chat/completions", completion_window="24h")
+        bare.batches.create(input_file_id="one", endpoint="/v1/chat/completions", completion_window="24h")
         for _ in range(2)
     ]
 

@@ -21,6 +21,7 @@ ASKED = {
     "recordUsage": TWEET | {"runId": "run-{user}"},
     "correctUsage": {"chargeId": "{charge}", "usage": {"input_tokens": 1}},
     "beginJob": JOB | {"runId": "run-{user}", "jobId": "video_1"},
+    "claimBatch": {"batchKeys": ["batch:openai::b9"], "runId": "run-{user}"},
     "endJob": {"jobKey": "job:openai::video_9", "outcome": "failed"},
 }
 # A run that another caller has closed, a charge that was no estimate, a job that nobody began.
@@ -89,7 +90,7 @@ def test_what_is_another_users_is_answered_like_what_is_nobodys(house, caller, k
     assert codes(another)[0] in {"not_found", "run_not_found", "charge_not_found", "forbidden"}
 
 
-@pytest.mark.parametrize("kind", ["extendRun", "touchRun", "closeRun", "recordUsage", "beginJob"])
+@pytest.mark.parametrize("kind", ["extendRun", "touchRun", "closeRun", "recordUsage", "beginJob", "claimBatch"])
 def test_naming_another_users_account_opens_no_door(house, kind):
     account = house[1]["bob"].split("_")[1]
 

@@ -17,6 +17,7 @@ from callfare.clock import instant_of
 from callfare.ledger.commands import (
     AdjustUsage,
     AuditNote,
+    ClaimBatch,
     CloseRun,
     Command,
     ExpireDue,
@@ -112,8 +113,10 @@ def open_run(
     workflow: str = "story",
     on_failure: str = "charge",
     ttl_s: int = HOUR_S,
+    parent: str | None = None,
+    from_parent: Amount = 0,
 ) -> OpenRun:
-    """A run under a hold."""
+    """A run under a hold, of which a part comes out of its parent's."""
     return OpenRun(
         user=user,
         new_account_id=account_number(user),
@@ -126,6 +129,8 @@ def open_run(
         ttl_s=ttl_s,
         input=None,
         fingerprint=fingerprint(user, run_id, nano(hold), workflow, on_failure, ttl_s),
+        parent=parent,
+        from_parent_nanocredits=nano(from_parent),
     )
 
 
@@ -218,6 +223,24 @@ def close(
 ) -> CloseRun:
     """The end of a run."""
     return CloseRun(run_id=run_id, account_id=account_id, outcome=outcome, key=key)
+
+
+def claim(
+    *batch_ids: str,
+    user: str = "alice",
+    run_id: str | None = None,
+    ttl_s: int | None = None,
+    is_known_only: bool = False,
+) -> ClaimBatch:
+    """Whose a provider's batch is."""
+    return ClaimBatch(
+        names=tuple(f"batch:openai::{batch_id}" for batch_id in batch_ids or ("b1",)),
+        user="" if is_known_only else user,
+        new_account_id=account_number(user),
+        run_id=run_id,
+        ttl_s=ttl_s,
+        is_known_only=is_known_only,
+    )
 
 
 def adjust(

@@ -8,7 +8,7 @@ Refuses to import the SDK.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,12 +18,15 @@ from callfare.capture.base import Intent, Meter
 from callfare.capture.dialect import (
     Answered,
     BatchAsked,
+    BatchTold,
+    Heard,
     JobAsked,
     Request,
     bare_intent,
     bare_path,
     bytes_for_model,
     fields_of,
+    in_batch,
     sound_attributes,
     sound_usage,
     text_bytes,
@@ -46,6 +49,8 @@ _MESSAGES = "/v1/messages"
 _CLOUDS = {"anthropic.lib.bedrock": "aws", "anthropic.lib.vertex": "google"}
 # The address of the results is told by the batch, host and all.
 _RESULTS = re.compile(r"/v1/messages/batches/([^/]+)/results/?$")
+_BATCHES = "/v1/messages/batches"
+_BATCH = re.compile(r"/v1/messages/batches/([^/]+)(?:/cancel)?")
 _SPOKEN = ("text", "thinking", "partial_json")
 
 
@@ -85,6 +90,32 @@ class AnthropicDialect:
         """Return the batch whose results a path leads to, or None when it is another request."""
         found = _RESULTS.search(path.partition("?")[0])
         return None if found is None else BatchAsked(batch_id=found[1], mark="custom_id", line_of=_line_of)
+
+    def batch_made_by(
+        self, path: str, *, base_url: str, body: object, options: Mapping[str, Any]
+    ) -> Sequence[Intent] | None:
+        """Return the messages of the batch that a POST to this path makes, None when it is another request."""
+        if bare_path(path) != _BATCHES:
+            return None
+        asked = [field_of(one, "params") for one in list_of(fields_of(body, options).get("requests"))]
+        requests = (
+            self.request_of(_MESSAGES, operation="chat", base_url=base_url, body=one, options={}) for one in asked
+        )
+        return [in_batch(request.intent) for request in requests]
+
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:  # noqa: ARG002 - the path tells
+        """Return what hears of a batch that is asked about or cancelled, or None when it is another request."""
+        return self.batch_told if _BATCH.fullmatch(bare_path(path)) else None
+
+    def batch_told(self, reply: object) -> BatchTold | None:
+        """Return what a message batch tells: that it has ended without an answer, where it has."""
+        batch_id = field_of(reply, "id")
+        if field_of(reply, "type") != "message_batch" or not isinstance(batch_id, str) or not batch_id:
+            return None
+        counts = field_of(reply, "request_counts")
+        if field_of(reply, "processing_status") != "ended" or field_of(counts, "succeeded") != 0:
+            return BatchTold((batch_id,))
+        return BatchTold((batch_id,), "failed" if field_of(counts, "errored") else "cancelled")
 
     def request_of(
         self,

@@ -8,7 +8,7 @@ the answer is handed on. Knows no provider, no store and no price.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -22,6 +22,7 @@ from callfare.usage.quantities import Quantity
 LOGGER = logging.getLogger("callfare")
 
 JobOutcome = Literal["completed", "failed"]
+BatchOutcome = Literal["completed", "failed", "cancelled"]
 
 
 class Intent(Struct, frozen=True, kw_only=True):
@@ -67,8 +68,85 @@ class Ticket(Protocol):
         ...
 
 
+class BatchName(Struct, frozen=True, kw_only=True):
+    """What a batch is known by. ids: its own, and those of files with its results; any of them will do."""
+
+    provider: str
+    base_url: str
+    ids: tuple[str, ...]
+
+
+class BatchLine(Struct, frozen=True, kw_only=True):
+    """One line of a batch's results that was answered: what it was asked for, and what it used."""
+
+    intent: Intent
+    reading: Reading
+    estimated: bool
+
+
+class BatchTicket(Protocol):
+    """One admitted batch. What it may cost is held until its results were read, or it is told to have ended without."""
+
+    def bind(self, name: BatchName) -> None:
+        """Have the batch belong to whoever it was admitted for: the provider has made it. Never raises."""
+        ...
+
+    async def bind_async(self, name: BatchName) -> None:
+        """As `bind`, without blocking the event loop."""
+        ...
+
+    def release(self) -> None:
+        """Give back what was held: the batch was not made. Never raises."""
+        ...
+
+    async def release_async(self) -> None:
+        """As `release`, without waiting for it."""
+        ...
+
+
+class BatchMeter(Protocol):
+    """Admits batches before they are made, and hears of their ends and results, here or elsewhere."""
+
+    def admit(self, intents: Sequence[Intent], *, provider: str, user: str | None = None) -> BatchTicket:
+        """Return a ticket for a batch of these calls that may be made now. user: None for the one of the context.
+
+        Raises Refused, before any request, as for a single call.
+        """
+        ...
+
+    async def admit_async(self, intents: Sequence[Intent], *, provider: str, user: str | None = None) -> BatchTicket:
+        """As `admit`, without blocking the event loop."""
+        ...
+
+    def deliver(self, name: BatchName, lines: Sequence[BatchLine], *, is_whole: bool, user: str | None) -> None:
+        """Charge results to whoever made the batch, or where nobody is known, to whoever reads them. Never raises.
+
+        is_whole: these are all there are, so nothing need be held any more. user: the reading client's own.
+        """
+        ...
+
+    async def deliver_async(
+        self, name: BatchName, lines: Sequence[BatchLine], *, is_whole: bool, user: str | None
+    ) -> None:
+        """As `deliver`, without blocking the event loop."""
+        ...
+
+    def tell(self, name: BatchName, outcome: BatchOutcome | None) -> None:
+        """Know a batch by all these ids; with an outcome, it has ended and has no results to read. Never raises."""
+        ...
+
+    async def tell_async(self, name: BatchName, outcome: BatchOutcome | None) -> None:
+        """As `tell`, without blocking the event loop."""
+        ...
+
+
 class Meter(Protocol):
-    """Admits calls before they are made, and hears of those made elsewhere."""
+    """Admits calls before they are made, and hears of those made elsewhere. batches: the same for batches."""
+
+    @property
+    def batches(self) -> BatchMeter:
+        """The meter of batches."""
+        ...
 
     def admit(self, intent: Intent, *, user: str | None = None) -> Ticket:
         """Return a ticket for a call that may be made now. user: None for the one of the context.

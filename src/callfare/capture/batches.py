@@ -7,7 +7,6 @@ results that nobody asked for, and to charge lines that failed.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, Intent, Meter
+from callfare.capture.base import LOGGER, BatchLine, BatchName, Intent, Meter
+from callfare.capture.batch_calls import BATCH_FILES
 from callfare.capture.dialect import Answered, BatchAsked, Replies, Request
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, Tally
@@ -23,13 +23,15 @@ from callfare.checks import RESPONSE_ID_LENGTH_MAX
 from callfare.usage.extract import read
 from callfare.usage.fields import field_of
 
-_AT_ONCE = 64
-
 
 class Results(Settlement, frozen=True, kw_only=True):
-    """What the lines of a batch have earned, each with what it was asked for."""
+    """What the lines of a batch have earned, each with what it was asked for.
+
+    name: what the batch is known by; None where these may be no results.
+    """
 
     lines: tuple[tuple[Intent, Settlement], ...] = ()
+    name: BatchName | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,17 @@ class BatchReplies:
                     lines.append(self._earned(request, line))
             except Exception:  # noqa: BLE001 - what is wrong with one line is no reason to lose the others
                 LOGGER.exception("callfare could not read a result of batch %s", self.asked.batch_id)
-        return Results("settle", read("batch", None, model=""), lines=tuple(lines))
+        name = self._name(request.intent)
+        is_known = bool(lines) or not self.asked.is_file or len(name.ids) > 1
+        return Results("settle", read("batch", None, model=""), lines=tuple(lines), name=name if is_known else None)
+
+    def _name(self, intent: Intent) -> BatchName:
+        """Return what the batch is known by: its own id, and that of its file."""
+        ids: tuple[str, ...] = (self.asked.batch_id,)
+        batch_id = BATCH_FILES.batch_of(intent.base_url, self.asked.batch_id) if self.asked.is_file else None
+        if batch_id is not None:
+            ids = (batch_id, *ids)
+        return BatchName(provider=intent.provider, base_url=intent.base_url, ids=ids)
 
     def _earned(self, request: Request, line: Answered) -> tuple[Intent, Settlement]:
         intent = replace(request.intent, operation=line.operation, model=self.asked.model)
@@ -99,7 +111,8 @@ class _FileTally(Counting):
 class Delivered:
     """The ending of results that were read: each line is a call that was made earlier, and is refused no more.
 
-    user: the client's own; None for whoever's run or user it is where they are read.
+    user: the client's own; None for whoever's run or user it is where they are read. They pay for
+    what nobody made here.
     """
 
     meter: Meter
@@ -107,25 +120,27 @@ class Delivered:
 
     def apply(self, settlement: Settlement) -> None:
         """Charge each line once."""
-        for intent, line in _lines_in(settlement):
-            self.meter.accept(intent, user=self.user).settle(line.reading, estimated=_is_guess(line))
+        name, lines, is_whole = _delivery_of(settlement)
+        if name is not None:
+            self.meter.batches.deliver(name, lines, is_whole=is_whole, user=self.user)
 
     async def apply_async(self, settlement: Settlement) -> None:
         """Charge each line once, without blocking the event loop; those that wait together share a commit."""
-        lines = _lines_in(settlement)
-        for start in range(0, len(lines), _AT_ONCE):
-            tickets = [
-                (self.meter.accept(intent, user=self.user), line) for intent, line in lines[start : start + _AT_ONCE]
-            ]
-            await asyncio.gather(
-                *(ticket.settle_async(line.reading, estimated=_is_guess(line)) for ticket, line in tickets)
-            )
+        name, lines, is_whole = _delivery_of(settlement)
+        if name is not None:
+            await self.meter.batches.deliver_async(name, lines, is_whole=is_whole, user=self.user)
 
 
-def _lines_in(settlement: Settlement) -> list[tuple[Intent, Settlement]]:
-    """Return the lines that have earned something."""
+def _delivery_of(settlement: Settlement) -> tuple[BatchName | None, list[BatchLine], bool]:
+    """Return the batch, the lines that have earned something, and whether there are no others."""
     assert isinstance(settlement, Results), settlement
-    return [(intent, line) for intent, line in settlement.lines if line.kind != "release"]
+    lines = [
+        BatchLine(intent=intent, reading=line.reading, estimated=_is_guess(line))
+        for intent, line in settlement.lines
+        if line.kind != "release"
+    ]
+    # What was left or broken off is marked as an estimate by whoever watched it.
+    return settlement.name, lines, not settlement.estimated
 
 
 def _is_guess(line: Settlement) -> bool:

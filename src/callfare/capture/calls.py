@@ -7,7 +7,7 @@ caller gets what the SDK gave, answer or exception, unchanged; what goes wrong w
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from types import MappingProxyType
@@ -15,7 +15,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
+from callfare.capture.base import LOGGER, BatchTicket, Intent, Meter, Metered, Unharmed, is_metered
+from callfare.capture.batch_calls import BatchNotes, Hearing, Making
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import Dialect, JobAsked, Request
 from callfare.capture.raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
@@ -114,13 +115,47 @@ class Calls:
             return self._retold(asked, rest)
         batch = self.dialect.batch_of(path)
         if batch is None:
-            return None
+            return self._heard_at(path, None, rest)
         base_url, is_stream = self._base_url(), bool(rest.get("stream"))
         bare = self.dialect.bare_request(
             "batch", base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=is_stream
         )
         request = replace(bare, dialect=BatchReplies(self.dialect, batch), is_evented=False)
         return request, Delivered(self.meter, self.user)
+
+    def _heard_at(self, path: str, body: object, rest: Mapping[str, Any]) -> tuple[Request, Ending] | None:
+        """Return what a reply tells of a batch, or None for nothing."""
+        base_url = self._base_url()
+        try:
+            hear = self.dialect.heard_at(path, base_url=base_url, body=body, files=rest.get("files"))
+        except Exception:  # noqa: BLE001 - what callfare cannot read is sent all the same
+            LOGGER.exception("callfare could not read a request; it is sent as it is")
+            return None
+        if hear is None:
+            return None
+        request = self._noted(BatchNotes(self.dialect, hear), None, _NO_OPTIONS)
+        return request, Hearing(self.meter, request.intent.provider, base_url)
+
+    def _made_by(self, path: str, body: object, options: Mapping[str, Any]) -> Sequence[Intent] | None:
+        """Return the calls in the batch that a request makes, None when it makes none."""
+        try:
+            return self.dialect.batch_made_by(path, base_url=self._base_url(), body=body, options=options)
+        except Exception:  # noqa: BLE001 - a batch that callfare cannot read may still be one the provider can
+            LOGGER.exception("callfare could not read a batch; it is sent as it is")
+            return ()
+
+    def _noted(self, replies: BatchNotes, body: object, options: Mapping[str, Any]) -> Request:
+        bare = self.dialect.bare_request(
+            "batch", base_url=self._base_url(), body=body, options=options, is_stream=False
+        )
+        return replace(bare, dialect=replies, is_evented=False)
+
+    def _making(self, body: object, options: Mapping[str, Any]) -> Request:
+        """Return the request that makes a batch."""
+        return self._noted(BatchNotes(self.dialect, self.dialect.batch_told), body, options)
+
+    def _made(self, request: Request, ticket: BatchTicket) -> Ending:
+        return Making(ticket, request.intent.provider, request.intent.base_url)
 
     def _to_send_again(self, request: Request, error: BaseException) -> Request | None:
         """Return the request to send instead, where the provider refused only that we asked for a count."""
@@ -139,8 +174,10 @@ class SyncCalls(Calls):
         """Make a call as the SDK's client does, metered if it is one that costs."""
         operation = self.dialect.operation_of(path)
         asked = self.dialect.job_of(path) if operation is None else None
-        if is_metered() or (operation is None and asked is None):
+        if is_metered():
             return self.their_post(path, body=body, options=options, **rest)
+        if operation is None and asked is None:
+            return self._beside(path, body, options, rest)
         if asked is not None:
             reply = self.their_post(path, body=body, options=options, **rest)
             return received(*self._retold(asked, rest), reply, _Parsed())
@@ -148,6 +185,17 @@ class SyncCalls(Calls):
         request = self._request(operation, path, body, options, rest)
         ending = Ticketed(self.meter.admit(request.intent, user=self.user))
         return self._sent(request, ending, path, rest)
+
+    def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+        """Make a request that is no call: it may make a batch, or tell of one."""
+        intents = self._made_by(path, body, options)
+        if intents is not None:
+            request = self._making(body, options)
+            ticket = self.meter.batches.admit(intents, provider=request.intent.provider, user=self.user)
+            return self._sent(request, self._made(request, ticket), path, rest)
+        heard = self._heard_at(path, body, rest)
+        reply = self.their_post(path, body=body, options=options, **rest)
+        return reply if heard is None else received(*heard, reply, _Parsed())
 
     def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
         """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""
@@ -186,8 +234,10 @@ class AsyncCalls(Calls):
         """Make a call as the SDK's client does, metered if it is one that costs."""
         operation = self.dialect.operation_of(path)
         asked = self.dialect.job_of(path) if operation is None else None
-        if is_metered() or (operation is None and asked is None):
+        if is_metered():
             return await self.their_post(path, body=body, options=options, **rest)
+        if operation is None and asked is None:
+            return await self._beside(path, body, options, rest)
         if asked is not None:
             reply = await self.their_post(path, body=body, options=options, **rest)
             return await received_async(*self._retold(asked, rest), reply, _Parsed())
@@ -195,6 +245,17 @@ class AsyncCalls(Calls):
         request = self._request(operation, path, body, options, rest)
         ending = Ticketed(await self.meter.admit_async(request.intent, user=self.user))
         return await self._sent(request, ending, path, rest)
+
+    async def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+        """Make a request that is no call: it may make a batch, or tell of one."""
+        intents = self._made_by(path, body, options)
+        if intents is not None:
+            request = self._making(body, options)
+            ticket = await self.meter.batches.admit_async(intents, provider=request.intent.provider, user=self.user)
+            return await self._sent(request, self._made(request, ticket), path, rest)
+        heard = self._heard_at(path, body, rest)
+        reply = await self.their_post(path, body=body, options=options, **rest)
+        return reply if heard is None else await received_async(*heard, reply, _Parsed())
 
     async def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
         """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""

@@ -6,14 +6,15 @@ providers. Pure. Refuses to guess: what the provider will decide is left out of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from callfare.capture.base import Intent
+from callfare.capture.base import BatchOutcome, Intent
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
 from callfare.errors import InvalidInput
@@ -71,6 +72,20 @@ class Dialect(Replies, Protocol):
         """Return which batch's results a GET of this path asks for, or None when it is another request."""
         ...
 
+    def batch_made_by(
+        self, path: str, *, base_url: str, body: object, options: Mapping[str, Any]
+    ) -> Sequence[Intent] | None:
+        """Return the calls in the batch that a POST to this path makes, as far as they are known; None for another."""
+        ...
+
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:
+        """Return what hears of a batch in the reply to a request that makes none, or None when there is nothing."""
+        ...
+
+    def batch_told(self, reply: object) -> BatchTold | None:
+        """Return what a provider's own account of a batch tells; None where it is none."""
+        ...
+
     def request_of(
         self,
         path: str,
@@ -90,6 +105,50 @@ class Dialect(Replies, Protocol):
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTold:
+    """What a reply tells of a batch: its id with those of files with its results, and how it ended without any.
+
+    outcome: None while it goes on, or where there are results to read.
+    """
+
+    ids: tuple[str, ...]
+    outcome: BatchOutcome | None = None
+
+
+Heard: TypeAlias = Callable[[object], BatchTold | None]
+"""Hears a reply, and returns what it tells of a batch."""
+
+
+class NoBatches:
+    """What a dialect without batches begins with."""
+
+    __slots__ = ()
+
+    def batch_of(self, path: str) -> BatchAsked | None:  # noqa: ARG002 - as the protocol has it
+        """Return None: no request brings a batch's results."""
+        return None
+
+    def batch_made_by(
+        self,
+        path: str,  # noqa: ARG002 - as the protocol has it
+        *,
+        base_url: str,  # noqa: ARG002 - as the protocol has it
+        body: object,  # noqa: ARG002 - as the protocol has it
+        options: Mapping[str, Any],  # noqa: ARG002 - as the protocol has it
+    ) -> Sequence[Intent] | None:
+        """Return None: no request makes a batch."""
+        return None
+
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:  # noqa: ARG002 - as the protocol has it
+        """Return None: no reply tells of a batch."""
+        return None
+
+    def batch_told(self, reply: object) -> BatchTold | None:  # noqa: ARG002 - as the protocol has it
+        """Return None: no reply tells of a batch."""
+        return None
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -142,7 +201,7 @@ class Answered:
 class BatchAsked:
     """A request for the results of a batch.
 
-    batch_id: the batch's, or its file's, of which there is one.
+    batch_id: the batch's, or its file's, of which there is one. is_file: it is a file's.
     mark: a field that every line of its file has, and that other files have not.
     line_of: how the provider tells a result; None for a line that failed, or for what is no result.
     model: what all lines were asked of, where they do not say it themselves.
@@ -152,6 +211,12 @@ class BatchAsked:
     mark: str
     line_of: Callable[[object], Answered | None]
     model: str = ""
+    is_file: bool = False
+
+
+def in_batch(intent: Intent) -> Intent:
+    """Return what a request fixes that will be made in a batch."""
+    return replace(intent, attributes={**intent.attributes, "processing": "batch"})
 
 
 def bare_intent(provider: str, operation: str, base_url: str) -> Intent:

@@ -8,12 +8,15 @@ request by itself. Live sessions and the interactions API do not pass it: they a
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from callfare.capture.base import LOGGER, Meter, Metered, Unharmed, is_metered
+from msgspec.structs import replace
+
+from callfare.capture.base import LOGGER, Intent, Meter, Metered, Unharmed, is_metered
+from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import BatchAsked, Request
 from callfare.capture.google_dialect import GoogleDialect, content_of, results_in
@@ -108,14 +111,39 @@ class _Calls:
         if retold is not None:
             yield retold[1], self.dialect.settlement_of(retold[0], reply)
         batch = self.dialect.batch_of(path, reply)
-        if batch is not None:
-            yield self.delivered(batch, results_in(reply))
+        told = None if batch is None else self.dialect.batch_told(reply)
+        if told is not None:
+            yield self._hearing(), Noted("settle", read("batch", None, model=""), told=told)
+        results = results_in(reply)
+        if batch is not None and results:
+            yield self.delivered(batch, results)
 
     def delivered(self, batch: BatchAsked, results: object) -> tuple[Ending, Settlement]:
         """Return what the results of a batch have earned, and where that goes."""
         base_url = self.base_url()
         bare = self.dialect.bare_request("batch", base_url=base_url, body=None, options=_NO_OPTIONS, is_stream=False)
         return Delivered(self.meter, self.user), BatchReplies(self.dialect, batch).settlement_of(bare, results)
+
+    def batch_made_by(self, method: str, path: str, body: object) -> Sequence[Intent] | None:
+        """Return the calls in the batch that a request makes, None when it makes none."""
+        if method.lower() != "post" or is_metered():
+            return None
+        try:
+            return self.dialect.batch_made_by(path, base_url=self.base_url(), body=body)
+        except Exception:  # noqa: BLE001 - a batch that callfare cannot read may still be one the provider can
+            LOGGER.exception("callfare could not read a batch; it is sent as it is")
+            return ()
+
+    def making(self) -> Request:
+        """Return the request that makes a batch."""
+        bare = self.dialect.bare_request(
+            "batch", base_url=self.base_url(), body=None, options=_NO_OPTIONS, is_stream=False
+        )
+        return replace(bare, dialect=BatchNotes(self.dialect, self.dialect.batch_told))
+
+    def _hearing(self) -> Ending:
+        intent = self.making().intent
+        return Hearing(self.meter, intent.provider, intent.base_url)
 
     def _retold(self, path: str, body: object) -> tuple[Request, Ending] | None:
         asked = self.dialect.job_of(path)
@@ -147,15 +175,22 @@ class _Layer:
 
     def request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
         """Make a call as the SDK does, metered if it is one that costs."""
-        below = self.calls.below.request
-        request = self.calls.request(method, path, body, is_stream=False)
-        if request is None:
+        calls, below = self.calls, self.calls.below.request
+        request = calls.request(method, path, body, is_stream=False)
+        ending: Ending
+        if request is not None:
+            ending = Ticketed(calls.meter.admit(request.intent, user=calls.user))
+        elif (intents := calls.batch_made_by(method, path, body)) is not None:
+            request = calls.making()
+            intent = request.intent
+            ticket = calls.meter.batches.admit(intents, provider=intent.provider, user=calls.user)
+            ending = Making(ticket, intent.provider, intent.base_url)
+        else:
             reply = below(method, path, body, *rest, **options)
             with _SETTLING:
-                for ending, settlement in self.calls.told_by(path, body, reply):
+                for ending, settlement in calls.told_by(path, body, reply):
                     ending.apply(settlement)
             return reply
-        ending = Ticketed(self.calls.meter.admit(request.intent, user=self.calls.user))
         try:
             with Metered():
                 reply = below(method, path, body, *rest, **options)
@@ -164,20 +199,27 @@ class _Layer:
                 ending.apply(_released(request))
             raise
         with _SETTLING:
-            ending.apply(self.calls.dialect.settlement_of(request, reply))
+            ending.apply(request.dialect.settlement_of(request, reply))
         return reply
 
     async def async_request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
         """Make a call as the SDK does, metered if it is one that costs."""
-        below = self.calls.below.async_request
-        request = self.calls.request(method, path, body, is_stream=False)
-        if request is None:
+        calls, below = self.calls, self.calls.below.async_request
+        request = calls.request(method, path, body, is_stream=False)
+        ending: Ending
+        if request is not None:
+            ending = Ticketed(await calls.meter.admit_async(request.intent, user=calls.user))
+        elif (intents := calls.batch_made_by(method, path, body)) is not None:
+            request = calls.making()
+            intent = request.intent
+            ticket = await calls.meter.batches.admit_async(intents, provider=intent.provider, user=calls.user)
+            ending = Making(ticket, intent.provider, intent.base_url)
+        else:
             reply = await below(method, path, body, *rest, **options)
             with _SETTLING:
-                for ending, settlement in self.calls.told_by(path, body, reply):
+                for ending, settlement in calls.told_by(path, body, reply):
                     await ending.apply_async(settlement)
             return reply
-        ending = Ticketed(await self.calls.meter.admit_async(request.intent, user=self.calls.user))
         try:
             with Metered():
                 reply = await below(method, path, body, *rest, **options)
@@ -186,7 +228,7 @@ class _Layer:
                 await ending.apply_async(_released(request))
             raise
         with _SETTLING:
-            await ending.apply_async(self.calls.dialect.settlement_of(request, reply))
+            await ending.apply_async(request.dialect.settlement_of(request, reply))
         return reply
 
     def download_file(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from msgspec.structs import replace
 
-from callfare.capture.base import Intent
+from callfare.capture.base import BatchOutcome, Intent
 from callfare.capture.dialect import (
     Answered,
     BatchAsked,
+    BatchTold,
     JobAsked,
     Request,
     bare_intent,
     bare_path,
     bytes_for_model,
+    in_batch,
     sound_attributes,
     sound_usage,
     tokens_of_bytes,
@@ -33,7 +35,7 @@ from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
 from callfare.usage.extract import read, with_estimates
-from callfare.usage.fields import Reader, field_of, members_of
+from callfare.usage.fields import Reader, field_of, list_of, members_of
 from callfare.usage.google import read_content, read_embedding, read_pictures
 from callfare.usage.quantities import Quantity
 
@@ -50,6 +52,14 @@ _READERS: Mapping[str, Reader] = {"chat": read_content, "embedding": read_embedd
 _JOB = re.compile(r"/(?:.*/)?operations/[^/:]+")
 _BATCH = re.compile(r"/batches/[^/:]+")
 _FILE = re.compile(r"/(files/[^/:]+):download")
+_BATCH_OPERATIONS = {"batchGenerateContent": "chat", "asyncBatchEmbedContent": "embedding"}
+_ENDED: Mapping[str, BatchOutcome] = {
+    "SUCCEEDED": "failed",
+    "FAILED": "failed",
+    "CANCELLED": "cancelled",
+    "EXPIRED": "cancelled",
+}
+"""How a batch has ended that has no results."""
 _VIDEO_SECONDS = 8
 """What a video lasts where the request does not say."""
 _PICTURES = 4
@@ -81,13 +91,44 @@ class GoogleDialect:
         """
         bare = bare_path(path)
         if (found := _FILE.fullmatch(bare)) is not None:
-            return BatchAsked(batch_id=found[1], mark="key", line_of=_line_of)
+            return BatchAsked(batch_id=found[1], mark="key", line_of=_line_of, is_file=True)
         if not _BATCH.fullmatch(bare):
             return None
         told = content_of(reply)
         name = field_of(told, "name")
         model = str(field_of(field_of(told, "metadata"), "model") or "").rpartition("/")[2]
         return BatchAsked(batch_id=name, mark="key", line_of=_line_of, model=model) if isinstance(name, str) else None
+
+    def batch_made_by(self, path: str, *, base_url: str, body: object) -> Sequence[Intent] | None:
+        """Return the calls in the batch that a POST to this path makes, None when it is another request.
+
+        Those that stand in a file are not known.
+        """
+        where, _, kind = bare_path(path).rpartition(":")
+        operation = _BATCH_OPERATIONS.get(kind)
+        if operation is None:
+            return None
+        asked = field_of(field_of(field_of(field_of(body, "batch"), "inputConfig"), "requests"), "requests")
+        kind = "generateContent" if operation == "chat" else "embedContent"
+        requests = (
+            self.request_of(
+                f"{where}:{kind}", operation=operation, base_url=base_url, body=field_of(one, "request"), options={}
+            )
+            for one in list_of(asked)
+        )
+        return [in_batch(request.intent) for request in requests]
+
+    def batch_told(self, reply: object) -> BatchTold | None:
+        """Return what a batch tells: the file of its results, or that it has ended without any."""
+        told = content_of(reply)
+        name, state = field_of(told, "name"), field_of(field_of(told, "metadata"), "state")
+        if not isinstance(name, str) or not name.startswith("batches/"):
+            return None
+        file = field_of(field_of(field_of(told, "metadata"), "output"), "responsesFile")
+        if isinstance(file, str) and file:
+            return BatchTold((name, file))
+        outcome = _ENDED.get(state.rpartition("_")[2]) if isinstance(state, str) else None
+        return BatchTold((name,), None if results_in(reply) else outcome)
 
     def request_of(
         self,

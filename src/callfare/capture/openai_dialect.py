@@ -5,12 +5,13 @@ Which provider it is follows from the base address. Refuses to import the SDK.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from callfare.capture import openai_batches, openai_replies, openai_requests, openai_tallies
-from callfare.capture.dialect import BatchAsked, JobAsked, Request, bare_intent
+from callfare.capture.base import Intent
+from callfare.capture.dialect import BatchAsked, BatchTold, Heard, JobAsked, Request, bare_intent
 from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
@@ -40,6 +41,22 @@ class OpenAIDialect:
     def batch_of(self, path: str) -> BatchAsked | None:
         """Return the batch whose results a file may be, or None when it is another request."""
         return openai_batches.batch_of(self._plain(path))
+
+    def batch_made_by(
+        self, path: str, *, base_url: str, body: object, options: Mapping[str, Any]
+    ) -> Sequence[Intent] | None:
+        """Return the calls in the file that a POST to this path makes a batch of, None when it is another request."""
+        return openai_batches.made_by(path, base_url=base_url, body=body, options=options)
+
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:
+        """Return what hears of a batch, or of a file of requests that is uploaded for one; None when it is another."""
+        if openai_batches.is_asked_about(path):
+            return self.batch_told
+        return openai_batches.upload_heard(self, path, base_url=base_url, body=body, files=files)
+
+    def batch_told(self, reply: object) -> BatchTold | None:
+        """Return what a batch tells: the file of its results, or that it has ended without one."""
+        return openai_batches.told_by(reply)
 
     def request_of(
         self,

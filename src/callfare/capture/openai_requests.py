@@ -129,7 +129,7 @@ def _fixed_by(operation: str, fields: Mapping[str, object], files: object) -> di
         case "video":
             return {} if fields.get("seconds") is None else {"video_seconds": fields["seconds"]}
         case "transcription":
-            seconds = wav_seconds(_uploads_in(files))
+            seconds = wav_seconds(uploads_in(files))
             return {} if seconds is None else {"audio_seconds": seconds}
         case _:
             return _token_bounds(fields)
@@ -221,7 +221,7 @@ def _seconds_in(sound: IO[bytes]) -> Fraction | None:
         return Fraction(frames, header.getframerate())
 
 
-def _uploads_in(files: object) -> Iterator[object]:
+def uploads_in(files: object) -> Iterator[object]:
     """Yield the contents of the uploaded files, in any of the forms the SDK takes."""
     pairs = files.items() if isinstance(files, Mapping) else files
     if not isinstance(pairs, Iterable) or isinstance(pairs, str | bytes):

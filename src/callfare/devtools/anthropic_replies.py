@@ -61,16 +61,23 @@ def batch_results(fields: Json, batch_id: str) -> list[Json]:
     return results
 
 
+def cancelled(results: list[Json]) -> list[Json]:
+    """Return the results of a batch that was cancelled before any request was answered."""
+    return [result | {"result": {"type": "canceled"}} for result in results]
+
+
 def batch(batch_id: str, results: list[Json], *, address: str | None) -> Json:
     """Return a batch: ended where its results have an address."""
     succeeded = sum(result["result"]["type"] == "succeeded" for result in results)
-    ended = {"succeeded": succeeded, "errored": len(results) - succeeded, "processing": 0}
-    waiting = {"succeeded": 0, "errored": 0, "processing": len(results)}
+    canceled = sum(result["result"]["type"] == "canceled" for result in results)
+    errored = len(results) - succeeded - canceled
+    ended = {"succeeded": succeeded, "errored": errored, "canceled": canceled, "processing": 0}
+    waiting = {"succeeded": 0, "errored": 0, "canceled": 0, "processing": len(results)}
     return {
         "id": batch_id,
         "type": "message_batch",
         "processing_status": "ended" if address else "in_progress",
-        "request_counts": (ended if address else waiting) | {"canceled": 0, "expired": 0},
+        "request_counts": (ended if address else waiting) | {"expired": 0},
         "created_at": "2026-11-22T12:00:00Z",
         "expires_at": "2026-11-23T12:00:00Z",
         "ended_at": "2026-11-22T12:01:00Z" if address else None,

@@ -56,13 +56,16 @@ class _Handler(StandInHandler):
 
     def _batch(self, path: str, fields: Json) -> None:
         batches = self.fake.batches
-        found = re.fullmatch(r"/v1/messages/batches(?:/([^/]+)(/results)?)?", path)
+        found = re.fullmatch(r"/v1/messages/batches(?:/([^/]+)(/results|/cancel)?)?", path)
         if found is None or (found[1] is not None and found[1] not in batches):
             self.write_error(404, f"Unknown request URL: {self.command} {path}")
         elif found[1] is None:
             batch_id = self.fake.new_id("msgbatch", self.fault)
             batches[batch_id] = replies.batch_results(fields, batch_id)
             self.write_json(replies.batch(batch_id, batches[batch_id], address=None))
+        elif found[2] == "/cancel":
+            batches[found[1]] = replies.cancelled(batches[found[1]])
+            self.write_json(replies.batch(found[1], batches[found[1]], address=None))
         elif found[2]:
             lines = (json.dumps(result).encode() + b"\n" for result in batches[found[1]])
             self.write_bytes(b"".join(lines), "application/x-jsonl")

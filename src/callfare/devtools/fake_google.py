@@ -36,10 +36,12 @@ class _Handler(StandInHandler):
     @override
     def route(self, path: str, fields: Json, upload: bytes) -> None:
         call = _CALL.fullmatch(path)
-        filed = _FILED.fullmatch(path)
+        filed = _FILED.fullmatch(path.removesuffix(":cancel"))
         if call is not None:
             self._call(call[1], call[2], fields)
         elif filed is not None and filed[1] in self.fake.batches:
+            if path.endswith(":cancel"):
+                self.fake.batches[filed[1]] = replies.cancelled(self.fake.batches[filed[1]])
             self.write_json(self.fake.batches[filed[1]])
         elif filed is not None and filed[2] in self.fake.files:
             self.write_bytes(self.fake.files[filed[2]], "application/jsonl")

@@ -70,12 +70,14 @@ class FakeOpenAIHandler(StandInHandler):
         """Answer a request."""
         name = self.routes.get(f"{self.command} {path}")
         kept = re.fullmatch(r"/v1/(?:videos|responses)/([^/]+)(?:/(content|remix|cancel))?", path)
-        filed = re.fullmatch(r"/v1/(?:batches/([^/]+)|files/([^/]+)/content)", path)
+        filed = re.fullmatch(r"/v1/(?:batches/([^/]+?)(?:/cancel)?|files/([^/]+)/content)", path)
         if name is not None:
             getattr(self, f"_{name}")(fields, upload)
         elif kept is not None:
             self._tell_job(unquote(kept[1]), kept[2], fields)
         elif filed is not None and filed[1] in self.fake.batches:
+            if path.endswith("/cancel"):
+                self.fake.batches[filed[1]] = batches.unfinished(self.fake.batches[filed[1]], "cancelled")
             self.write_json(self.fake.batch(filed[1]))
         elif filed is not None and filed[2] in self.fake.files:
             self.write_bytes(self.fake.files[filed[2]], "application/jsonl")
@@ -216,7 +218,9 @@ class FakeOpenAI(StandIn):
         with self.lock:
             self._polls[batch_id] += 1
             is_done = self._polls[batch_id] >= self.polls_needed
-        return self.batches[batch_id] if is_done else batches.unfinished(self.batches[batch_id], "in_progress")
+        batch = self.batches[batch_id]
+        is_done = is_done or batch["status"] == "cancelled"
+        return batch if is_done else batches.unfinished(batch, "in_progress")
 
     def job(self, job_id: str) -> Json | None:
         """Return a video or response as this poll sees it, or None if there is none."""

@@ -92,6 +92,12 @@ def batch(fields: Json, model: str, name: str) -> tuple[Json, bytes]:
     return {"name": name, "metadata": told, "done": True}, b"".join(lines)
 
 
+def cancelled(told: Json) -> Json:
+    """Return a batch that was cancelled before any request was answered."""
+    metadata = {name: value for name, value in told["metadata"].items() if name != "output"}
+    return told | {"metadata": metadata | {"state": "BATCH_STATE_CANCELLED"}}
+
+
 def _answer(request: Json, model: str, response_id: str) -> Json:
     if "contents" in request:
         return content(request, model, response_id)

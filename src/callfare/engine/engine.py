@@ -38,7 +38,7 @@ from callfare.errors import (
 from callfare.estimate.workflows import Workflows
 from callfare.finished import Finished, Spooled
 from callfare.ledger.commands import AdjustUsage, Command
-from callfare.ledger.receipts import ChargeReceipt, Receipt
+from callfare.ledger.receipts import BatchReceipt, ChargeReceipt, Receipt
 from callfare.ledger.rows import Event
 from callfare.ledger.verify import Verification, verify
 from callfare.local_run import LocalRun
@@ -170,9 +170,9 @@ class Engine:
         while True:
             if self.delivery is not None and self.delivery.has_waiting and self.delivery.keep_behind(finished):
                 return None
-            if finished.estimate is None:
+            if finished.first is None:
                 return _unless_spooled(self.commit(finished, Receipt), kind)
-            finished = _after_estimate(finished, self.commit(Finished(finished.estimate), Receipt))
+            finished = _after(finished, self.commit(Finished(finished.first), Receipt))
 
     async def finish_async(self, finished: Finished, kind: type[C]) -> C | None:
         """Record what has happened, as `finish` does, without blocking the loop. A cancelled caller changes nothing."""
@@ -180,9 +180,9 @@ class Engine:
             delivery = self.delivery
             if delivery is not None and delivery.has_waiting and await delivery.keep_behind_async(finished):
                 return None
-            if finished.estimate is None:
+            if finished.first is None:
                 return _unless_spooled(await self.commit_async(finished, Receipt), kind)
-            finished = _after_estimate(finished, await self.commit_async(Finished(finished.estimate), Receipt))
+            finished = _after(finished, await self.commit_async(Finished(finished.first), Receipt))
 
     async def finish_many_async(self, finished: Sequence[Finished], kind: type[C]) -> list[C | CallfareError | None]:
         """Record what has happened, in its order, and return for each its receipt, its refusal, or None when it waits.
@@ -381,6 +381,6 @@ def _unless_spooled(receipt: Receipt, kind: type[C]) -> C | None:
     return receipt
 
 
-def _after_estimate(finished: Finished, estimate: Receipt) -> Finished:
-    """Return the correction of an estimate as the ledger has it; as it was where the estimate waits as well."""
-    return finished.after(estimate) if isinstance(estimate, ChargeReceipt) else finished
+def _after(finished: Finished, first: Receipt) -> Finished:
+    """Return what can be asked for after what comes first; as it was where that waits as well."""
+    return finished.after(first) if isinstance(first, ChargeReceipt | BatchReceipt) else finished

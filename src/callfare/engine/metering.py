@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from callfare.capture.base import Intent
 from callfare.checks import RESPONSE_ID_LENGTH_MAX, clean_text
 from callfare.context import current_step, current_user
+from callfare.engine.batches import Batches
 from callfare.engine.engine import Engine, UnattributedWarning
 from callfare.engine.reports import Estimated
 from callfare.engine.requests import Call, Subject, job_key
@@ -153,6 +154,7 @@ class Metering:
         self.engine = engine
         # The latest that waited in the spool when they were made, by their responses.
         self._estimates: dict[str, RecordUsage] = {}
+        self.batches = Batches(self)
 
     # Before a call
 
@@ -161,8 +163,8 @@ class Metering:
 
         Raises InsufficientCredit, UnpricedModel, UserRequired and LedgerUnavailable, all before the call.
         """
-        subject, run = self._whom(user)
-        needed, reason = self._ceiling(intent)
+        subject, run = self.whom(user)
+        needed, reason = self.ceiling_of(intent)
         if run is None:
             self.engine.refuse_while_away()
             self._check_account(subject, needed)
@@ -180,8 +182,8 @@ class Metering:
     async def admit_async(self, intent: Intent, *, user: str | None = None) -> Ticket:
         """Return a ticket for a call that may be made, as `admit` does."""
         await self.engine.know_prices_async()
-        subject, run = self._whom(user)
-        needed, reason = self._ceiling(intent)
+        subject, run = self.whom(user)
+        needed, reason = self.ceiling_of(intent)
         if run is None:
             self.engine.refuse_while_away()
             await self.engine.read_async(lambda: self._check_account(subject, needed))
@@ -198,21 +200,27 @@ class Metering:
 
     def accept(self, intent: Intent, *, user: str | None = None) -> Ticket:
         """Return a ticket for a call that is being made whatever its user has: one of nobody's is `unattributed`."""
-        try:
-            subject, run = self._whom(user)
-        except (UserRequired, UnattributedWarning) as refusal:
-            # It can no longer be refused, and what a provider did is recorded.
-            _log.error("a call of %s is charged to %s: %s", intent.model or "a model", UNATTRIBUTED, refusal)
-            subject, run = Subject(), None
+        subject, run = self.whom_made(user, intent.model)
         return Ticket(self, intent, subject, run, 0)
 
-    def _whom(self, user: str | None) -> tuple[Subject, LocalRun | None]:
+    def whom_made(self, user: str | None, model: str) -> tuple[Subject, LocalRun | None]:
+        """Return whom a call that was made is for, nobody where none is named: it can no longer be refused."""
+        try:
+            return self.whom(user)
+        except (UserRequired, UnattributedWarning) as refusal:
+            # What a provider did is recorded.
+            _log.error("a call of %s is charged to %s: %s", model or "a model", UNATTRIBUTED, refusal)
+            return Subject(), None
+
+    def whom(self, user: str | None) -> tuple[Subject, LocalRun | None]:
+        """Return whom a call made here and now is for, and its run where it is in one. Raises UserRequired."""
         run = self.engine.active_run()
         if run is not None:
             return Subject(account_id=run.account_id, run_id=run.run_id), run
         return self.engine.subject_of(current_user.get() or user), None
 
-    def _ceiling(self, intent: Intent) -> tuple[int, str]:
+    def ceiling_of(self, intent: Intent) -> tuple[int, str]:
+        """Return the nanocredits a call may cost at the most, and why it has no price; one of the two is empty."""
         now_us = self.engine.clock.now_us()
         return ceiling(
             self.engine.settings.book,

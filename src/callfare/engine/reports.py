@@ -33,7 +33,21 @@ from callfare.estimate.history import PastRuns, past_runs
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import parse_charge_id
 from callfare.ledger.charges import ESTIMATED
-from callfare.ledger.rows import RAW_USAGE, Entry, Event, Grant, Key, RawUsage, Retention, Row, Run, Transfer, User
+from callfare.ledger.receipts import BatchReceipt
+from callfare.ledger.rows import (
+    HOUSE,
+    RAW_USAGE,
+    Entry,
+    Event,
+    Grant,
+    Key,
+    RawUsage,
+    Retention,
+    Row,
+    Run,
+    Transfer,
+    User,
+)
 from callfare.ledger.view import balance_of
 from callfare.money import Credits
 from callfare.pages import NUMBER_MAX, Cursors, Page
@@ -160,6 +174,14 @@ class Reports:
             wrong[one] if one in wrong else _owner(one[0], runs[one[0]], one[1] is not None, accounts.get(one[1] or ""))
             for one in named
         ]
+
+    def owner_of_batch(self, names: Sequence[str]) -> int | None:
+        """Return the account that a provider's batch belongs to by its keys, None where nobody claimed it."""
+        found = self._store.select_all([ask.KeyNamed(account_id=HOUSE, key=name) for name in names])
+        for row in (row for rows in found for row in rows):
+            assert isinstance(row, Key), row
+            return msgspec.json.decode(row.receipt, type=BatchReceipt).account_id
+        return None
 
     def account_of_run(self, run_id: str, user: str | None) -> int:
         """Return the number of a run's account.

@@ -217,7 +217,7 @@ class Requests:
         other = told_apart_by or format(fingerprint & (2**64 - 1), "016x")
         return RecordUsage(
             key=key,
-            user=check_user(subject.user) if subject.user else UNATTRIBUTED if subject.run_id is None else "",
+            user=_user_of(subject),
             new_account_id=new_account_id() if subject.run_id is None else 0,
             account_id=subject.account_id,
             run_id=subject.run_id if subject.run_id is None else check_text(subject.run_id, "run_id"),
@@ -346,6 +346,12 @@ class Requests:
             markup=settings.markup_at(at_us) if markup is None else markup,
             provider=provider or None,
         )
+
+
+def _user_of(subject: Subject) -> str:
+    if subject.user:
+        return check_user(subject.user)
+    return UNATTRIBUTED if subject.run_id is None and subject.account_id is None else ""
 
 
 def job_key(provider: str, base_url: str, job_id: str) -> str:

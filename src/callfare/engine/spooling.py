@@ -12,7 +12,7 @@ from callfare.engine.lines import Lines
 from callfare.engine.requests import shown_key
 from callfare.finished import Kept
 from callfare.ids import charge_id
-from callfare.ledger.commands import AdjustUsage, CloseRun, PendJob, RecordUsage, SettleJob
+from callfare.ledger.commands import AdjustUsage, ClaimBatch, CloseRun, PendJob, RecordUsage, SettleJob
 from callfare.money import Credits, Usd
 from callfare.spool_file import Entry
 
@@ -81,7 +81,7 @@ def drain(engine: Engine, progress: Callable[[int], None] | None, *, refused: bo
 def _call(entry: Entry) -> SpooledCall:
     command, usage = entry.command, entry.usage
     key = _key_of(command)
-    run_id = command.run_id if isinstance(command, CloseRun) else usage.run_id if usage else None
+    run_id = command.run_id if isinstance(command, CloseRun | ClaimBatch) else usage.run_id if usage else None
     return SpooledCall(
         kind=_KINDS.get(type(command), "job_end"),
         key=shown_key(key),
@@ -101,11 +101,19 @@ def _key_of(command: Kept) -> str:
             return command.job_id
         case CloseRun():
             return command.key or command.run_id
+        case ClaimBatch():
+            return command.names[0]
         case _:
             return command.key
 
 
-_KINDS: dict[type, str] = {RecordUsage: "usage", AdjustUsage: "correction", PendJob: "job", CloseRun: "run_end"}
+_KINDS: dict[type, str] = {
+    RecordUsage: "usage",
+    AdjustUsage: "correction",
+    PendJob: "job",
+    CloseRun: "run_end",
+    ClaimBatch: "batch",
+}
 
 
 def _picousd_of(entry: Entry) -> int:

@@ -13,7 +13,7 @@ import msgspec
 
 from callfare.ids import base32
 from callfare.ledger import receipts
-from callfare.ledger.commands import Command, GrantCredit, RecordUsage, RefundGrant, RevokeKey, RollKey
+from callfare.ledger.commands import ClaimBatch, Command, GrantCredit, RecordUsage, RefundGrant, RevokeKey, RollKey
 from callfare.ledger.rows import HOUSE, AuditRow, digest_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def write(draft: Draft, note: AuditNote, command: Command, receipt: Receipt, now
         principal=note.principal,
         key_id=note.key_id,
         operation=note.operation,
-        object=_object_of(command, receipt),
+        object=command.names[0] if isinstance(command, ClaimBatch) else _object_of(command, receipt),
         request_key=getattr(command, "key", None),
         request_id=note.request_id,
         state_before=_text(_before(command, receipt)),
@@ -148,6 +148,8 @@ def _after(command: Command, receipt: Receipt) -> dict[str, object] | None:
             return {"held_nanocredits": receipt.held_nanocredits}
         case receipts.CloseReceipt():
             return {"status": receipt.outcome, "charged_nanocredits": receipt.charged_nanocredits}
+        case receipts.BatchReceipt():
+            return {"run_id": receipt.run_id}
         case receipts.JobReceipt():
             return {"status": receipt.status}
         case receipts.OrderReceipt():

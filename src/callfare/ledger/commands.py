@@ -48,6 +48,8 @@ class OpenRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
     """Start a run under a hold; its run id is its key.
 
     `asked` is the hold as its caller named it: low, high or an amount. Only who passes the request on needs it.
+    `parent` is a run of the same account that hands over up to `from_parent_nanocredits` of what its hold has left; the
+    rest comes out of what is available.
     """
 
     user: str
@@ -62,6 +64,8 @@ class OpenRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
     input: str | None
     fingerprint: int
     asked: str = ""
+    parent: str | None = None
+    from_parent_nanocredits: int = 0
 
 
 class ExtendRun(Command, frozen=True, gc=False, kw_only=True, tag=True):
@@ -176,6 +180,24 @@ class SettleJob(Command, frozen=True, gc=False, kw_only=True, tag=True):
     job_id: str
     outcome: str
     charge: RecordUsage | None
+
+
+class ClaimBatch(Command, frozen=True, gc=False, kw_only=True, tag=True):
+    """Say whose a provider's batch is, under the names its results are read by. The first claim stands for good.
+
+    `names` are keys, of the batch and of its files; those that are new get the owner of those that are known.
+    `run_id` is a run of the account, None for none. `ttl_s` is what the hold of a run lives from now on that was opened
+    for this batch alone, None for any other run.
+    `is_known_only`: nothing is claimed; a batch that nobody has claimed is an error.
+    """
+
+    names: tuple[str, ...]
+    user: str = ""
+    new_account_id: int = 0
+    account_id: int | None = None
+    run_id: str | None = None
+    ttl_s: int | None = None
+    is_known_only: bool = False
 
 
 class RefundGrant(Command, frozen=True, gc=False, kw_only=True, tag=True):

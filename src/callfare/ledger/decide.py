@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from callfare.errors import NotFound, RunNotFound
-from callfare.ledger import access, audit, charges, grants, inbox, jobs, orders, runs, sales
+from callfare.ledger import access, audit, batches, charges, grants, inbox, jobs, orders, runs, sales
 from callfare.ledger.accounts import ensure_account
 from callfare.ledger.commands import (
     AdjustUsage,
+    ClaimBatch,
     CloseRun,
     Command,
     ExpireDue,
@@ -80,7 +81,7 @@ def decide(state: State, command: Command, now_us: int) -> Outcome:
     Raises a CallfareError when it is refused; the state is as it was.
     """
     draft = Draft(state)
-    receipt = (_SALES.get(type(command)) or _dispatch)(draft, command, now_us)
+    receipt = (_OTHERS.get(type(command)) or _dispatch)(draft, command, now_us)
     # Who asked for usage is kept for all of a transaction together: see audit.UsageAudit.
     if command.audit is not None and not receipt.is_replay and type(command) is not RecordUsage:
         audit.write(draft, command.audit, command, receipt, now_us)
@@ -117,8 +118,9 @@ def _dispatch(draft: Draft, command: Command, now_us: int) -> Receipt:
             raise AssertionError(command)
 
 
-# What buying credits asks for.
-_SALES: dict[type[Command], Callable[[Draft, Any, int], Receipt]] = {
+# What has a decision of its own: a batch, and what buying credits asks for.
+_OTHERS: dict[type[Command], Callable[[Draft, Any, int], Receipt]] = {
+    ClaimBatch: batches.claim,
     OpenOrder: orders.open_order,
     MoveOrder: orders.move_order,
     SettleSale: sales.settle_sale,

@@ -78,6 +78,11 @@ def renewed(run: Run, now_us: int) -> Run:
     return replace(run, expires_at_us=max(run.expires_at_us + 1, now_us + run.ttl_s * US_PER_S))
 
 
+def lasting(run: Run, ttl_s: int, now_us: int) -> Run:
+    """Return the run with a hold that lasts so long from now on, at least; its own time to live stays as it was."""
+    return replace(run, expires_at_us=max(run.expires_at_us + 1, now_us + ttl_s * US_PER_S))
+
+
 def kept_alive(run: Run, now_us: int) -> Run:
     """Return the run with its hold renewed for its time to live and a 64th of it to spare.
 

@@ -10,6 +10,7 @@ import msgspec
 from callfare.ledger.commands import (
     AdjustUsage,
     AuditNote,
+    ClaimBatch,
     CloseRun,
     Command,
     ExpireDue,
@@ -54,12 +55,16 @@ if TYPE_CHECKING:
 
 
 class Subject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """Whom a command is about: a user by name, an account by number, a run or a job by id."""
+    """Whom a command is about: a user by name, an account by number, a run or a job by id.
+
+    is_of_house: it is about what the house keeps besides.
+    """
 
     user: str | None = None
     account_id: int | None = None
     run_id: str | None = None
     job_id: str | None = None
+    is_of_house: bool = False
 
 
 def subject_of(command: Command) -> Subject:
@@ -81,6 +86,7 @@ _SUBJECTS: dict[type[Command], Callable[[Any], Subject]] = {
     CloseRun: lambda it: Subject(account_id=it.account_id, run_id=it.run_id),
     SettleJob: lambda it: Subject(account_id=it.account_id, job_id=it.job_id),
     AdjustUsage: lambda it: Subject(account_id=it.account_id),
+    ClaimBatch: lambda it: Subject(user=it.user, account_id=it.account_id, run_id=it.run_id, is_of_house=True),
     ExpireDue: lambda it: Subject(account_id=it.account_id),
     MakeKey: lambda _: Subject(account_id=HOUSE),
     RollKey: lambda _: Subject(account_id=HOUSE),
@@ -136,6 +142,8 @@ def events_and_keys(command: Command) -> tuple[tuple[str, ...], tuple[str, ...]]
             return (key, f"{key}#correction", f"{key}#reprice"), ()
         case SettleJob(job_id=key):
             return (key, f"{key}#correction", f"{key}#reprice"), ()
+        case ClaimBatch(names=names):
+            return (), names
         case PendJob():
             return (command.charge.key,), (command.step_key,) if command.step_key else ()
         case GrantCredit(key=str(key)) | ExtendRun(key=str(key)) | CloseRun(key=str(key)):
@@ -239,7 +247,7 @@ def accounts_touched(commands: Sequence[Command], state: State, now_us: int) -> 
 
 def accounts_named(subject: Subject, state: State) -> set[int]:
     """Return the accounts that a command names, directly or by its user, run or job."""
-    named: set[int] = set()
+    named: set[int] = {HOUSE} if subject.is_of_house else set()
     if subject.account_id is not None:
         named.add(subject.account_id)
     row = state.rows.get(("identities", subject.user)) if subject.user else None

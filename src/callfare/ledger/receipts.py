@@ -82,6 +82,14 @@ class ChargeReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     run_expires_at_us: int = 0
 
 
+class BatchReceipt(Receipt, frozen=True, gc=False, kw_only=True):
+    """Whose a batch is: its account, and its run where it has one. is_own: the run was opened for the batch alone."""
+
+    account_id: int
+    run_id: str | None
+    is_own: bool
+
+
 class JobReceipt(Receipt, frozen=True, gc=False, kw_only=True):
     """A long job and what is held for it. `run_held` and `run_used` are its run's, zero outside a run."""
 

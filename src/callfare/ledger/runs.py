@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from callfare.clock import US_PER_S
-from callfare.errors import InsufficientCredit, KeyConflict, RunClosed
+from callfare.errors import InsufficientCredit, KeyConflict, RunClosed, RunNotFound
 from callfare.ledger import holds
 from callfare.ledger.keys import again, recall, remember
 from callfare.ledger.receipts import CloseReceipt, ExtendReceipt, OpenReceipt
@@ -33,19 +33,28 @@ def opened_before(run: Run, command: OpenRun) -> OpenReceipt:
 
 
 def open_run(draft: Draft, account: Account, command: OpenRun, now_us: int) -> OpenReceipt:
-    """Start a run under a hold.
+    """Start a run under a hold, of which a part may come out of another run's.
 
-    Raises InsufficientCredit when less than the hold is available, or a debt stands open.
+    Raises InsufficientCredit when less than the rest of the hold is available, or a debt stands open; RunClosed and
+    RunNotFound for the other run.
     """
     available, debt = account.available_nanocredits, account.debt_nanocredits
-    if command.hold_nanocredits > available or debt:
+    parent = _parent_of(draft, account.account_id, command.parent)
+    moved = 0
+    if parent is not None:
+        moved = min(command.from_parent_nanocredits, command.hold_nanocredits, parent.room_nanocredits)
+    rest = command.hold_nanocredits - moved
+    if rest > available or debt:
         raise InsufficientCredit(
             command.user,
-            needed=Credits.of_units(in_range(command.hold_nanocredits + debt, "hold", param="hold")),
+            needed=Credits.of_units(in_range(rest + debt, "hold", param="hold")),
             available=Credits.of_units(available),
         )
     account_id = account.account_id
-    holds.authorize(draft, account_id, command.run_id, command.hold_nanocredits)
+    if parent is not None and moved:
+        holds.hand_over(draft, account_id, parent.run_id, moved, to=command.run_id)
+        draft.put(holds.renewed(replace(parent, held_nanocredits=parent.held_nanocredits - moved), now_us))
+    holds.authorize(draft, account_id, command.run_id, rest)
     run = Run(
         account_id=account_id,
         run_id=command.run_id,
@@ -73,6 +82,17 @@ def open_run(draft: Draft, account: Account, command: OpenRun, now_us: int) -> O
     )
     draft.put(run)
     return _open_receipt(run)
+
+
+def _parent_of(draft: Draft, account_id: int, run_id: str | None) -> Run | None:
+    """Return the open run that hands a part of its hold over, None where none is named."""
+    if run_id is None:
+        return None
+    run = draft.run(account_id, run_id)
+    if run is None:
+        raise RunNotFound(run_id)
+    _require_open(run)
+    return run
 
 
 def extended_before(draft: Draft, run: Run, command: ExtendRun) -> ExtendReceipt | None:

@@ -12,6 +12,7 @@ from callfare.engine.requests import stored_key
 from callfare.errors import KeyConflict
 from callfare.ids import parse_account, parse_charge_id
 from callfare.ledger.receipts import (
+    BatchReceipt,
     ChargeReceipt,
     CloseReceipt,
     ExtendReceipt,
@@ -64,6 +65,15 @@ def _open(facts: Facts) -> Receipt:
         held_nanocredits=_credits(facts["heldCredits"]),
         used_nanocredits=_credits(facts["usedCredits"]),
         expires_at_us=_instant(facts["expiresAt"]),
+    )
+
+
+def _batch(facts: Facts) -> Receipt:
+    return BatchReceipt(
+        is_replay=facts["isReplay"],
+        account_id=_account(facts["accountId"]),
+        run_id=facts["runId"],
+        is_own=facts["isOwn"],
     )
 
 
@@ -132,7 +142,15 @@ def _job(facts: Facts) -> Receipt:
     )
 
 
-_READERS = {"grant": _grant, "run": _open, "hold": _hold, "end": _end, "charge": _charge, "job": _job}
+_READERS = {
+    "grant": _grant,
+    "run": _open,
+    "hold": _hold,
+    "end": _end,
+    "charge": _charge,
+    "job": _job,
+    "batch": _batch,
+}
 
 
 def lines_text(lines: list[Facts]) -> str:

@@ -39,6 +39,8 @@ def _facts(command: commands.Command) -> dict[str, Any]:
         case commands.ExtendRun():
             facts = {"credits": _credits(command.by_nanocredits), "key": shown_key(command.key)}
             return {"type": "extendRun", **_run(command), **facts}
+        case commands.ClaimBatch():
+            return _claim(command)
         case commands.TouchRun():
             return {"type": "touchRun", **_run(command)}
         case commands.CloseRun():
@@ -74,6 +76,20 @@ def _opening(command: commands.OpenRun) -> dict[str, Any]:
         "onFailure": command.on_failure if command.on_failure != "charge" else None,
         "ttlSeconds": command.ttl_s,
         "input": None if command.input is None else json.loads(command.input),
+        "parentRunId": command.parent,
+        "fromParentCredits": _credits(command.from_parent_nanocredits) if command.parent is not None else None,
+    }
+
+
+def _claim(command: commands.ClaimBatch) -> dict[str, Any]:
+    return {
+        "type": "claimBatch",
+        "batchKeys": list(command.names),
+        "userId": command.user or None,
+        "accountId": None if command.account_id is None else account_text(command.account_id),
+        "runId": command.run_id,
+        "ttlSeconds": command.ttl_s,
+        "isKnownOnly": command.is_known_only or None,
     }
 
 
@@ -83,10 +99,9 @@ def _run(command: commands.ExtendRun | commands.TouchRun | commands.CloseRun) ->
 
 
 def _call(command: commands.RecordUsage) -> dict[str, Any]:
-    is_of_run = command.run_id is not None
     return {
         "runId": command.run_id,
-        "accountId": account_text(command.account_id) if is_of_run and command.account_id is not None else None,
+        "accountId": None if command.account_id is None else account_text(command.account_id),
         "userId": command.user or None,
         "step": command.step,
         "ordinal": None if command.step is None else command.ordinal,

@@ -19,7 +19,7 @@ from callfare.engine import shapes
 from callfare.engine.metering import JOB_TTL_S
 from callfare.engine.requests import Call, Subject
 from callfare.errors import CallfareError, Forbidden, InvalidInput, RunNotFound, UserRequired
-from callfare.ids import parse_account
+from callfare.ids import new_account_id, parse_account
 from callfare.ledger import commands as ledger
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.receipts import ChargeReceipt, Receipt
@@ -51,6 +51,7 @@ _ROUTES: dict[type[Asked], tuple[str, str]] = {
     commands.CorrectUsageCommand: ("POST", f"{API}/events"),
     commands.BeginJobCommand: ("POST", f"{API}/events"),
     commands.EndJobCommand: ("POST", f"{API}/events"),
+    commands.ClaimBatchCommand: ("POST", f"{API}/events"),
 }
 # The same by the word that stands for each on the wire.
 KINDS = {get_args(kind.model_fields["type"].annotation)[0]: route for kind, route in _ROUTES.items()}
@@ -122,14 +123,21 @@ def _known(caller: Caller, one: commands.Command, is_own: Callable[[int], bool])
         if user is not None:
             raise Forbidden("a key that is bound to one user cannot end a job whose user is not told")
         return None
-    if not isinstance(one, _OF_RUN | _OF_CALL) or one.run_id is None:
+    if isinstance(one, commands.ClaimBatchCommand) and user is not None:
+        owner = caller.engine.reports.owner_of_batch(one.batch_keys)
+        if owner is not None and not is_own(owner):
+            raise Forbidden("the batch is somebody else's, and the key is bound to one user")
+    if not isinstance(one, _OF_RUN | _OF_CALL | commands.ClaimBatchCommand) or (
+        one.run_id is None and one.account_id is None
+    ):
         return None
     if one.account_id is None:
+        assert one.run_id is not None, one
         return caller.engine.reports.find_run(one.run_id, user).account_id
     account_id = parse_account(one.account_id)
     if account_id is None or not is_own(account_id):
         # Also what is somebody else's is answered as a run that nobody has heard of.
-        raise RunNotFound(one.run_id)
+        raise RunNotFound(one.run_id or one.account_id)
     return account_id
 
 
@@ -166,6 +174,8 @@ def _command(caller: Caller, one: commands.Command, known: _Known) -> ledger.Com
             return requests.usage(_subject(caller, one, account_id), _call(one))
         case commands.BeginJobCommand():
             return requests.job(_subject(caller, one, account_id), _call(one), one.job_id, ttl_s=JOB_TTL_S)
+        case commands.ClaimBatchCommand():
+            return _claim(caller, one, account_id)
         case commands.CorrectUsageCommand():
             assert isinstance(known, Event), known
             return _correction(caller, one, known)
@@ -185,7 +195,7 @@ def _opening(caller: Caller, one: commands.OpenRunCommand) -> ledger.OpenRun:
         bounds = Credits(one.low_credits), Credits(one.high_credits)
         if bounds[0] < Credits(0) or bounds[1] < bounds[0]:
             raise InvalidInput("lowCredits and highCredits have to be a range from 0 on", param="low_credits")
-    return caller.engine.requests.open_run(
+    opening = caller.engine.requests.open_run(
         one.workflow_type,
         user=caller.one_user(one.user_id),
         run_id=one.run_id,
@@ -195,15 +205,41 @@ def _opening(caller: Caller, one: commands.OpenRunCommand) -> ledger.OpenRun:
         bounds=bounds,
         on_failure=one.on_failure,
     )
+    if one.parent_run_id is None:
+        return opening
+    part = Credits(one.from_parent_credits or 0)
+    if part < Credits(0):
+        raise InvalidInput("fromParentCredits cannot be negative", param="from_parent_credits")
+    parent = check_text(one.parent_run_id, "parent_run_id")
+    return msgspec.structs.replace(opening, parent=parent, from_parent_nanocredits=part.nanocredits)
+
+
+def _claim(caller: Caller, one: commands.ClaimBatchCommand, account_id: int | None) -> ledger.ClaimBatch:
+    """Return the claim of a batch, for whoever its caller may write for."""
+    claim = ledger.ClaimBatch(
+        names=tuple(check_text(name, "batch_keys", length_max=2048) for name in one.batch_keys),
+        account_id=account_id,
+        run_id=None if one.run_id is None else check_text(one.run_id, "run_id"),
+        ttl_s=one.ttl_seconds,
+        is_known_only=one.is_known_only,
+    )
+    if account_id is not None or one.is_known_only:
+        return claim
+    user = _user_of(caller, one.user_id)
+    return msgspec.structs.replace(claim, user=user, new_account_id=new_account_id())
+
+
+def _user_of(caller: Caller, named: str | None) -> str:
+    user = caller.one_user(named)
+    if user == UNATTRIBUTED and caller.engine.settings.require_user:
+        raise UserRequired("the call names no user, and this ledger asks for one", param="user")
+    return user
 
 
 def _subject(caller: Caller, one: _OF_CALL, account_id: int | None) -> Subject:
-    if one.run_id is not None:
+    if account_id is not None:
         return Subject(account_id=account_id, run_id=one.run_id)
-    user = caller.one_user(one.user_id)
-    if user == UNATTRIBUTED and caller.engine.settings.require_user:
-        raise UserRequired("the call names no user, and this ledger asks for one", param="user")
-    return Subject(user=user)
+    return Subject(user=_user_of(caller, one.user_id))
 
 
 def _call(one: _OF_CALL) -> Call:

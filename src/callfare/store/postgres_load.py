@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from callfare.ledger.access import day_of
-from callfare.ledger.commands import AdjustUsage, ExtendRun, RecordUsage, RefundGrant
+from callfare.ledger.commands import AdjustUsage, ExtendRun, OpenRun, RecordUsage, RefundGrant
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import (
     accounts_named,
@@ -137,6 +137,8 @@ class Loader:
             event_names, names = events_and_keys(command)
             event_keys |= {(account, name) for account in here for name in event_names}
             keys |= {(account, name) for account in here for name in names}
+            if isinstance(command, OpenRun) and command.parent is not None:
+                runs |= {(account, command.parent) for account in here}
         found_runs, found_jobs, found_keys, found_events = self._ask(
             self._locking("runs", runs, asked),
             self._locking("jobs", jobs, asked),

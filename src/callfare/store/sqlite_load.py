@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callfare.ledger.access import day_of
-from callfare.ledger.commands import AdjustUsage, ExtendRun, SettleJob
+from callfare.ledger.commands import AdjustUsage, ExtendRun, OpenRun, SettleJob
 from callfare.ledger.jobs import hold_id
 from callfare.ledger.needs import (
     accounts_named,
@@ -110,6 +110,8 @@ class Loader:
                         self._put("event_named", (account_id, row.receipt), Event)
             if isinstance(command, AdjustUsage | SettleJob):
                 self._moved_runs(account_id, command)
+            elif isinstance(command, OpenRun) and command.parent is not None:
+                self._runs(command.parent, account_id)
             lot = lot_named(command, account_id, self.state)
             if lot is not None:
                 self._put("grant_numbered", (account_id, lot), Grant)

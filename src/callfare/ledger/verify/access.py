@@ -1,4 +1,7 @@
-"""API keys and audit rows: each key compared with the answer that made it, and what was granted with who granted it."""
+"""API keys and audit rows: each key compared with the answer that made it, and what was granted with who granted it.
+
+Batches of providers, which the house knows by name, are looked at for whether their owners are there.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import msgspec
 
 from callfare.ledger.access import MADE, ROLLED, day_of
 from callfare.ledger.audit import GRANTED
-from callfare.ledger.receipts import KeyReceipt
+from callfare.ledger.batches import BATCH
+from callfare.ledger.receipts import BatchReceipt, KeyReceipt
 from callfare.ledger.rows import HOUSE, ApiKey, AuditRow, Key, KeyDay, Row
 from callfare.ledger.verify.findings import Findings, sealed
 from callfare.ledger.verify.holders import decoded
@@ -42,7 +46,7 @@ class Access:
     def read(self, keys: Sealed[ApiKey], audit: Sealed[AuditRow], days: Sealed[KeyDay], opened: Marks) -> None:
         """Check keys, audit rows and what was granted. opened: the accounts that are there."""
         for answer in self._answers:
-            self._answer(answer)
+            self._answer(answer, opened)
         for row in sealed(ApiKey, keys, self._findings):
             self._key(row)
         for key_id in self._made.keys() - self._families.keys():
@@ -56,7 +60,12 @@ class Access:
         for family, day_us in self._granted:
             self._findings.fault(KeyDay, (family, day_us), None, "audit rows tell of grants, and it is missing")
 
-    def _answer(self, answer: Key) -> None:
+    def _answer(self, answer: Key, opened: Marks) -> None:
+        if answer.kind == BATCH:
+            owner = decoded(answer.receipt, BatchReceipt)
+            if owner is None or owner.account_id not in opened:
+                self._findings.wrong(answer, "receipt", "it names no account that a batch belongs to")
+            return
         receipt = decoded(answer.receipt, KeyReceipt)
         if answer.kind not in {MADE, ROLLED}:
             self._findings.wrong(answer, "kind", f"{answer.kind!r} is no kind of key that the house has")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, StrictStr
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from callfare.server.wire.asked import CloseRun, ExtendRun, Grant, OpenRun, TouchRun, UsageEvent
 from callfare.server.wire.base import (
@@ -42,13 +42,18 @@ class GrantCommand(Grant):
 
 
 class OpenRunCommand(OpenRun):
-    """A run to open. lowCredits, highCredits, onFailure: of a workflow that only its caller knows."""
+    """A run to open. lowCredits, highCredits, onFailure: of a workflow that only its caller knows.
+
+    parentRunId: a run of the same user that hands over up to fromParentCredits of what its hold has left.
+    """
 
     type: Literal["openRun"]
     run_id: Key
     low_credits: Amount | None = None
     high_credits: Amount | None = None
     on_failure: Literal["charge", "waive"] | None = None
+    parent_run_id: Text | None = None
+    from_parent_credits: Amount | None = None
 
 
 class ExtendRunCommand(ExtendRun):
@@ -141,6 +146,24 @@ class EndJobCommand(Asked):
     used: JobUse | None = None
 
 
+class ClaimBatchCommand(Asked):
+    """Whose a provider's batch is; the first claim stands. batchKeys: of the batch and of the files with its results.
+
+    ttlSeconds: how long the hold lasts from now on of a run that was opened for this batch alone. isKnownOnly: nothing
+    is claimed, only what is known is told.
+    """
+
+    type: Literal["claimBatch"]
+    batch_keys: Annotated[
+        list[Annotated[StrictStr, Field(pattern="^batch:", max_length=2048)]], Field(min_length=1, max_length=8)
+    ]
+    user_id: Text | None = None
+    account_id: AccountId | None = None
+    run_id: Text | None = None
+    ttl_seconds: Annotated[StrictInt, Field(ge=1, le=30 * 24 * 3600)] | None = None
+    is_known_only: StrictBool = False
+
+
 Command = Annotated[
     GrantCommand
     | OpenRunCommand
@@ -150,7 +173,8 @@ Command = Annotated[
     | RecordUsageCommand
     | CorrectUsageCommand
     | BeginJobCommand
-    | EndJobCommand,
+    | EndJobCommand
+    | ClaimBatchCommand,
     Field(discriminator="type"),
 ]
 
@@ -243,11 +267,19 @@ class JobReceipt(_Receipt):
     run_expires_at: datetime | None
 
 
+class BatchReceipt(_Receipt):
+    """Whose a batch is. isOwn: the run was opened for it alone."""
+
+    type: Literal["batch"] = "batch"
+    run_id: str | None
+    is_own: bool
+
+
 class Done(Answer):
     """A command that was carried out."""
 
     status: Literal["done"] = "done"
-    receipt: PostedGrant | OpenReceipt | HoldReceipt | CloseReceipt | ChargeReceipt | JobReceipt
+    receipt: PostedGrant | OpenReceipt | HoldReceipt | CloseReceipt | ChargeReceipt | JobReceipt | BatchReceipt
 
 
 class NotDone(Answer):

@@ -38,6 +38,8 @@ def facts_of(receipt: receipts.Receipt) -> dict[str, Any]:
             }
         case receipts.CloseReceipt():
             facts = _end(receipt)
+        case receipts.BatchReceipt():
+            facts = {"type": "batch", "runId": receipt.run_id, "isOwn": receipt.is_own}
         case receipts.JobReceipt():
             facts = {
                 "type": "job",
