@@ -10,6 +10,7 @@ import threading
 import openai
 import pytest
 
+from callfare.capture import leftovers
 from callfare.capture.leftovers import LEFTOVERS
 from callfare.capture.openai import wrap
 from callfare.devtools.stand_in import Fault
@@ -349,7 +350,8 @@ async def test_an_async_stream_that_is_dropped_is_settled(async_client, meter):
     assert (meter.ticket.usage, meter.ticket.is_estimated) == (FOUR_EVENTS, True)
 
 
-def test_a_stream_collected_while_the_ledger_is_busy_holds_nobody_up(client, meter):
+def test_a_stream_collected_while_the_ledger_is_busy_holds_nobody_up(client, meter, monkeypatch):
+    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 1)
     busy = threading.Lock()
     stream = chat(client)
     [ticket] = meter.tickets

@@ -97,6 +97,7 @@ def test_on_a_terminal_it_has_colour():
     assert re.search(r"credits +credits left +of its estimate", re.sub(r"\x1b\[\d+m", "", page))
 
 
+@pytest.mark.all
 def test_on_a_narrow_terminal_without_colour_it_is_plain_and_its_tables_fit():
     page, exit_code = on_terminal("--once", width=80, NO_COLOR="1")
 
@@ -107,6 +108,7 @@ def test_on_a_narrow_terminal_without_colour_it_is_plain_and_its_tables_fit():
     assert max(len(row) for row in rows) <= 80
 
 
+@pytest.mark.all
 def test_where_only_ascii_fits_it_is_ascii():
     done = perform("--once", PYTHONIOENCODING="ascii")
 
@@ -115,6 +117,7 @@ def test_where_only_ascii_fits_it_is_ascii():
     assert "15 |o-----------------| 50" in done.stdout
 
 
+@pytest.mark.all
 def test_explain_shows_the_arithmetic_of_every_call():
     done = perform("--once", "--explain")
 
