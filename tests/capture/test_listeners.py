@@ -8,7 +8,7 @@ from types import SimpleNamespace as Of
 import pytest
 
 from callfare.capture import langchain, litellm, otel, pydantic_ai, recent
-from callfare.capture.base import Metered
+from callfare.capture.base import marked_as_metered
 from callfare.capture.clients import listener_for
 from callfare.capture.recent import RECENT, Recent, hear, note_metered
 from callfare.errors import InvalidInput
@@ -336,7 +336,7 @@ def test_three_instrumentations_of_one_call_count_it_once(meter):
 
 def test_a_span_within_a_metered_call_is_not_counted(meter):
     spans = Spans(meter)
-    with Metered():
+    with marked_as_metered():
         span = spans.begin(**leaf())
 
     spans.end(span)

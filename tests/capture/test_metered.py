@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from callfare.capture.base import Metered
+from callfare.capture.base import marked_as_metered
 from callfare.capture.metered import metered
 from callfare.errors import InsufficientCredit, InvalidInput
 from callfare.money import Credits
@@ -88,7 +88,7 @@ async def test_a_count_that_cannot_be_told_is_one_call_estimated(make, meter, us
 
 
 async def test_a_call_within_a_metered_one_is_not_counted(make, meter):
-    with Metered():
+    with marked_as_metered():
         await make(lambda: {"in": 1, "out": 1})()
 
     assert meter.tickets == []

@@ -10,7 +10,7 @@ import sys
 import openai
 import pytest
 
-from callfare.capture.base import Metered, is_metered
+from callfare.capture.base import is_metered, marked_as_metered
 from callfare.capture.openai import wrap
 from callfare.errors import InvalidInput
 from tests.capture.fake_meter import FakeMeter
@@ -170,7 +170,7 @@ def test_what_is_no_client_is_refused(client, meter):
 
 
 def test_a_call_that_an_outer_layer_meters_is_not_counted_again(client, meter):
-    with Metered():
+    with marked_as_metered():
         client.responses.create(**ASK)
 
     assert meter.tickets == []
@@ -179,7 +179,7 @@ def test_a_call_that_an_outer_layer_meters_is_not_counted_again(client, meter):
 
 
 async def test_a_task_begun_within_a_metered_call_is_metered_when_that_call_is_over(async_client, meter):
-    with Metered():
+    with marked_as_metered():
         later = contextvars.copy_context()
 
     await asyncio.create_task(async_client.responses.create(**ASK), context=later)

@@ -11,7 +11,7 @@ import pydantic
 import pytest
 
 from callfare.capture.anthropic import wrap
-from callfare.capture.base import Metered
+from callfare.capture.base import marked_as_metered
 from callfare.devtools.stand_in import Fault
 from callfare.errors import InsufficientCredit, InvalidInput
 from callfare.money import Credits
@@ -236,7 +236,7 @@ def test_a_client_wrapped_twice_meters_once(client, meter):
 
 
 def test_a_call_within_another_metered_one_is_not_metered_again(client, meter):
-    with Metered():
+    with marked_as_metered():
         ask(client)
 
     assert meter.tickets == []

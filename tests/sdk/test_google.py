@@ -9,7 +9,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from callfare.capture.base import Metered
+from callfare.capture.base import marked_as_metered
 from callfare.capture.google import wrap
 from callfare.devtools.stand_in import Fault
 from callfare.errors import InsufficientCredit, InvalidInput
@@ -308,7 +308,7 @@ def test_a_client_wrapped_twice_meters_once(gemini_client, meter):
 
 
 def test_a_call_within_another_metered_one_is_not_metered_again(gemini_client, meter):
-    with Metered():
+    with marked_as_metered():
         ask(gemini_client)
 
     assert meter.tickets == []

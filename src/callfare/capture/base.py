@@ -8,6 +8,7 @@ the answer is handed on. Knows no provider, no store and no price.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -190,40 +191,24 @@ class Meter(Protocol):
         ...
 
 
-class _Cover:
-    """A call that some layer is metering now. Tasks started within it inherit it, but not beyond its end."""
-
-    __slots__ = ("is_active",)
-
-    def __init__(self) -> None:
-        self.is_active = True
-
-
-_COVER: ContextVar[_Cover | None] = ContextVar("callfare_metered_call", default=None)
+_COVER: ContextVar[threading.Lock | None] = ContextVar("callfare_metered_call", default=None)
 
 
 def is_metered() -> bool:
     """Whether an outer layer is metering the call being made in this context; an inner one must not count it again."""
     cover = _COVER.get()
-    return cover is not None and cover.is_active
+    return cover is not None and cover.locked()
 
 
-class Metered:
-    """Marks the calls made within as already metered. Holds no context token, so it may end in another context."""
+def marked_as_metered() -> threading.Lock:
+    """Return what marks the calls made within it, by `with`, as already metered.
 
-    __slots__ = ("_cover",)
-
-    def __enter__(self) -> None:
-        self._cover = _Cover()
-        _COVER.set(self._cover)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._cover.is_active = False
+    Tasks started within inherit the mark, but not beyond its end. A lock, since nothing a signal raises can come
+    between its end and the letting go; a mark that stayed would leave every later call of this context uncounted.
+    """
+    cover = threading.Lock()
+    _COVER.set(cover)
+    return cover
 
 
 @dataclass(frozen=True, slots=True)

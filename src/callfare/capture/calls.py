@@ -9,25 +9,28 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import isawaitable
 from types import MappingProxyType
 from typing import Any
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, BatchTicket, Intent, Meter, Metered, Unharmed, is_metered
+from callfare.capture.base import LOGGER, BatchTicket, Intent, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.batch_calls import BatchNotes, Hearing, Making
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import Dialect, JobAsked, Request
+from callfare.capture.leftovers import settle_surely
 from callfare.capture.raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
-from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
+from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Moment, Watch
 from callfare.capture.tallies import event_in
 from callfare.usage.extract import read
 from callfare.usage.fields import field_of
 
 CALLS = "_callfare_calls"
 """Where a metered client keeps them."""
+_NO_ANSWER = object()
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _ANSWERED = range(200, 300)
 _BAD_REQUEST = (400, 422)
@@ -205,14 +208,18 @@ class SyncCalls(Calls):
 
     def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         parsed = _Parsed()
+        reply: Any = _NO_ANSWER
         try:
-            with Metered():
+            with marked_as_metered():
                 reply = self.their_post(path, body=request.body, options=parsed.watching(request.options), **rest)
         except BaseException as error:
+            if reply is not _NO_ANSWER:
+                # A signal came just after the answer.
+                settle_surely(partial(_settle_unseen, request, ending, reply))
+                raise
             plain = self._to_send_again(request, error)
             if plain is None:
-                with _SETTLING:
-                    ending.apply(_after_failure(request, parsed, error))
+                settle_surely(partial(_settle_failed, request, ending, parsed, error))
                 raise
         else:
             return received(request, ending, reply, parsed)
@@ -266,7 +273,7 @@ class AsyncCalls(Calls):
     async def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         parsed = _Parsed()
         try:
-            with Metered():
+            with marked_as_metered():
                 options = parsed.watching(request.options)
                 reply = await self.their_post(path, body=request.body, options=options, **rest)
         except BaseException as error:
@@ -283,6 +290,23 @@ class AsyncCalls(Calls):
 
 def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
     """Return an answer of an SDK's sync client as the caller is to have it, settled now or as it is read."""
+    try:
+        return _received(request, ending, reply, parsed)
+    except BaseException:
+        # A signal came while we had the answer.
+        settle_surely(partial(_settle_unseen, request, ending, reply))
+        raise
+
+
+def _settle_unseen(request: Request, ending: Ending, reply: Any) -> None:  # noqa: ANN401 - the SDK's answer
+    """Settle a call whose answer its caller will not see, as a signal raises something instead."""
+    if request.is_stream or _is_unread(request, reply):
+        Watch(request, ending).settle(Moment.CUT)
+    else:
+        ending.apply(_earned(request, _content_of(reply, _Parsed())))
+
+
+def _received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
     if not request.is_stream and not is_raw(reply):
         with _SETTLING:
             ending.apply(_earned(request, reply))
@@ -348,6 +372,10 @@ def _earned(request: Request, content: object) -> Settlement:
     for line in body.splitlines() if isinstance(body, bytes) else ():
         tally.take(event_in(line))
     return request.dialect.settlement_of(request, tally.reply)
+
+
+def _settle_failed(request: Request, ending: Ending, parsed: _Parsed, error: BaseException) -> None:
+    ending.apply(_after_failure(request, parsed, error))
 
 
 def _after_failure(request: Request, parsed: _Parsed, error: BaseException) -> Settlement:

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, Intent, Meter, Metered, Unharmed, is_metered
+from callfare.capture.base import LOGGER, Intent, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import BatchAsked, Request
 from callfare.capture.google_dialect import GoogleDialect, content_of, results_in
+from callfare.capture.leftovers import settle_surely
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
@@ -28,6 +29,7 @@ from callfare.usage.extract import read
 ClientT = TypeVar("ClientT")
 
 _SETTLING = Unharmed("settle a call")
+_NO_ANSWER = object()
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _LAYER = "_api_client"
 _GIVEN = "_callfare_given"
@@ -186,21 +188,29 @@ class _Layer:
             ticket = calls.meter.batches.admit(intents, provider=intent.provider, user=calls.user)
             ending = Making(ticket, intent.provider, intent.base_url)
         else:
-            reply = below(method, path, body, *rest, **options)
-            with _SETTLING:
-                for ending, settlement in calls.told_by(path, body, reply):
-                    ending.apply(settlement)
-            return reply
+            return self._told(path, body, below(method, path, body, *rest, **options))
+        reply: Any = _NO_ANSWER
         try:
-            with Metered():
+            with marked_as_metered():
                 reply = below(method, path, body, *rest, **options)
         except BaseException:
-            with _SETTLING:
-                ending.apply(_released(request))
+            # What came just after the answer was raised by a signal.
+            settle_surely(lambda: ending.apply(self._earned(request, reply)))
             raise
-        with _SETTLING:
-            ending.apply(request.dialect.settlement_of(request, reply))
+        settle_surely(lambda: ending.apply(self._earned(request, reply)))
         return reply
+
+    def _told(self, path: str, body: object, reply: Any) -> Any:  # noqa: ANN401 - the SDK's answer
+        """Return a reply, and notice what it tells of earlier calls."""
+        with _SETTLING:
+            for ending, settlement in self.calls.told_by(path, body, reply):
+                ending.apply(settlement)
+        return reply
+
+    @staticmethod
+    def _earned(request: Request, reply: object) -> Settlement:
+        """Return what a reply has earned; nothing where there was none."""
+        return _released(request) if reply is _NO_ANSWER else request.dialect.settlement_of(request, reply)
 
     async def async_request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
         """Make a call as the SDK does, metered if it is one that costs."""
@@ -221,7 +231,7 @@ class _Layer:
                     await ending.apply_async(settlement)
             return reply
         try:
-            with Metered():
+            with marked_as_metered():
                 reply = await below(method, path, body, *rest, **options)
         except BaseException:
             with _SETTLING:
@@ -260,7 +270,7 @@ class _Layer:
         ending = Ticketed(self.calls.meter.admit(request.intent, user=self.calls.user))
         stream = _Begun(below(method, path, body, *rest, **options))
         try:
-            with Metered():
+            with marked_as_metered():
                 stream.begin()
         except BaseException:
             with _SETTLING:
@@ -276,7 +286,7 @@ class _Layer:
             return await below(method, path, body, *rest, **options)
         ending = Ticketed(await self.calls.meter.admit_async(request.intent, user=self.calls.user))
         try:
-            with Metered():
+            with marked_as_metered():
                 stream = await below(method, path, body, *rest, **options)
         except BaseException:
             with _SETTLING:

@@ -8,6 +8,7 @@ left a stream goes on after a moment, settled or not.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import Callable
@@ -16,14 +17,18 @@ from queue import SimpleQueue
 from callfare.capture.base import Unharmed
 
 WAIT_MS_MAX = 250
+WAIT_AT_END_S_MAX = 10
+_SETTLING = Unharmed("settle a call")
 
 
 class Leftovers:
     """A queue and the thread that works it off. The thread is a daemon, started with the first stream."""
 
     def __init__(self) -> None:
+        self._is_ending = False
         self._renew()
         os.register_at_fork(after_in_child=self._renew)
+        atexit.register(self._finish)
 
     def _renew(self) -> None:
         """Begin without a thread: a forked child has none, and what its parent left is the parent's to do."""
@@ -43,8 +48,16 @@ class Leftovers:
         """Have a settlement made soon. Waits a moment for it, except in an event loop, which must not be held up."""
         done = threading.Event()
         self._waiting.put((settle, done))
-        if not _is_in_event_loop():
+        if self._is_ending:
+            done.wait(WAIT_AT_END_S_MAX)
+        elif not _is_in_event_loop():
             done.wait(WAIT_MS_MAX / 1000)
+
+    def _finish(self) -> None:
+        """Have everything settled before the process ends: an event loop did not wait, nor will the thread go on."""
+        self._is_ending = True
+        if self._thread is not None:
+            self.leave(_nothing)
 
     def _work(self) -> None:
         while True:
@@ -54,6 +67,24 @@ class Leftovers:
             done.set()
             # Nothing may stay referenced while waiting for the next.
             del settle, done
+
+
+def _nothing() -> None:
+    """Have nothing to settle, but a place in the queue."""
+
+
+def settle_surely(settle: Callable[[], None]) -> None:
+    """Settle a call, here or, where what a signal raises breaks in, in the thread of leftovers.
+
+    settle: may be begun twice; the ledger hears of the call once.
+    """
+    try:
+        with _SETTLING:
+            settle()
+    except BaseException:
+        LEFTOVERS.make_ready()
+        LEFTOVERS.leave(settle)
+        raise
 
 
 def _is_in_event_loop() -> bool:

@@ -14,7 +14,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
-from callfare.capture.base import Intent, Meter, Metered, Ticket, Unharmed, is_metered
+from callfare.capture.base import Intent, Meter, Ticket, Unharmed, is_metered, marked_as_metered
+from callfare.capture.leftovers import settle_surely
 from callfare.capture.recent import RECENT
 from callfare.capture.told import reading_of
 from callfare.errors import InvalidInput
@@ -85,18 +86,20 @@ def _one(
             return function(*arguments, **options)
         ticket = meter.admit(intent)
         try:
-            with Metered():
+            with marked_as_metered():
                 reply = function(*arguments, **options)
         except BaseException:
             ticket.release()
             raise
         if inspect.iscoroutine(reply):
             return _awaited(lambda: reply, ticket, reading_after)
-        with _SETTLING:
-            reading = reading_after(reply)
-            RECENT.claim(reading.response_id)
-            ticket.settle(reading, estimated=_is_guess(reading))
+        settle_surely(lambda: settle(ticket, reply))
         return reply
+
+    def settle(ticket: Ticket, reply: object) -> None:
+        reading = reading_after(reply)
+        RECENT.claim(reading.response_id)
+        ticket.settle(reading, estimated=_is_guess(reading))
 
     return call
 
@@ -122,7 +125,7 @@ async def _awaited(
 ) -> Any:  # noqa: ANN401 - the function's own
     """Return the reply of a call, settled."""
     try:
-        with Metered():
+        with marked_as_metered():
             reply = await ask()
     except BaseException:
         ticket.release()

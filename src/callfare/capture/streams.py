@@ -85,9 +85,17 @@ class Watch:
     def settle(self, moment: Moment) -> None:
         """Settle the stream if this moment asks for it."""
         with _SETTLING, self._mutex:
-            settlement = self._due(moment)
-            if settlement is not None:
-                self._ending.apply(settlement)
+            before = self._stage, self._settled_bytes
+            try:
+                settlement = self._due(moment)
+                if settlement is not None:
+                    self._ending.apply(settlement)
+            except Exception:
+                raise
+            except BaseException:
+                # A signal broke in: whoever drops the stream settles it. The ledger hears of it once.
+                self._stage, self._settled_bytes = before
+                raise
 
     async def settle_async(self, moment: Moment) -> None:
         """As `settle`, without blocking the event loop."""

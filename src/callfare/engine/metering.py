@@ -34,8 +34,8 @@ class Ticket:
     """One admitted call. Its user, run and step are those in force when it was admitted."""
 
     __slots__ = (
-        *("_attempt", "_estimate", "_intent", "_is_over", "_made_at_us", "_meter"),
-        *("_ordinal", "_reserved", "_run", "_step", "_subject"),
+        *("_attempt", "_estimate", "_intent", "_is_exact", "_is_over", "_made", "_made_at_us", "_meter"),
+        *("_ordinal", "_reading", "_reserved", "_run", "_step", "_subject"),
     )
 
     def __init__(self, meter: Metering, intent: Intent, subject: Subject, run: LocalRun | None, reserved: int) -> None:
@@ -49,6 +49,10 @@ class Ticket:
         self._attempt = new_id("try") if self._step is not None else ""
         # The charge it stands as, or the call itself where that waits in the spool.
         self._estimate: ChargeReceipt | RecordUsage | None = None
+        # What was handed to the ledger last: one who was interrupted hands the same again, and it is heard once.
+        self._made: Finished | None = None
+        self._reading: Reading | None = None
+        self._is_exact = False
         self._made_at_us = 0
         self._is_over = False
 
@@ -114,15 +118,25 @@ class Ticket:
                 self._run.return_ordinal(self._step, self._ordinal)
 
     def _finished(self, reading: Reading, *, estimated: bool) -> Finished:
-        call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
+        if self._made is not None and (self._is_exact or reading == self._reading):
+            return self._made
+        self._made = finished = self._made_of(reading, estimated=estimated)
+        self._reading, self._is_exact = reading, not estimated
+        return finished
+
+    def _made_of(self, reading: Reading, *, estimated: bool) -> Finished:
         if self._estimate is not None:
             return self._meter.correction(
                 self._estimate, self._intent.provider, reading, at_us=self._made_at_us, run=self._run
             )
+        call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
         if self._step is not None:
             call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
         command = self._meter.usage(self._subject, call)
         self._made_at_us = command.at_us
+        if estimated:
+            # It stands as this from now on, whether or not its caller waits until the ledger has it.
+            self._estimate = command
         return Finished(command, run=self._run, nanocredits=command.nanocredits)
 
     def _pending(self, receipt: JobReceipt | None) -> None:
