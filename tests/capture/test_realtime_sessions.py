@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from callfare.capture.base import Metered
+from callfare.capture.base import marked_as_metered
 from callfare.capture.openai import wrap
 from callfare.capture.realtime import listener
 from callfare.capture.recent import RECENT
@@ -300,7 +300,7 @@ def test_a_client_that_is_wrapped_twice_counts_a_session_once(bare, meter):
 
 
 def test_a_session_that_an_outer_layer_meters_is_not_counted_again(client, meter):
-    with Metered(), client.realtime.connect(model="gpt-realtime") as connection:
+    with marked_as_metered(), client.realtime.connect(model="gpt-realtime") as connection:
         connection.recv()
 
     assert meter.tickets == []
