@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from functools import partial
+from pathlib import Path
 
 import pytest
 from openai import OpenAI
@@ -11,6 +14,7 @@ from openai import OpenAI
 from callfare import Callfare, Credits
 from callfare.capture import leftovers
 from callfare.capture.leftovers import LEFTOVERS
+from callfare.devtools.fake_openai import FakeOpenAI
 
 STORY = [{"role": "user", "content": "Tell a story about a lighthouse."}]
 
@@ -42,3 +46,36 @@ def test_a_stream_that_is_left_while_another_hangs_is_charged_in_its_turn(
 
 def hang(until: threading.Event) -> None:
     until.wait(30)
+
+
+LEAVING = """
+import asyncio, sys
+from openai import AsyncOpenAI
+from callfare import Callfare
+
+async def leave(client):
+    stream = await client.chat.completions.create(
+        model="gpt-5-mini", messages=[{"role": "user", "content": "Tell a story."}], stream=True
+    )
+    await anext(stream)
+
+async def leave_many(client):
+    for _ in range(10):
+        await leave(client)
+
+fare = Callfare(sys.argv[1])
+asyncio.run(leave_many(fare.wrap(AsyncOpenAI(base_url=sys.argv[2], api_key="none"), user="alice")))
+"""
+
+
+def test_streams_that_an_event_loop_dropped_are_charged_before_the_process_ends(
+    fake: FakeOpenAI, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with Callfare(url) as fare:
+        fare.grant("alice", 100, key="k")
+
+    subprocess.run([sys.executable, "-c", LEAVING, url, fake.base_url], check=True, timeout=60, stderr=subprocess.PIPE)
+
+    with Callfare(url) as fare:
+        assert fare.usage("alice").calls == 10
