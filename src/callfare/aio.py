@@ -219,13 +219,16 @@ class AsyncCallfare(AsyncAccess, AsyncBuying, AsyncOperating):
         *,
         attributes: Mapping[str, str] | None = None,
         at: datetime | None = None,
+        provider: str | None = None,
     ) -> Price:
         """Return what a call would cost, line by line, without any effect.
+
+        provider: whose price, where several sell the model; its maker's when None.
 
         Raises UnpricedModel, MissingAttribute, InvalidInput.
         """
         reports = self._engine.reports
-        return await self._engine.read_async(lambda: reports.price(model, usage, attributes, at))
+        return await self._engine.read_async(lambda: reports.price(model, usage, attributes, at, provider))
 
     async def estimate(self, workflow: str, *, user: str | None = None) -> Estimate:
         """Return what a run is expected to cost, what that rests on, and what the user's past runs have cost.

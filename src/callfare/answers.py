@@ -60,10 +60,18 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a call costs, without having been made. `information` is reported usage that is not billed."""
+    """What a call costs, without having been made. `information` is reported usage that is not billed.
+
+    provider: whose price it is. source, checked: where it was read, and when. ignored: the attributes that were given
+    and select nothing of this model's.
+    """
 
     model: str
+    provider: str
     edition: str
+    source: str
+    checked: date
+    ignored: Mapping[str, str]
     lines: tuple[Line, ...]
     information: Mapping[str, Quantity]
     cost: Usd

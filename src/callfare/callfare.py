@@ -207,12 +207,15 @@ class Callfare(Access, Buying, Operating):
         *,
         attributes: Mapping[str, str] | None = None,
         at: datetime | None = None,
+        provider: str | None = None,
     ) -> Price:
         """Return what a call would cost, line by line, without any effect.
 
+        provider: whose price, where several sell the model; its maker's when None.
+
         Raises UnpricedModel, MissingAttribute, InvalidInput.
         """
-        return self._engine.reports.price(model, usage, attributes, at)
+        return self._engine.reports.price(model, usage, attributes, at, provider)
 
     def estimate(self, workflow: str, *, user: str | None = None) -> Estimate:
         """Return what a run is expected to cost, what that rests on, and what the user's past runs have cost.

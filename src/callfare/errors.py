@@ -123,10 +123,11 @@ class UnpricedModel(Refused):
 
     code = "unpriced_model"
 
-    def __init__(self, model: str, *, reason: str) -> None:
+    def __init__(self, model: str, *, reason: str, step: str = "") -> None:
         self.model = model
         self.reason = reason
-        super().__init__(f"{model} has no price: {reason}; add a rate for it to a price book", param="model")
+        next_step = step or "add a rate for it to a price book"
+        super().__init__(f"{model} has no price: {reason}; {next_step}", param="model")
 
     def facts(self) -> dict[str, object]:
         """Return the error with the model and the reason."""

@@ -69,6 +69,7 @@ def test_show_tells_rates_source_and_what_they_stand_before(cli):
         "attributes": {},
         "above_input_tokens": None,
         "hours": "",
+        "holds": True,
     }
     assert second["source"] == "https://developers.openai.com/api/docs/pricing"
 
@@ -79,6 +80,69 @@ def test_show_tells_sizes_and_hours(cli):
 
     assert "above 200,000 read" in by_size
     assert re.search(r"[0-9]{2}:00–[0-9]{2}:00\n", by_hour)
+
+
+def test_show_tells_the_rates_of_all_hours_and_which_hold(cli):
+    (found,) = cli.json("prices", "show", "deepseek-chat", "--at", "2025-06-01T18:00Z")["prices"]
+    said = cli.text("prices", "show", "deepseek-chat", "--at", "2025-06-01T18:00Z")
+
+    by_hour = {row["hours"]: (row["usd"], row["holds"]) for row in found["rates"] if row["meter"] == "input_tokens"}
+    assert by_hour == {
+        "00:00–00:30": ("0.135", False),
+        "00:30–16:30": ("0.27", False),
+        "16:30–24:00": ("0.135", True),
+    }
+    assert "$0.135 / 1,000,000  -      -     16:30–24:00, now\n" in said
+    assert "$0.27 / 1,000,000  -      -     00:30–16:30\n" in said
+
+
+def test_show_says_when_prices_change(cli):
+    (found,) = cli.json("prices", "show", "o3")["prices"]
+    said = cli.text("prices", "show", "o3")
+
+    assert found["changes"] == ["2025-06-10T00:00:00Z", "2026-10-12T00:00:00Z", "2026-10-14T00:00:00Z"]
+    assert "changes    2025-06-10, 2026-10-12, 2026-10-14; --at DAY shows those of another time\n" in said
+
+
+def test_show_tells_what_a_retired_model_cost_last(cli):
+    (found,) = cli.json("prices", "show", "sora-2", "--no-seed-prices")["prices"]
+    said = cli.text("prices", "show", "sora-2", "--no-seed-prices")
+
+    assert (found["layer"], found["until"], found["has_ended"]) == ("media", "2026-09-25T00:00:00Z", True)
+    assert "in force   until 2026-09-25; a call since then has no price\n" in said
+
+
+def test_show_says_that_a_layer_stands_before_what_is_still_sold(cli):
+    first, second = cli.json("prices", "show", "gpt-image-1", "--no-seed-prices")["prices"]
+
+    assert (first["layer"], first["has_ended"], first["decides"]) == ("media", True, True)
+    assert (second["layer"], second["has_ended"], second["decides"]) == ("catalogue", False, False)
+
+
+def test_show_names_what_is_billed_and_not_what_has_no_rate(cli):
+    said = cli.text("prices", "show", "o3")
+
+    assert "billed by  input_tokens, output_tokens, web_searches and file_searches\n" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("list", "--at", "2026-01-01"), "--at"),
+        (("show", "o3", "--days", "4"), "--days"),
+        (("show", "o3", "--attr", "size=1"), "--attr"),
+        (("check", "o3"), "MODEL"),
+        (("check", "--provider", "openai"), "--provider"),
+        (("diff", "--source", "p. 3"), "--source"),
+        (("update", "--from", "2026-01-01"), "--from"),
+        ((*NEW_ROW, "--at", "2026-01-01"), "--at"),
+        (("list", "--file", "x"), "--file"),
+    ],
+)
+def test_what_an_action_does_not_take_is_refused_and_not_passed_over(cli, words, option):
+    error = cli.error("prices", *words, exit_code=2)
+
+    assert error["message"].startswith(f"{words[0]} takes no {option}; ")
 
 
 def test_show_says_why_a_model_has_no_price(cli):
@@ -96,6 +160,17 @@ def test_diff_shows_the_seeds_figures_beside_the_catalogues(cli):
     assert rows["gpt-5-mini", "output_tokens"] == ("0.60", "2", "10/3")
     assert rows["whisper-1", "audio_seconds"] == ("0.006", "0.36", "1")
     assert {model for model, _ in rows} == {"gpt-5-mini", "gpt-4o-mini-tts", "whisper-1", "gpt-image-1", "sora-2"}
+
+
+def test_diff_says_which_of_the_catalogues_prices_have_ended(cli):
+    rows = {
+        (row["meter"], row["attributes"].get("resolution")): row["other_ended"]
+        for row in cli.json("prices", "diff", "sora-2")["differences"]
+    }
+
+    assert rows["video_seconds", "720p"] == "2026-09-25T00:00:00Z"
+    assert "$0.10 / 1, ended 2026-09-25" in cli.text("prices", "diff", "sora-2")
+    assert {row["other_ended"] for row in cli.json("prices", "diff", "gpt-5-mini")["differences"]} == {None}
 
 
 def test_diff_tells_what_past_calls_cost_by_the_catalogue(cli):

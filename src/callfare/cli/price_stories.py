@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from callfare.cli import show
 from callfare.cli.show import Column, Table, numbers
+from callfare.usage.meters import LINEAGE
 
 if TYPE_CHECKING:
     from callfare.cli.screen import Screen
@@ -31,12 +33,13 @@ def shown(screen: Screen, found: Sequence[ShownPrices], reason: str) -> None:
     """Tell the rates of a model, the deciding layer's and those that it stands before."""
     for prices in found:
         screen.line(f"{prices.model} of {prices.provider}, by {prices.edition}", "" if prices.decides else "below")
-        bases = ", or by ".join(" and ".join(basis) for basis in (prices.basis, *prices.otherwise))
+        bases = (_billed(basis, prices) for basis in (prices.basis, *prices.otherwise))
         screen.pairs(
             {
-                "billed by": bases,
+                "billed by": ", or by ".join(map(show.listed, filter(None, bases))),
                 "source": f"{prices.source}, {prices.checked}",
                 "in force": _span(prices),
+                "changes": _days(prices.changes),
                 "note": "" if prices.decides else "another layer or provider decides",
             }
         )
@@ -46,15 +49,15 @@ def shown(screen: Screen, found: Sequence[ShownPrices], reason: str) -> None:
                 _usd(rate.usd, rate.per),
                 _selected(rate.attributes),
                 _size(rate.above_input_tokens),
-                rate.hours,
+                f"{rate.hours}, now" if rate.hours and rate.holds else rate.hours,
             )
             for rate in prices.rates
         ]
         columns = (Column("meter"), numbers("price"), Column("where"), Column("size"), Column("hours, UTC"))
         screen.table(Table(columns=columns, rows=rows))
         screen.line()
-    if not any(prices.decides for prices in found):
-        screen.line(f"without a provider it has no price: {reason}", "warn")
+    if not any(prices.decides and not prices.has_ended for prices in found):
+        screen.line(f"as it was asked for, it has no price: {reason}", "warn")
 
 
 def diff(screen: Screen, found: Sequence[Difference], past: Sequence[Traffic], days: int) -> None:
@@ -114,7 +117,7 @@ def _differences(screen: Screen, found: Sequence[Difference], titles: tuple[str,
             row.meter,
             _selected(row.attributes),
             _usd(row.usd, row.per),
-            _usd(row.other_usd, row.other_per),
+            _usd(row.other_usd, row.other_per) + _ended(row.other_ended),
             _times(row.change),
         )
         for row in found
@@ -161,7 +164,11 @@ def _cost(cost: str, unpriced: int) -> str:
 
 
 def _usd(usd: Decimal | None, per: int | None) -> str:
-    return "" if usd is None else f"${format(usd, 'f')} / {per:,}"
+    return "" if usd is None else f"{show.rate(usd)} / {per:,}"
+
+
+def _ended(at: datetime | None) -> str:
+    return "" if at is None else f", ended {at:%Y-%m-%d}"
 
 
 def _times(change: Fraction | None) -> str:
@@ -180,7 +187,23 @@ def _size(above: int | None) -> str:
     return "" if above is None else f"above {above:,} read"
 
 
+def _billed(basis: Sequence[str], prices: ShownPrices) -> list[str]:
+    """Return what a basis bills: its meters with a rate, and the parts that have one where the whole has none."""
+    rated = list(dict.fromkeys(rate.meter for rate in prices.rates))
+    return [
+        name
+        for meter in basis
+        for name in ([meter] if meter in rated else [part for part in rated if meter in LINEAGE[part]])
+    ]
+
+
+def _days(changes: Sequence[datetime]) -> str:
+    days = ", ".join(f"{change:%Y-%m-%d}" for change in changes)
+    return f"{days}; --at DAY shows those of another time" if days else ""
+
+
 def _span(prices: ShownPrices) -> str:
     begin = "" if prices.since is None else f"from {prices.since:%Y-%m-%d} "
     end = "" if prices.until is None else f"until {prices.until:%Y-%m-%d}"
-    return (begin + end).strip()
+    ended = "; a call since then has no price" if prices.has_ended else ""
+    return (begin + end).strip() + ended

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callfare.checks import check_choice
-from callfare.cli import given, price_stories
+from callfare.cli import given, price_stories, show
+from callfare.cli.near import with_near
 from callfare.cli.session import Session
 from callfare.cli.setting_prices import set_prices
 from callfare.errors import InvalidInput
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from callfare.engine.engine import Engine
 
 _ACTIONS = ("list", "show", "diff", "check", "update", "set")
+_OPTIONS = {
+    "list": {"MODEL", "--provider"},
+    "show": {"MODEL", "--provider", "--at"},
+    "diff": {"MODEL", "--at", "--days"},
+    "check": {"--days"},
+    "update": {"--file", "--days"},
+    "set": {"MODEL", "--provider", "--attr", "--source", "--from"},
+}
+"""What each action takes; what it would pass over is refused."""
 _DAYS = 30
 _DAYS_MAX = 3660
 _DAY_US = 24 * 3600 * 1_000_000
@@ -41,8 +51,11 @@ def prices(
         str | None, typer.Option("--at", metavar="TIME", help="With show and diff: what was in force then.")
     ] = None,
     days: Annotated[
-        int, typer.Option("--days", metavar="DAYS", help="With diff and check: how far back calls are looked at.")
-    ] = _DAYS,
+        int | None,
+        typer.Option(
+            "--days", metavar="DAYS", help=f"With diff, check and update: how far back calls are looked at; {_DAYS}."
+        ),
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="With update: where the catalogue is written.")
     ] = None,
@@ -64,6 +77,15 @@ def prices(
     action = check_choice(action, "action", _ACTIONS)
     if rate and action != "set":
         raise InvalidInput(f"{action} takes no rate; `callfare prices set MODEL {rate[0]}` does", param="rate")
+    said = {
+        "MODEL": model, "--provider": provider, "--at": at, "--days": days, "--file": file, "--attr": attr,
+        "--source": source, "--from": begins,
+    }  # fmt: skip
+    for option, value in said.items():
+        if value is not None and value != [] and option not in _OPTIONS[action]:
+            takers = [other for other in _ACTIONS if option in _OPTIONS[other]]
+            does = f"{show.listed(takers)} {'do' if len(takers) > 1 else 'does'}"
+            raise InvalidInput(f"{action} takes no {option}; {does}", param=option.strip("-").lower())
     if action == "list":
         _list(session, model, provider)
     elif action == "show":
@@ -78,7 +100,9 @@ def prices(
         set_prices(session, model, rate or [], provider=provider, attr=attr or [], source=source, begins=begins)
 
 
-def _checked(days: int) -> int:
+def _checked(days: int | None) -> int:
+    if days is None:
+        return _DAYS
     if not 0 <= days <= _DAYS_MAX:
         raise InvalidInput(f"days is {days}; give 0 to {_DAYS_MAX}", param="days")
     return days
@@ -104,7 +128,7 @@ def _show(session: Session, model: str | None, provider: str | None, at: str | N
         found = shown(engine.settings.book, model, provider, at_us)
         reason = engine.settings.book.absence(model, provider=provider, at_us=at_us)
     if not found:
-        raise UnpricedModel(model, reason=reason)
+        raise with_near(session, UnpricedModel(model, reason=reason), provider)
     session.answer({"prices": found}, lambda screen: price_stories.shown(screen, found, reason))
 
 

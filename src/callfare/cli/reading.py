@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from callfare.cli import given, stories
+from callfare.cli.near import with_near
 from callfare.cli.session import Session
-from callfare.errors import ChargeNotFound, MissingAttribute, UnknownWorkflow
+from callfare.clock import instant_of
+from callfare.errors import ChargeNotFound, MissingAttribute, UnknownWorkflow, UnpricedModel
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="How many to show, at most 200.")]
@@ -127,7 +130,11 @@ def price(
         list[str] | None,
         typer.Option("--attr", metavar="NAME=VALUE", help="What selects among rates, such as size=1024x1536."),
     ] = None,
+    *,
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="At the rates of this date or time.")] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="NAME", help="Whose price, where several sell the model.")
+    ] = None,
 ) -> None:
     """Show what a call would cost, line by line."""
     used = given.pairs(usage, "usage", "input_tokens=1200")
@@ -135,10 +142,12 @@ def price(
     instant = None if at is None else given.moment(at, "at")
     with session.fare() as fare:
         try:
-            found = fare.price(model, used, attributes=attributes, at=instant)
+            found = fare.price(model, used, attributes=attributes, at=instant, provider=provider)
         except MissingAttribute as error:
-            example = _value_with_a_rate(session, model, error.param or "")
+            example = _value_with_a_rate(session, model, provider, instant, error.param or "")
             raise MissingAttribute(f"{error.message}, such as --attr {example}", param=error.param) from None
+        except UnpricedModel as error:
+            raise with_near(session, error, provider) from None
     session.answer(found, lambda screen: stories.price(screen, found))
 
 
@@ -160,10 +169,11 @@ def explain(
     session.answer(found, lambda screen: charge_story(screen, found, session.reprice()))
 
 
-def _value_with_a_rate(session: Session, model: str, name: str) -> str:
+def _value_with_a_rate(session: Session, model: str, provider: str | None, at: datetime | None, name: str) -> str:
     """Return an attribute with a value that a model's price has a rate for: `size=1024x1024`."""
     with session.engine() as engine:
-        entry = engine.settings.book.entry(model, at_us=engine.clock.now_us())
+        at_us = engine.clock.now_us() if at is None else instant_of(at, "at")
+        entry = engine.settings.book.entry(model, provider=provider, at_us=at_us)
     values = sorted(row.attributes[name] for row in (entry.rates if entry else ()) if name in row.attributes)
     return f"{name}={values[0] if values else 'VALUE'}"
 

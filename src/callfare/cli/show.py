@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,13 @@ def count(number: int) -> str:
 def counted(number: int, one: str, many: str = "") -> str:
     """Return a count with its noun: `1 call`, `12,000 calls`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def rate(usd: Decimal) -> str:
+    """Return the dollars of a rate, all digits of them, cents in two: `$0.125`, `$2.50`, `$12`."""
+    whole, _, decimals = format(usd, "f").partition(".")
+    decimals = decimals.rstrip("0")
+    return f"${whole}.{decimals:0<2}" if decimals else f"${whole}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -263,7 +263,8 @@ def _sold(package: Package) -> str:
 
 def price(screen: Screen, found: Price) -> None:
     """Tell what a call would cost, each line with the rate it took."""
-    screen.line(f"{show.clean(found.model)}: {show.exact(found.cost)}, {show.exact(found.credits)} credits", "head")
+    whose = f"{show.clean(found.model)} of {show.clean(found.provider)}"
+    screen.line(f"{whose}: {show.exact(found.cost)}, {show.exact(found.credits)} credits", "head")
     columns = [
         Column("meter"), numbers("quantity"), numbers("rate"), numbers("per"), numbers("cost"),
         numbers("credits"), wrapped("note"),
@@ -275,7 +276,7 @@ def price(screen: Screen, found: Price) -> None:
             [
                 line.meter,
                 show.quantity(line.quantity),
-                f"${line.rate}",
+                "" if line.rate is None else show.rate(line.rate),
                 show.count(line.per),
                 show.exact(line.cost),
                 show.exact(line.credits),
@@ -283,7 +284,14 @@ def price(screen: Screen, found: Price) -> None:
             ]
         )
     screen.table(Table(columns=columns, rows=rows))
-    screen.pairs({"not billed": show.units(found.information), "price book": found.edition})
+    screen.pairs(
+        {
+            "not billed": show.units(found.information),
+            "selects nothing": show.attributes(found.ignored),
+            "price book": found.edition,
+            "source": f"{show.clean(found.source)}, {found.checked}",
+        }
+    )
 
 
 def repriced(screen: Screen, found: Repriced, doctor: str) -> None:

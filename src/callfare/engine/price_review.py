@@ -21,6 +21,7 @@ from callfare.pricing.layer import Layer
 from callfare.pricing.rates import Entry, ModelPrices, Rate
 from callfare.pricing.rating import rate_finished
 from callfare.pricing.shipped import is_catalogue
+from callfare.pricing.timeline import Timeline
 from callfare.usage.meters import LINEAGE
 
 
@@ -36,7 +37,7 @@ class ListedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRate:
-    """A rate as people read it. hours: of the UTC day, empty for all of it."""
+    """A rate as people read it. hours: of the UTC day, empty for all of it. holds: at the very time asked about."""
 
     meter: str
     usd: Decimal
@@ -44,11 +45,15 @@ class ShownRate:
     attributes: Mapping[str, str]
     above_input_tokens: int | None
     hours: str
+    holds: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownPrices:
-    """What is in force for a model in one layer at an instant. since, until: None for no bound."""
+    """What is in force for a model in one layer on a day, or was last, where it has ended.
+
+    since, until: None for no bound. changes: when its rates change, in the past and to come.
+    """
 
     provider: str
     model: str
@@ -61,6 +66,8 @@ class ShownPrices:
     checked: date
     since: datetime | None
     until: datetime | None
+    has_ended: bool
+    changes: tuple[datetime, ...]
     rates: tuple[ShownRate, ...]
 
 
@@ -90,7 +97,8 @@ class Lost:
 class Difference:
     """A meter of a model as one edition prices it and as another does. None where one has no rate for it.
 
-    change: the other's figure by this one's; None where one of the two is missing or nothing.
+    change: the other's figure by this one's; None where one of the two is missing or nothing. other_ended: when the
+    other's figure ceased to hold, where it has.
     """
 
     provider: str
@@ -101,6 +109,7 @@ class Difference:
     per: int | None
     other_usd: Decimal | None
     other_per: int | None
+    other_ended: datetime | None
     change: Fraction | None
 
 
@@ -152,18 +161,28 @@ def _names_of(layer: Layer) -> Iterable[tuple[str, str]]:
 
 
 def shown(book: PriceBook, model: str, provider: str | None, at_us: int) -> list[ShownPrices]:
-    """Return what each layer has in force for a model, the deciding one first, of each provider that may be meant."""
-    found = []
-    deciding = book.entry(model, provider=provider, at_us=at_us)
+    """Return what each layer has in force for a model, the deciding one first, of each provider that may be meant.
+
+    What has ended is told as it was last; where it decides, the model has no price.
+    """
+    found: list[ShownPrices] = []
     for layer in book.layers:
-        for timeline in layer.timelines(model, provider).values():
-            entry = timeline.at(at_us)
-            if entry is not None:
-                found.append(_shown(entry, decides=entry is deciding))
+        sellers = layer.timelines(model, provider)
+        decides = not found and len(sellers) == 1
+        found += filter(None, (_shown_at(timeline, at_us, decides=decides) for timeline in sellers.values()))
     return found
 
 
-def _shown(entry: Entry, *, decides: bool) -> ShownPrices:
+def _shown_at(timeline: Timeline, at_us: int, *, decides: bool) -> ShownPrices | None:
+    """Return what is in force in a layer, what was in force last where that has ended, or None before all of it."""
+    ended_us = timeline.ended_us(at_us)
+    day = timeline.of_day(at_us if ended_us is None else ended_us - 1)
+    if not day:
+        return None
+    entry = day[0]
+    now = timeline.at(at_us)
+    holding = () if now is None else now.rates
+    rates = {id(rate): rate for part in day for rate in part.rates}.values()
     return ShownPrices(
         provider=entry.provider,
         model=entry.model,
@@ -176,11 +195,13 @@ def _shown(entry: Entry, *, decides: bool) -> ShownPrices:
         checked=entry.checked,
         since=None if entry.from_us is None else moment_of(entry.from_us),
         until=None if entry.until_us is None else moment_of(entry.until_us),
-        rates=tuple(_shown_rate(rate) for rate in sorted(entry.rates, key=_order)),
+        has_ended=ended_us is not None,
+        changes=tuple(map(moment_of, timeline.starts_us)),
+        rates=tuple(_shown_rate(rate, holds=rate in holding) for rate in sorted(rates, key=_order)),
     )
 
 
-def _shown_rate(rate: Rate) -> ShownRate:
+def _shown_rate(rate: Rate, *, holds: bool) -> ShownRate:
     hours = "" if rate.daily is None else "–".join(f"{s // 3600:02}:{s % 3600 // 60:02}" for s in rate.daily)
     return ShownRate(
         meter=rate.meter,
@@ -189,12 +210,13 @@ def _shown_rate(rate: Rate) -> ShownRate:
         attributes=rate.attributes,
         above_input_tokens=rate.above,
         hours=hours,
+        holds=holds,
     )
 
 
 def _order(rate: Rate) -> tuple[object, ...]:
     place = list(LINEAGE).index(rate.meter)
-    return len(rate.attributes), sorted(rate.attributes.items()), rate.above or 0, place
+    return len(rate.attributes), sorted(rate.attributes.items()), rate.above or 0, rate.daily or (), place
 
 
 def lost(layer: Layer, below: Iterable[Layer], model: str, provider: str, at_us: int) -> Lost:
@@ -229,7 +251,7 @@ def beside_catalogue(book: PriceBook, at_us: int, text: str = "") -> list[Differ
                 continue
             mine = book.entry(prices.model, provider=prices.provider, at_us=at_us)
             other = _entry_of(lower, prices, at_us)
-            found += _differences(prices, mine, other)
+            found += _differences(prices, mine, other, at_us)
     return found
 
 
@@ -253,8 +275,9 @@ def with_catalogue(book: PriceBook, catalogue: Catalogue) -> PriceBook:
     return PriceBook([catalogue if isinstance(layer, Catalogue) else layer for layer in book.layers])
 
 
-def _differences(prices: ModelPrices, mine: Entry | None, other: Entry | None) -> Iterator[Difference]:
+def _differences(prices: ModelPrices, mine: Entry | None, other: Entry | None, at_us: int) -> Iterator[Difference]:
     """Yield the ordinary rates of both, meter by meter; those of tiers follow them in nearly every case."""
+    ended_us = None if other is None or other.until_us is None or other.until_us > at_us else other.until_us
     rows = [row for entry in (mine, other) if entry is not None for row in entry.rates if _is_ordinary(entry, row)]
     keys = dict.fromkeys((row.meter, tuple(sorted(row.attributes.items()))) for row in sorted(rows, key=_order))
     for meter, attributes in keys:
@@ -271,6 +294,7 @@ def _differences(prices: ModelPrices, mine: Entry | None, other: Entry | None) -
             per=None if ours is None else ours.per,
             other_usd=None if theirs is None else theirs.usd,
             other_per=None if theirs is None else theirs.per,
+            other_ended=None if theirs is None or ended_us is None else moment_of(ended_us),
             change=change,
         )
 
@@ -307,6 +331,7 @@ def review(engine: Engine, other: Catalogue, since_us: int) -> Review:
             mine[provider, model],
             PriceBook([present]).entry(model, provider=provider, at_us=now_us),
             PriceBook([other]).entry(model, provider=provider, at_us=now_us),
+            now_us,
         )
         if difference.change != 1
     ]

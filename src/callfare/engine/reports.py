@@ -52,7 +52,7 @@ from callfare.ledger.view import balance_of
 from callfare.money import Credits
 from callfare.pages import NUMBER_MAX, Cursors, Page
 from callfare.payments.packages import offered
-from callfare.pricing.rating import Rating, rate
+from callfare.pricing.rating import rate
 from callfare.settings import Terms
 from callfare.store import protocol as ask
 from callfare.store.protocol import Look, Query, Snapshot, Store
@@ -226,40 +226,48 @@ class Reports:
 
     # Prices
 
-    def rating(
-        self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None
-    ) -> Rating:
-        """Return the rating of a call that has not been made, at the markup of its time."""
-        check_text(model, "model")
-        quantities = check_usage(usage)
-        also = self._settings.book.attribute_names
-        now_us = self._clock.now_us()
-        at_us = now_us if at is None else event_instant(at, now_us)
-        return rate(
-            self._settings.book,
-            model=model,
-            usage=quantities,
-            attributes=check_attributes({} if attributes is None else attributes, also=also),
-            at_us=at_us,
-            markup=self._settings.markup_at(at_us),
-        )
-
     def price(
-        self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None
+        self,
+        model: str,
+        usage: Mapping[str, object],
+        attributes: Mapping[str, str] | None,
+        at: datetime | None,
+        provider: str | None = None,
     ) -> Price:
-        """Return what a call would cost.
+        """Return what a call would cost, at the markup of its time.
 
         Raises UnpricedModel when it has no price, MissingAttribute when one that decides the price is not given.
         """
-        return self._priced(model, usage, attributes, at)
+        return self._priced(model, usage, attributes, at, provider)
 
     def _priced(
-        self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None
+        self,
+        model: str,
+        usage: Mapping[str, object],
+        attributes: Mapping[str, str] | None,
+        at: datetime | None,
+        provider: str | None = None,
     ) -> Price:
-        rating = self.rating(model, usage, attributes, at)
-        if rating.status == "unpriced":
+        check_text(model, "model")
+        if provider is not None:
+            check_text(provider, "provider")
+        book, now_us = self._settings.book, self._clock.now_us()
+        quantities = check_usage(usage)
+        at_us = now_us if at is None else event_instant(at, now_us)
+        given = check_attributes({} if attributes is None else attributes, also=book.attribute_names)
+        rating = rate(
+            book,
+            model=model,
+            usage=quantities,
+            attributes=given,
+            at_us=at_us,
+            markup=self._settings.markup_at(at_us),
+            provider=provider,
+        )
+        entry = book.entry(model, provider=provider, at_us=at_us)
+        if rating.status == "unpriced" or entry is None:
             raise UnpricedModel(model, reason=rating.reason)
-        return shapes.price(rating)
+        return shapes.price(rating, entry, given)
 
     # Estimates
 

@@ -27,6 +27,7 @@ from callfare.ledger import receipts
 from callfare.ledger.rows import Entry, Event, Grant, Run, Transfer
 from callfare.ledger.view import BalanceView
 from callfare.money import Credits, Usd
+from callfare.pricing.rates import Entry as PriceEntry
 from callfare.pricing.rating import Rating
 from callfare.usage.quantities import Quantity, parse_quantity, quantity_text
 
@@ -109,11 +110,15 @@ def charge(receipt: receipts.ChargeReceipt, model: str) -> Charge:
     )
 
 
-def price(rating: Rating) -> Price:
-    """Return what a call would cost."""
+def price(rating: Rating, entry: PriceEntry, attributes: Mapping[str, str]) -> Price:
+    """Return what a call would cost. entry: the one that decided. attributes: those it was given."""
     return Price(
         model=rating.model,
+        provider=rating.provider,
         edition=rating.edition,
+        source=entry.source,
+        checked=entry.checked,
+        ignored={name: value for name, value in attributes.items() if name not in entry.attribute_names},
         lines=tuple(
             Line(
                 meter=line.meter,

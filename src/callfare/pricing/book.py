@@ -52,11 +52,15 @@ class PriceBook:
         for layer in self.layers:
             sellers = layer.timelines(model, provider)
             if len(sellers) > 1:
+                names = sorted(sellers)
                 return (
-                    f"{layer.name} has prices of {' and '.join(sorted(sellers))} for {shown}, and no provider was named"
+                    f"{layer.name} has prices of {' and '.join(filter(None, [', '.join(names[:-1]), names[-1]]))} "
+                    f"for {shown}, and no provider was named"
                 )
             if sellers:
-                return f"{layer.name} has no rate for {shown} in force on {moment_of(at_us):%Y-%m-%d %H:%M} UTC"
+                ended = next(iter(sellers.values())).ended_us(at_us)
+                ending = "" if ended is None else f"; its rates ended on {moment_of(ended):%Y-%m-%d}"
+                return f"{layer.name} has no rate for {shown} in force on {moment_of(at_us):%Y-%m-%d %H:%M} UTC{ending}"
         left_out = next(filter(None, (layer.absence(model, provider) for layer in self.layers)), "")
         return left_out or f"no price book names {shown}{f' of {provider}' if provider else ''}"
 

@@ -324,7 +324,7 @@ def _in_band(entry: Entry, band: int) -> tuple[Rate, ...]:
 
 def _shown_bases(entry: Entry) -> str:
     bases = (entry.basis, *entry.otherwise)
-    return ", or by ".join(" and ".join(basis) for basis in bases)
+    return ", or by ".join(" and ".join(filter(None, [", ".join(basis[:-1]), basis[-1]])) for basis in bases)
 
 
 def _step_without_rate(name: str, rate_meter: str) -> _Step:

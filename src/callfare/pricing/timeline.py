@@ -36,6 +36,19 @@ class Timeline:
             return found.entries[bisect_right(found.starts_s, at_us // _US % DAY_S)]
         return found  # type: ignore[return-value]  # what is no day is an entry or none
 
+    def of_day(self, at_us: int) -> tuple[Entry, ...]:
+        """Return what is in force at some hour of the UTC day of an instant, one entry where hours do not differ."""
+        found = self.entries[bisect_right(self.starts_us, at_us)]
+        entries = found.entries if type(found) is _Day else (found,)
+        return tuple(entry for entry in entries if isinstance(entry, Entry))
+
+    def ended_us(self, at_us: int) -> int | None:
+        """Return when the last rate before an instant ended, or None where one holds then or none ever did."""
+        place = bisect_right(self.starts_us, at_us)
+        if self.entries[place] is not None:
+            return None
+        return next((self.starts_us[n] for n in reversed(range(place)) if self.entries[n] is not None), None)
+
 
 def timeline_of(prices: ModelPrices, *, layer: str, edition: str) -> Timeline:
     """Return the entries of a model, cut wherever a rate begins or ends."""

@@ -111,7 +111,12 @@ class RemoteReports(Reports):
             return refusal
 
     def price(
-        self, model: str, usage: Mapping[str, object], attributes: Mapping[str, str] | None, at: datetime | None
+        self,
+        model: str,
+        usage: Mapping[str, object],
+        attributes: Mapping[str, str] | None,
+        at: datetime | None,
+        provider: str | None = None,
     ) -> Price:
         """Return what a call would cost.
 
@@ -125,6 +130,7 @@ class RemoteReports(Reports):
                 {} if attributes is None else attributes, also=self._terms.book.attribute_names
             ),
             "at": _moment_text(at),
+            "provider": None if provider is None else check_text(provider, "provider"),
         }
         if at is not None:
             event_instant(at, self._clock.now_us())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -109,7 +109,11 @@ def price(facts: Facts) -> Price:
     """Return what a call would cost."""
     return Price(
         model=facts["model"],
+        provider=facts["provider"],
         edition=facts["edition"],
+        source=facts["source"],
+        checked=date.fromisoformat(facts["checked"]),
+        ignored=facts["ignored"],
         lines=tuple(map(line, facts["lines"])),
         information=units(facts["information"]),
         cost=Usd(facts["costUsd"]),

@@ -83,7 +83,9 @@ async def price_call(caller: Caller) -> Response:
     """Tell what a call would cost, line by line, without any effect."""
     question, reports = read(_PRICE, await caller.body()), caller.engine.reports
     found = await caller.engine.read_async(
-        lambda: reports.price(question.model, question.usage, question.attributes, question.at)
+        lambda: reports.price(
+            question.model, question.usage, question.attributes, question.at, provider=question.provider
+        )
     )
     return answer(calls.Price.of(found))
 

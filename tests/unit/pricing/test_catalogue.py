@@ -144,7 +144,7 @@ def test_a_call_costs_what_was_charged_at_its_time(model, usage, attributes, day
         ("whisper-1", {"audio_seconds": 9}, {"service_tier": "flex"}, "has no rate for processing flex"),
         ("text-embedding-3-small", {"input_tokens": 9, "output_tokens": 1}, {}, "has no rate for output_tokens"),
         ("gpt-5-mini", {"input_tokens": 9, "code_executions": 1}, {}, "has no rate for code_executions"),
-        ("gpt-4o", {"characters": 9}, {}, "is billed by input_tokens and output_tokens and calls, and none was"),
+        ("gpt-4o", {"characters": 9}, {}, "is billed by input_tokens, output_tokens and calls, and none was"),
         ("gpt-image-1-mini", {"images": 1}, {"size": "512x512", "quality": "low"}, "has no rate for size 512x512"),
         ("gpt-image-1-mini", {"images": 1}, {"size": "1024x1024"}, "depends on quality"),
         ("sora-2", {"video_seconds": 8}, {"size": "720x1280"}, "media has no rate for sora-2 in force on 2026-11-22"),

@@ -87,12 +87,13 @@ class CloudEvent(BaseModel):
 
 
 class PriceQuestion(Asked):
-    """A call that has not been made."""
+    """A call that has not been made. provider: whose price; its maker's where there is none."""
 
     model: Annotated[StrictStr, Field(min_length=1, max_length=255, examples=["gpt-5-mini"])]
     usage: Quantities
     attributes: dict[str, StrictStr] | None = None
     at: Moment | None = None
+    provider: Annotated[StrictStr, Field(min_length=1, max_length=255, examples=["openai"])] | None = None
 
 
 class Checkout(Asked):

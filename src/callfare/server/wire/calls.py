@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal, Self
 
 from callfare import answers
@@ -48,10 +48,17 @@ class Line(Answer):
 
 
 class Price(Answer):
-    """What a call would cost. `information` is usage that is not billed."""
+    """What a call would cost, by whose price, read where and when. `information` is usage that is not billed.
+
+    ignored: the attributes that select nothing of this model's.
+    """
 
     model: str
+    provider: str
     edition: str
+    source: str
+    checked: date
+    ignored: dict[str, str]
     lines: list[Line]
     information: dict[str, QuantityText]
     cost_usd: UsdText
@@ -62,7 +69,11 @@ class Price(Answer):
         """Return a price as it goes out."""
         return cls(
             model=price.model,
+            provider=price.provider,
             edition=price.edition,
+            source=price.source,
+            checked=price.checked,
+            ignored=dict(price.ignored),
             lines=[Line.of(line) for line in price.lines],
             information=quantities(price.information),
             cost_usd=str(price.cost),
