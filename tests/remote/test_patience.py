@@ -77,13 +77,14 @@ def test_a_date_too_far_off_is_not_waited_for(scripted, fare):
 
 @pytest.fixture
 def mute():
-    """A server that takes connections and says nothing, or a byte now and then."""
+    """A server that takes connections and says nothing, or a byte now and then, of a body or of its headers."""
+    beginnings = (None, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Long:")
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         open_ones, over = [], threading.Event()
 
-        def drip(connection):
+        def drip(connection, beginning):
             with suppress(OSError):
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+                connection.sendall(beginning)
                 while not over.wait(0.1):
                     connection.sendall(b" ")
 
@@ -92,8 +93,9 @@ def mute():
                 while True:
                     connection, _ = listener.accept()
                     open_ones.append(connection)
-                    if len(open_ones) % 2 == 0:
-                        threading.Thread(target=drip, args=(connection,)).start()
+                    beginning = beginnings[(len(open_ones) - 1) % 3]
+                    if beginning is not None:
+                        threading.Thread(target=drip, args=(connection, beginning)).start()
 
         threading.Thread(target=accept, daemon=True).start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -105,7 +107,7 @@ def mute():
 
 def test_a_server_that_says_nothing_or_next_to_nothing_is_given_up_in_time(mute):
     with Callfare(mute, api_key="cf_test_x", deadline_s=1) as fare:
-        for _ in range(2):
+        for _ in range(3):
             began_s = elapsed_s()
             with pytest.raises(LedgerUnavailable):
                 fare.keys()

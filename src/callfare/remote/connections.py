@@ -6,13 +6,16 @@ goes to the address it was given for, and nowhere else.
 
 from __future__ import annotations
 
+import math
 import os
 import ssl
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import NamedTuple
+from io import BufferedReader, RawIOBase
+from socket import socket
+from typing import Any, NamedTuple
 
 from callfare.clock import elapsed_s
 from callfare.remote.address import Address
@@ -60,8 +63,58 @@ class Flow(NamedTuple):
     parts: Parts
 
 
+class _Timed(HTTPConnection):
+    """A connection whose answers are read no longer than until an instant, however little comes at a time."""
+
+    until_s = math.inf
+
+    def response_class(self, sock: socket, *given: Any, **named: Any) -> HTTPResponse:  # type: ignore[override]  # http.client calls it
+        """Return an answer that is read from this connection."""
+        return HTTPResponse(_Reading(sock, self), *given, **named)  # type: ignore[arg-type]  # of a socket it wants this
+
+    def limit(self, *, is_new: bool = False) -> None:
+        """Let the next step take no longer than what is left. Raises TimeoutError when nothing is."""
+        left_s = self.until_s - elapsed_s()
+        if left_s <= 0:
+            raise TimeoutError("not in time")
+        self.timeout = min(left_s, _CONNECT_S) if is_new else left_s
+        if self.sock is not None:
+            self.sock.settimeout(left_s)
+
+
+class _TimedTLS(_Timed, HTTPSConnection):
+    """The same under TLS."""
+
+
+class _Reading(RawIOBase):
+    """A socket as an answer reads it: whatever is asked of it, each read is limited anew."""
+
+    def __init__(self, sock: socket, connection: _Timed) -> None:
+        self._bytes = sock.makefile("rb", buffering=0)
+        self._connection = connection
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        """Return what the answer reads from."""
+        return BufferedReader(self)
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]  # no type of buffers before 3.12
+        """Read what has come, waiting no longer than is left."""
+        if self._connection.until_s < math.inf:
+            self._connection.limit()
+        return self._bytes.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._bytes.close()
+        super().close()
+
+
 class _Kept(NamedTuple):
-    connection: HTTPConnection
+    connection: _Timed
     since_s: float
 
 
@@ -106,10 +159,12 @@ class Connections:
         with ExitStack() as on_failure:
             connection = on_failure.enter_context(closing(self._new()))
             try:
-                _limit(connection, until_s, is_new=True)
+                connection.until_s = until_s
+                connection.limit(is_new=True)
                 connection.connect()
-                _limit(connection, until_s)
+                connection.limit()
                 connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
+                connection.until_s = math.inf
                 connection.sock.settimeout(silence_s)
                 response = on_failure.enter_context(closing(connection.getresponse()))
                 _check_bounds(response)
@@ -133,17 +188,18 @@ class Connections:
         reason = str(failure) or type(failure).__name__
         return Unreachable(f"{self._address.shown} does not answer: {reason}", has_begun=has_begun)
 
-    def _sent(self, connection: HTTPConnection, request: Request, until_s: float) -> Answer:
+    def _sent(self, connection: _Timed, request: Request, until_s: float) -> Answer:
         has_begun = False
+        connection.until_s = until_s
         try:
-            _limit(connection, until_s, is_new=connection.sock is None)
+            connection.limit(is_new=connection.sock is None)
             if connection.sock is None:
                 connection.connect()
             has_begun = True
-            _limit(connection, until_s)
+            connection.limit()
             connection.request(request.method, request.path, body=request.body, headers=dict(request.headers))
             response = connection.getresponse()
-            answer = Answer(response.status, _Headers(response), _read(connection, response, until_s))
+            answer = Answer(response.status, _Headers(response), _read(response))
         except (OSError, HTTPException) as failure:
             connection.close()
             raise self._unreachable(failure, has_begun=has_begun) from failure
@@ -157,13 +213,13 @@ class Connections:
             self._give_back(connection)
         return answer
 
-    def _new(self) -> HTTPConnection:
+    def _new(self) -> _Timed:
         address = self._address
         if self._tls is not None:
-            return HTTPSConnection(address.host, address.port, context=self._tls)
-        return HTTPConnection(address.host, address.port)
+            return _TimedTLS(address.host, address.port, context=self._tls)
+        return _Timed(address.host, address.port)
 
-    def _taken(self) -> HTTPConnection | None:
+    def _taken(self) -> _Timed | None:
         with self._gate:
             while self._free:
                 kept = self._free.pop()
@@ -172,7 +228,7 @@ class Connections:
                 kept.connection.close()
         return None
 
-    def _give_back(self, connection: HTTPConnection) -> None:
+    def _give_back(self, connection: _Timed) -> None:
         with self._gate:
             if len(self._free) < _KEPT_MAX and not self._is_closed:
                 self._free.append(_Kept(connection, elapsed_s()))
@@ -196,26 +252,14 @@ class _Headers(dict[str, str]):
         super().__init__((name.lower(), value) for name, value in response.getheaders())
 
 
-def _limit(connection: HTTPConnection, until_s: float, *, is_new: bool = False) -> None:
-    """Let the next step of a connection take no longer than what is left."""
-    left_s = until_s - elapsed_s()
-    if left_s <= 0:
-        raise TimeoutError("not in time")
-    connection.timeout = min(left_s, _CONNECT_S) if is_new else left_s
-    if connection.sock is not None:
-        connection.sock.settimeout(left_s)
-
-
-def _read(connection: HTTPConnection, response: HTTPResponse, until_s: float) -> bytes:
+def _read(response: HTTPResponse) -> bytes:
     parts: list[bytes] = []
     size = 0
-    # What has come, and no more: waiting for a whole part would begin the time anew with every byte of it.
     while part := response.read1(_PART):
         parts.append(part)
         size += len(part)
         if size > _ANSWER_BYTES_MAX:
             raise HTTPException("the answer is too large")
-        _limit(connection, until_s)
     _check_whole(response)
     response.close()
     return b"".join(parts)
