@@ -12,15 +12,14 @@ from typing import Any, Literal, TypeVar
 
 from callfare.capture.clients import listener_for, wrap_client
 from callfare.capture.metered import Function, metered
-from callfare.checks import check_text, check_user, check_whole
+from callfare.checks import check_user
 from callfare.clock import Clock
 from callfare.context import current_user
 from callfare.engine.engine import Engine
 from callfare.engine.metering import Metering
 from callfare.engine.requests import Amount
-from callfare.errors import InvalidInput, Misconfigured
-from callfare.estimate.workflows import Part, Workflow
-from callfare.money import Credits
+from callfare.errors import Misconfigured
+from callfare.estimate.load import WORKFLOWS_VARIABLE, load_workflows, workflow_of
 from callfare.payments.packages import for_sale
 from callfare.pricing.book import PriceBook
 from callfare.pricing.load import load_layer
@@ -31,7 +30,6 @@ from callfare.spool_place import Place, place_of, secrets_folder
 from callfare.store.open import open_store
 from callfare.store.protocol import Store
 from callfare.store.sqlite import SqliteStore
-from callfare.usage.quantities import check_attributes, check_usage
 
 Client = TypeVar("Client")
 Source = Literal["purchase", "promo", "plan", "adjustment"]
@@ -41,10 +39,6 @@ Markup = int | Decimal | str | dict[datetime, int | Decimal | str]
 
 DEFAULT_URL = "sqlite:///callfare.db"
 DEADLINE_S = 10
-
-_PART_NEEDS = {"model", "usage"}
-_PART_NAMES = _PART_NEEDS | {"attributes", "at_least", "at_most"}
-_PART_CALLS_MAX = 1_000_000
 
 
 def open_engine(
@@ -99,7 +93,9 @@ def open_engine(
     )
     state = os.environ.get("XDG_STATE_HOME") or None
     place = place_of(address, file=file, folder=spool or os.environ.get("CALLFARE_SPOOL_DIR") or None, state=state)
-    return Engine(
+    workflows_file = os.environ.get(WORKFLOWS_VARIABLE)
+    workflows = load_workflows(Path(workflows_file), settings.book) if workflows_file else ()
+    engine = Engine(
         store,
         settings,
         clock,
@@ -107,6 +103,9 @@ def open_engine(
         spool=_spool_of(place, store),
         secrets_folder=secrets_folder(address, file=file, state=state),
     )
+    for workflow in workflows:
+        engine.workflows.declare(workflow)
+    return engine
 
 
 def catalogue_of(catalogue: str | Path | None, file: Path | None) -> str | Path | None:
@@ -140,32 +139,6 @@ def paths_of(books: object) -> list[Path]:
         if all(isinstance(path, str | Path) and "\0" not in str(path) for path in paths):
             return [Path(path) for path in paths]
     raise Misconfigured("books must be a list of paths to TOML files", param="books")
-
-
-def parts_of(parts: Iterable[Mapping[str, Any]], book: PriceBook) -> tuple[Part, ...]:
-    """Return a workflow's parts from mappings of model, usage, attributes, at_least and at_most.
-
-    Raises InvalidInput for anything else.
-    """
-    if isinstance(parts, str | bytes | Mapping) or not isinstance(parts, Iterable):
-        raise InvalidInput(f"parts is {type(parts).__name__}; give a list of mappings", param="parts")
-    return tuple(_part(part, book) for part in parts)
-
-
-def _part(part: object, book: PriceBook) -> Part:
-    if not isinstance(part, Mapping) or not _PART_NEEDS <= part.keys() <= _PART_NAMES:
-        raise InvalidInput(
-            "a part is a mapping with model and usage, and with attributes, at_least and at_most where they matter",
-            param="parts",
-        )
-    at_least = check_whole(part.get("at_least", 1), "at_least", least=0, most=_PART_CALLS_MAX)
-    return Part(
-        model=check_text(part["model"], "model"),
-        usage=check_usage(part["usage"]),
-        attributes=check_attributes(part.get("attributes", {}), also=book.attribute_names),
-        at_least=at_least,
-        at_most=check_whole(part.get("at_most", at_least), "at_most", least=at_least, most=_PART_CALLS_MAX),
-    )
 
 
 class Facade:
@@ -282,11 +255,5 @@ class Facade:
         # Without parts no price is asked for, and so no server.
         book = self._engine.settings.book if parts else self._engine.settings.assumed().book
         self._engine.workflows.declare(
-            Workflow(
-                name=name,
-                low=None if low is None else Credits(low),
-                high=None if high is None else Credits(high),
-                parts=parts_of(parts, book),
-                on_failure=on_failure,
-            )
+            workflow_of(name, low=low, high=high, parts=parts, on_failure=on_failure, book=book)
         )

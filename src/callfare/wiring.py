@@ -47,6 +47,12 @@ SETTINGS = (
         variable="CALLFARE_CONVEX_SECRET", option="", default="", meaning="The secret of a deployment.", is_secret=True
     ),
     Setting(variable="CALLFARE_CATALOGUE", option="", default="", meaning="The catalogue of prices; none for none."),
+    Setting(
+        variable="CALLFARE_WORKFLOWS_FILE",
+        option="",
+        default="",
+        meaning="Workflows of your own, with their estimates.",
+    ),
     Setting(variable="CALLFARE_HOST", option="--host", default="127.0.0.1", meaning="Where the server listens."),
     Setting(variable="CALLFARE_PORT", option="--port", default="8787", meaning="The port it listens on."),
     Setting(

@@ -146,8 +146,8 @@ def test_an_error_in_how_a_command_is_written_names_its_help(cli):
             ("estimate", "caption"),
             (
                 "the command line knows no workflow 'caption': it knows those that come with callfare, tweet, thread, "
-                "carousel, story and video; those that an application declares live in its code, where "
-                "fare.estimate(…) tells them"
+                "carousel, story and video; others stand in the file that CALLFARE_WORKFLOWS_FILE names, or in an "
+                "application's own code"
             ),
         ),
     ],

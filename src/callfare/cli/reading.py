@@ -116,7 +116,7 @@ def estimate(
         except UnknownWorkflow:
             raise UnknownWorkflow(
                 f"the command line knows no workflow {workflow!r}: it knows those that come with callfare, {_SHIPPED}; "
-                "those that an application declares live in its code, where fare.estimate(…) tells them",
+                "others stand in the file that CALLFARE_WORKFLOWS_FILE names, or in an application's own code",
                 param="workflow",
             ) from None
     session.answer(found, lambda screen: stories.estimate(screen, user, found))

@@ -39,6 +39,21 @@ class Workflow:
     on_failure: str = "charge"
 
 
+def check_workflow(workflow: Workflow) -> None:
+    """Return for a workflow that can be declared.
+
+    Raises InvalidAmount when its range is negative or upside down, InvalidInput without range and parts.
+    """
+    check_text(workflow.name, "workflow")
+    if workflow.on_failure not in ON_FAILURE:
+        raise InvalidInput(f"on_failure must be one of {', '.join(ON_FAILURE)}", param="on_failure")
+    low, high = workflow.low, workflow.high
+    if not workflow.parts and (low is None or high is None):
+        raise InvalidInput(f"workflow {workflow.name} needs low= and high=, or parts=", param="low")
+    if min(low or _NOTHING, high or _NOTHING) < _NOTHING or (low is not None and high is not None and high < low):
+        raise InvalidAmount(f"workflow {workflow.name} needs 0 <= low <= high", param="low")
+
+
 # seed/billing.md, Workflow Estimates, in credits of one cent; checked 2026-11-22.
 _SEED = (("tweet", 15, 50), ("thread", 20, 75), ("carousel", 50, 200), ("story", 100, 500), ("video", 200, 1000))
 
@@ -51,18 +66,7 @@ class Workflows:
         self._declared: set[str] = set()
 
     def declare(self, workflow: Workflow) -> None:
-        """Make a workflow known, in place of an earlier one of its name.
-
-        Raises InvalidAmount when its range is negative or upside down, InvalidInput without range and parts.
-        """
-        check_text(workflow.name, "workflow")
-        if workflow.on_failure not in ON_FAILURE:
-            raise InvalidInput(f"on_failure must be one of {', '.join(ON_FAILURE)}", param="on_failure")
-        low, high = workflow.low, workflow.high
-        if not workflow.parts and (low is None or high is None):
-            raise InvalidInput(f"workflow {workflow.name} needs low= and high=, or parts=", param="low")
-        if min(low or _NOTHING, high or _NOTHING) < _NOTHING or (low is not None and high is not None and high < low):
-            raise InvalidAmount(f"workflow {workflow.name} needs 0 <= low <= high", param="low")
+        """Make a workflow known that `check_workflow` has found sound, in place of an earlier one of its name."""
         self._known[workflow.name] = workflow
         self._declared.add(workflow.name)
 
