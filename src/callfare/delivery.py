@@ -359,7 +359,7 @@ class _Errand:
         [known] = self._delivery.ask([Entry(command=first.first, at_us=first.at_us)])
         if not isinstance(known, ChargeReceipt | BatchReceipt):
             return [known]
-        then = Finished(first.command).after(known)
+        then = Finished(first.command, claim=first.claim).after(known)
         return self._delivery.ask([msgspec.structs.replace(first, command=then.command, estimate=None, claim=None)])
 
 

@@ -19,7 +19,7 @@ Kept = RecordUsage | AdjustUsage | PendJob | SettleJob | CloseRun | ClaimBatch
 class Finished:
     """A finished call on its way to the ledger, and the local view of its run, which must count it while it waits.
 
-    estimate: what it corrects. claim: whose batch it is a line of. Either is asked first where it stands here.
+    estimate: what it corrects. claim: whose batch it is of. Either is asked first where it stands here.
     """
 
     __slots__ = ("claim", "command", "estimate", "nanocredits", "run")
@@ -48,12 +48,22 @@ class Finished:
         """Return what can be asked for now: a correction names its estimate, a line is of the batch's owner."""
         command = self.command
         if isinstance(answer, BatchReceipt):
-            assert isinstance(command, RecordUsage), command
-            owned = msgspec.structs.replace(command, user="", account_id=answer.account_id, run_id=answer.run_id)
-            return Finished(owned, run=self.run, nanocredits=self.nanocredits)
+            return Finished(self._of_owner(answer), run=self.run, nanocredits=self.nanocredits)
         assert isinstance(command, AdjustUsage), command
         corrects = msgspec.structs.replace(command, account_id=answer.account_id, key=answer.key)
         return Finished(corrects, run=self.run, nanocredits=self.nanocredits)
+
+    def _of_owner(self, owner: BatchReceipt) -> Kept:
+        """Return what is to be done of a batch's owner: a line recorded, its own run ended where it has one."""
+        command = self.command
+        if isinstance(command, RecordUsage):
+            return msgspec.structs.replace(command, user="", account_id=owner.account_id, run_id=owner.run_id)
+        assert isinstance(command, CloseRun), command
+        if owner.is_own and owner.run_id is not None:
+            return msgspec.structs.replace(command, account_id=owner.account_id, run_id=owner.run_id)
+        # There is no run to end; asking once more whose it is changes nothing.
+        assert self.claim is not None, command
+        return self.claim
 
 
 class Spooled(Receipt, frozen=True, gc=False, kw_only=True):

@@ -34,7 +34,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One finished call as it waits. A field added later needs a default, so that older lines stay readable.
 
     estimate: the call that an adjustment corrects, where the ledger had not taken that one either. claim: whose batch
-    it is a line of, where the ledger could not be asked.
+    it is a line or the end of, where the ledger could not be asked.
     counts_nanocredits: what it counts for in its run's local view. refusal: the ledger's reason, empty while it waits.
     """
 

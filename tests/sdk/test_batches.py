@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import anthropic
+import groq
 import pytest
+from google import genai
 
 from callfare import Callfare
 from callfare.capture.anthropic import wrap
+from callfare.capture.clients import wrap_client
+from callfare.devtools.fake_siblings import FakeGroq
+from callfare.devtools.stand_in import Fault
+from callfare.errors import InsufficientCredit
+from callfare.money import Credits
 
 HELLO = [{"role": "user", "content": "hi there"}]
 PARAMS = {"model": "claude-sonnet-5", "max_tokens": 400, "messages": HELLO}
@@ -131,3 +140,176 @@ def test_a_picture_or_another_file_is_handed_on_as_it_is(gemini_client, gemini, 
 
     assert gemini_client.files.download(file="film") == b"\0\xffnot lines"
     assert meter.tickets == []
+
+
+# Making them
+
+
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+async def test_a_message_batch_is_admitted_before_it_is_made_and_bound_once_it_is(either, claude, meter, kind):
+    batch = await either.do(lambda client: client.messages.batches.create(requests=kind(REQUESTS)))
+
+    assert len(claude.batches[batch.id]) == 2
+    ticket = meter.batches.ticket
+    assert [dict(intent.usage) for intent in ticket.intents] == [{"input_tokens": 2, "output_tokens": 400}] * 2
+    assert {(intent.model, intent.attributes["processing"]) for intent in ticket.intents} == {
+        ("claude-sonnet-5", "batch")
+    }
+    assert (ticket.bound, ticket.released) == ([(batch.id,)], 0)
+
+
+async def test_a_batch_that_is_refused_is_not_made(either, claude, meter):
+    meter.refusal = InsufficientCredit("alice", needed=Credits(2), available=Credits(1))
+
+    with pytest.raises(InsufficientCredit):
+        await either.do(lambda client: client.messages.batches.create(requests=REQUESTS))
+
+    assert claude.count == 0
+
+
+async def test_a_batch_that_the_provider_refuses_is_released(either, claude, meter):
+    claude.script(Fault(status=400))
+
+    with pytest.raises(anthropic.BadRequestError):
+        await either.do(lambda client: client.messages.batches.create(requests=REQUESTS))
+
+    assert (meter.batches.ticket.bound, meter.batches.ticket.released) == ([], 1)
+
+
+@pytest.mark.parametrize("kind", ["with_raw_response", "with_streaming_response"])
+def test_a_batch_that_is_made_raw_is_bound(client, meter, kind):
+    raw = getattr(client.messages.batches, kind).create(requests=REQUESTS)
+    if kind == "with_raw_response":
+        told = raw.parse()
+    else:
+        with raw as reply:
+            told = reply.parse()
+
+    assert meter.batches.ticket.bound == [(told.id,)]
+
+
+async def test_a_cancelled_batch_is_told_when_it_has_ended(either, meter):
+    batch = await either.do(lambda client: client.messages.batches.create(requests=REQUESTS))
+
+    await either.do(lambda client: client.messages.batches.cancel(batch.id))
+    assert meter.batches.told == []
+    await either.do(lambda client: client.messages.batches.retrieve(batch.id))
+
+    assert meter.batches.told == [((batch.id,), "cancelled")]
+
+
+async def test_all_results_are_whole_and_those_that_are_left_are_not(either, meter):
+    batch = await either.do(lambda client: client.messages.batches.create(requests=REQUESTS))
+
+    stream = await either.do(lambda client: client.messages.batches.results(batch.id))
+    if hasattr(stream, "__anext__"):
+        await anext(stream)
+        await stream.close()
+    else:
+        next(stream)
+        stream.close()
+    await results(either, batch.id)
+
+    assert meter.batches.delivered == [((batch.id,), False), ((batch.id,), True)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"requests": None},
+        {"requests": "x"},
+        {"requests": [None, 7, {"params": []}, {"params": {"model": 7, "max_tokens": -1, "messages": "x" * 9}}]},
+        {"requests": [{"params": {"max_tokens": 10**40}}]},
+        {},
+    ],
+)
+def test_a_batch_that_nobody_can_read_is_sent_as_it_is(client, claude, meter, body):
+    claude.script(Fault(status=400))
+
+    with pytest.raises(anthropic.BadRequestError):
+        client.post("/v1/messages/batches", body=body, cast_to=object)
+
+    assert claude.counts["POST /v1/messages/batches"] == 1
+    assert len(meter.batches.tickets) == 1
+
+
+async def test_gemini_s_inlined_requests_are_admitted_and_its_batch_is_bound(gemini_either, meter):
+    limited = {**CONTENT, "config": {"max_output_tokens": 50}}
+
+    batch = await gemini_either.do(
+        lambda client: client.batches.create(model="gemini-2.5-flash", src=[limited, CONTENT])
+    )
+
+    ticket = meter.batches.ticket
+    assert [dict(intent.usage) for intent in ticket.intents] == [
+        {"input_tokens": 2, "output_tokens": 50},
+        {"input_tokens": 2},
+    ]
+    assert {(intent.model, intent.operation) for intent in ticket.intents} == {("gemini-2.5-flash", "chat")}
+    assert ticket.bound == [(batch.name,)]
+
+
+async def test_gemini_s_batch_that_is_refused_is_not_made(gemini_either, gemini, meter):
+    meter.refusal = InsufficientCredit("alice", needed=Credits(2), available=Credits(1))
+
+    with pytest.raises(InsufficientCredit):
+        await gemini_either.do(lambda client: client.batches.create(model="gemini-2.5-flash", src=[CONTENT]))
+    assert gemini.count == 0
+
+
+async def test_gemini_s_batch_that_the_provider_refuses_is_released(gemini_either, gemini, meter):
+    gemini.script(Fault(status=400))
+
+    with pytest.raises(genai.errors.ClientError):
+        await gemini_either.do(lambda client: client.batches.create(model="gemini-2.5-flash", src=[CONTENT]))
+
+    assert (meter.batches.ticket.bound, meter.batches.ticket.released) == ([], 1)
+
+
+@pytest.mark.filterwarnings("ignore:batches.create_embeddings")
+def test_embeddings_of_a_batch_are_admitted_under_its_model(gemini_client, meter):
+    source = {"inlined_requests": {"contents": [{"parts": [{"text": "one two three"}]}]}}
+
+    gemini_client.batches.create_embeddings(model="gemini-embedding-001", src=source)
+
+    [intent] = meter.batches.ticket.intents
+    assert (intent.operation, intent.model, dict(intent.usage)) == (
+        "embedding",
+        "gemini-embedding-001",
+        {"input_tokens": 4},
+    )
+
+
+async def test_gemini_s_batch_is_told_to_be_cancelled(gemini_either, meter):
+    batch = await gemini_either.do(lambda client: client.batches.create(model="gemini-2.5-flash", src=[CONTENT]))
+
+    await gemini_either.do(lambda client: client.batches.cancel(name=batch.name))
+    await gemini_either.do(lambda client: client.batches.get(name=batch.name))
+
+    assert meter.batches.told == [((batch.name,), "cancelled")]
+    assert meter.batches.delivered == []
+
+
+def test_a_file_of_gemini_s_results_is_its_batch_s(gemini_client, gemini, meter):
+    batch = gemini_client.batches.create(model="gemini-2.5-flash", src=[CONTENT])
+    file = f"files/{batch.name.replace('/', '-')}-results"
+    gemini.batches[batch.name]["metadata"]["output"] = {"responsesFile": file}
+
+    gemini_client.batches.get(name=batch.name)
+    gemini_client.files.download(file=file.removeprefix("files/"))
+
+    assert meter.batches.told == [((batch.name, file), None)]
+    assert meter.batches.delivered == [((batch.name, file), True)]
+
+
+def test_groq_s_batches_are_admitted_by_the_file_that_was_uploaded(meter):
+    body = {"model": "openai/gpt-oss-120b", "messages": HELLO, "max_completion_tokens": 40}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    with FakeGroq() as server, groq.Groq(base_url=server.base_url, api_key="none", max_retries=0) as bare:
+        client = wrap_client(bare, meter, user=None)
+        file = client.files.create(file=("r.jsonl", json.dumps(line).encode()), purpose="batch")
+        batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+
+    assert [dict(intent.usage) for intent in meter.batches.ticket.intents] == [{"input_tokens": 2, "output_tokens": 40}]
+    assert meter.batches.ticket.intents[0].provider == "groq"
+    assert meter.batches.ticket.bound == [(batch.id,)]

@@ -97,7 +97,8 @@ class AnthropicDialect:
         """Return the messages of the batch that a POST to this path makes, None when it is another request."""
         if bare_path(path) != _BATCHES:
             return None
-        asked = [field_of(one, "params") for one in list_of(fields_of(body, options).get("requests"))]
+        told = fields_of(body, options).get("requests")
+        asked = [field_of(one, "params") for one in told] if isinstance(told, list | tuple) else []
         requests = (
             self.request_of(_MESSAGES, operation="chat", base_url=base_url, body=one, options={}) for one in asked
         )

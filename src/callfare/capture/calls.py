@@ -7,7 +7,7 @@ caller gets what the SDK gave, answer or exception, unchanged; what goes wrong w
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isawaitable
@@ -191,6 +191,7 @@ class SyncCalls(Calls):
 
     def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         """Make a request that is no call: it may make a batch, or tell of one."""
+        body = _listed(body)
         intents = self._made_by(path, body, options)
         if intents is not None:
             request = self._making(body, options)
@@ -255,6 +256,7 @@ class AsyncCalls(Calls):
 
     async def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
         """Make a request that is no call: it may make a batch, or tell of one."""
+        body = _listed(body)
         intents = self._made_by(path, body, options)
         if intents is not None:
             request = self._making(body, options)
@@ -286,6 +288,13 @@ class AsyncCalls(Calls):
         else:
             return await received_async(request, ending, reply, parsed)
         return await self._sent(plain, ending, path, rest)
+
+
+def _listed(body: object) -> object:
+    """Return a body that can be read before it is sent: an iterator, which the SDK takes for a list, gives but once."""
+    if type(body) is not dict or not any(isinstance(value, Iterator) for value in body.values()):
+        return body
+    return {name: list(value) if isinstance(value, Iterator) else value for name, value in body.items()}
 
 
 def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401

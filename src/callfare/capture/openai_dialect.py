@@ -46,10 +46,11 @@ class OpenAIDialect:
         self, path: str, *, base_url: str, body: object, options: Mapping[str, Any]
     ) -> Sequence[Intent] | None:
         """Return the calls in the file that a POST to this path makes a batch of, None when it is another request."""
-        return openai_batches.made_by(path, base_url=base_url, body=body, options=options)
+        return openai_batches.made_by(self._plain(path), base_url=base_url, body=body, options=options)
 
     def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:
         """Return what hears of a batch, or of a file of requests that is uploaded for one; None when it is another."""
+        path = self._plain(path)
         if openai_batches.is_asked_about(path):
             return self.batch_told
         return openai_batches.upload_heard(self, path, base_url=base_url, body=body, files=files)

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from callfare.capture.base import BatchLine, BatchName, Intent
 from callfare.checks import clean_text
 from callfare.context import current_user
 from callfare.engine.requests import Subject
-from callfare.errors import CallfareError, InsufficientCredit, LedgerUnavailable, NotFound, UnpricedModel
+from callfare.errors import CallfareError, InsufficientCredit, NotFound, UnpricedModel
 from callfare.finished import Finished
 from callfare.ids import batch_key_of, new_account_id, new_id
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import ClaimBatch, CloseRun, OpenRun, TouchRun
-from callfare.ledger.receipts import BatchReceipt, ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt
+from callfare.ledger.receipts import BatchReceipt, ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt, Receipt
 from callfare.local_run import LocalRun
 from callfare.money import Credits, in_range
 
@@ -74,14 +76,14 @@ class BatchTicket:
         """Give back what was held. Never raises; what cannot be given back now expires within the hour."""
         try:
             if self._subject.run_id is not None:
-                self._batches.engine.finish(Finished(closing(self._subject, "cancelled")), CloseReceipt)
+                self._batches.engine.finish(Finished(_closing(self._subject, "cancelled")), CloseReceipt)
         except Exception:  # noqa: BLE001 - the caller is to have the provider's own error
             _log.exception("the hold of a batch that was not made could not be given back; it will expire")
 
     async def release_async(self) -> None:
         """Have given back what was held, without waiting: this task may be one that was cancelled."""
         if self._subject.run_id is not None:
-            self._batches.engine.leave(closing(self._subject, "cancelled"))
+            self._batches.engine.leave(_closing(self._subject, "cancelled"))
 
     def _claim(self, name: BatchName) -> ClaimBatch:
         is_own = self._subject.run_id is not None
@@ -94,8 +96,7 @@ class Batches:
     def __init__(self, metering: Metering) -> None:
         self._metering = metering
         self.engine = metering.engine
-        # What was told of batches lately, so that whoever asks for one again and again does not move the ledger.
-        self._told: dict[tuple[BatchName, str | None], None] = {}
+        self._told = _Told()
 
     # Before a batch
 
@@ -201,15 +202,11 @@ class Batches:
             if is_whole:
                 self.tell(name, "completed")
             return
-        try:
-            claim, owner = self._owner(name, user)
-        except Exception:  # noqa: BLE001 - the results belong to the caller, who may read them again
-            _log.exception("nobody is known to charge %d results of batch %s to", len(lines), name.ids)
-            return
+        owner = self._owner(name, user)
         for line in lines:
             finished = None
             try:
-                finished = self._recorded(line, claim, owner)
+                finished = self._recorded(line, owner)
                 self._follow(finished, self.engine.finish(finished, ChargeReceipt))
             except Exception as fault:  # noqa: BLE001 - one line is no reason to lose the others
                 self._kept(line, is_kept=self.engine.save(finished, fault))
@@ -224,40 +221,42 @@ class Batches:
             if is_whole:
                 await self.tell_async(name, "completed")
             return
-        try:
-            claim, owner = await self._owner_async(name, user)
-        except Exception:  # noqa: BLE001 - the results belong to the caller, who may read them again
-            _log.exception("nobody is known to charge %d results of batch %s to", len(lines), name.ids)
-            return
+        owner = await self._owner_async(name, user)
         for start in range(0, len(lines), _AT_ONCE):
-            await asyncio.gather(*(self._record_async(line, claim, owner) for line in lines[start : start + _AT_ONCE]))
+            await asyncio.gather(*(self._record_async(line, owner) for line in lines[start : start + _AT_ONCE]))
         if is_whole:
             await self._close_async(owner, "completed")
 
-    async def _record_async(self, line: BatchLine, claim: ClaimBatch, owner: BatchReceipt | None) -> None:
+    async def _record_async(self, line: BatchLine, owner: _Owner) -> None:
         finished = None
         try:
-            finished = self._recorded(line, claim, owner)
+            finished = self._recorded(line, owner)
             self._follow(finished, await self.engine.finish_async(finished, ChargeReceipt))
         except Exception as fault:  # noqa: BLE001 - one line is no reason to lose the others
             self._kept(line, is_kept=await self.engine.save_async(finished, fault))
 
-    def _owner(self, name: BatchName, user: str | None) -> tuple[ClaimBatch, BatchReceipt | None]:
-        """Return whose a batch is; the claim to be asked with each line where the ledger cannot say now."""
+    def _owner(self, name: BatchName, user: str | None) -> _Owner:
+        """Return whose a batch is, or what each line brings along where the ledger cannot say now."""
         if self._is_nobody(user):
-            owner = self._known(name)
-            if owner is not None:
-                return claim_of(name, Subject()), owner
+            known = self._known(name)
+            if known is not None:
+                return _Owner(known)
         claim = claim_of(name, self._metering.whom_made(user, "a batch")[0])
-        return claim, self.engine.finish(Finished(claim), BatchReceipt)
+        try:
+            return _Owner(self.engine.finish(Finished(claim), BatchReceipt), claim)
+        except Exception as fault:  # noqa: BLE001 - the lines are recorded all the same
+            return _owner_after(fault, claim)
 
-    async def _owner_async(self, name: BatchName, user: str | None) -> tuple[ClaimBatch, BatchReceipt | None]:
+    async def _owner_async(self, name: BatchName, user: str | None) -> _Owner:
         if self._is_nobody(user):
-            owner = await self._known_async(name)
-            if owner is not None:
-                return claim_of(name, Subject()), owner
+            known = await self._known_async(name)
+            if known is not None:
+                return _Owner(known)
         claim = claim_of(name, self._metering.whom_made(user, "a batch")[0])
-        return claim, await self.engine.finish_async(Finished(claim), BatchReceipt)
+        try:
+            return _Owner(await self.engine.finish_async(Finished(claim), BatchReceipt), claim)
+        except Exception as fault:  # noqa: BLE001 - the lines are recorded all the same
+            return _owner_after(fault, claim)
 
     def _is_nobody(self, user: str | None) -> bool:
         return self.engine.active_run() is None and (current_user.get() or user) is None
@@ -265,28 +264,25 @@ class Batches:
     def _known(self, name: BatchName) -> BatchReceipt | None:
         try:
             return self.engine.commit(_look(name), BatchReceipt)
-        except (NotFound, LedgerUnavailable):
+        except CallfareError:
             return None
 
     async def _known_async(self, name: BatchName) -> BatchReceipt | None:
         try:
             return await self.engine.commit_async(_look(name), BatchReceipt)
-        except (NotFound, LedgerUnavailable):
+        except CallfareError:
             return None
 
-    def _recorded(self, line: BatchLine, claim: ClaimBatch, owner: BatchReceipt | None) -> Finished:
-        subject = Subject(user=claim.user, account_id=claim.account_id, run_id=claim.run_id)
-        if owner is not None:
-            subject = Subject(account_id=owner.account_id, run_id=owner.run_id)
+    def _recorded(self, line: BatchLine, owner: _Owner) -> Finished:
         call = self._metering.call_of(line.intent, line.reading, is_estimated=line.estimated)
-        command = self._metering.usage(subject, call)
+        command = self._metering.usage(owner.subject, call)
         here = self.engine.active_run()
         is_here = here is not None and (here.account_id, here.run_id) == (command.account_id, command.run_id)
         return Finished(
             command,
-            run=here if is_here and owner is not None else None,
+            run=here if is_here and owner.claim is None else None,
             nanocredits=command.nanocredits,
-            claim=claim if owner is None else None,
+            claim=owner.claim,
         )
 
     @staticmethod
@@ -304,50 +300,122 @@ class Batches:
 
     def tell(self, name: BatchName, outcome: str | None) -> None:
         """Know a batch by all its ids, and give back what is held for one that ended without results. Never raises."""
-        if self._was_told(name, outcome):
+        if not self._told.note(name, outcome):
             return
         try:
-            owner = self._known(name)
+            owner = self.engine.commit(_look(name), BatchReceipt)
             if outcome is not None:
-                self._close(owner, outcome)
-        except CallfareError:
-            _log.exception("what was told of batch %s could not be recorded", name.ids)
+                self._close(_Owner(owner), outcome)
+        except NotFound:
+            self._told.forget(name, outcome)
+        except CallfareError as fault:
+            self._told.forget(name, outcome)
+            _log.warning("what was told of batch %s is not recorded, until it is told again: %s", name.ids, fault)
 
     async def tell_async(self, name: BatchName, outcome: str | None) -> None:
         """Know a batch by all its ids, as `tell` does."""
-        if self._was_told(name, outcome):
+        if not self._told.note(name, outcome):
             return
         try:
-            owner = await self._known_async(name)
+            owner = await self.engine.commit_async(_look(name), BatchReceipt)
             if outcome is not None:
-                await self._close_async(owner, outcome)
-        except CallfareError:
-            _log.exception("what was told of batch %s could not be recorded", name.ids)
+                await self._close_async(_Owner(owner), outcome)
+        except NotFound:
+            self._told.forget(name, outcome)
+        except CallfareError as fault:
+            self._told.forget(name, outcome)
+            _log.warning("what was told of batch %s is not recorded, until it is told again: %s", name.ids, fault)
 
-    def _was_told(self, name: BatchName, outcome: str | None) -> bool:
-        if (name, outcome) in self._told:
-            return True
-        self._told[name, outcome] = None
-        while len(self._told) > _TOLD_MAX:
-            self._told.pop(next(iter(self._told)))
-        return False
-
-    def _close(self, owner: BatchReceipt | None, outcome: str) -> None:
+    def _close(self, owner: _Owner, outcome: str) -> None:
         """End the run of a batch, unless it is one that others use too. One that has ended already stays as it is."""
-        if owner is None or not owner.is_own:
+        closing = owner.closing(outcome)
+        if closing is None:
             return
         try:
-            self.engine.finish(Finished(_closing_of(owner, outcome)), CloseReceipt)
+            self.engine.finish(closing, Receipt)
         except CallfareError as refusal:
-            _log.debug("run %s of a batch stays as it is: %s", owner.run_id, refusal)
+            _log.debug("the run of a batch stays as it is: %s", refusal)
 
-    async def _close_async(self, owner: BatchReceipt | None, outcome: str) -> None:
-        if owner is None or not owner.is_own:
+    async def _close_async(self, owner: _Owner, outcome: str) -> None:
+        closing = owner.closing(outcome)
+        if closing is None:
             return
         try:
-            await self.engine.finish_async(Finished(_closing_of(owner, outcome)), CloseReceipt)
+            await self.engine.finish_async(closing, Receipt)
         except CallfareError as refusal:
-            _log.debug("run %s of a batch stays as it is: %s", owner.run_id, refusal)
+            _log.debug("the run of a batch stays as it is: %s", refusal)
+
+
+class _Owner:
+    """Whose a batch is. claim: what asks for it later, where the ledger could not say."""
+
+    __slots__ = ("_known", "claim", "subject")
+
+    def __init__(self, known: BatchReceipt | None, claim: ClaimBatch | None = None) -> None:
+        self._known = known
+        if known is not None:
+            self.claim, self.subject = None, Subject(account_id=known.account_id, run_id=known.run_id)
+        else:
+            assert claim is not None
+            self.claim = claim
+            self.subject = _subject_of(claim)
+
+    def closing(self, outcome: str) -> Finished | None:
+        """Return the end of the batch's own run, None where it has none."""
+        if self._known is not None:
+            return Finished(_closing(self.subject, outcome)) if self._known.is_own else None
+        unknown = CloseRun(run_id="", account_id=None, outcome=outcome, key=None)
+        return Finished(unknown, claim=self.claim)
+
+
+class _Reader(_Owner):
+    """Who reads a batch that is somebody else's, and may not say so: they pay for what they read."""
+
+    __slots__ = ()
+
+    def __init__(self, claim: ClaimBatch) -> None:
+        super().__init__(None, claim)
+        self.claim = None
+
+    @override
+    def closing(self, outcome: str) -> Finished | None:
+        return None
+
+
+class _Told:
+    """What was told of batches lately, so that asking again and again does not move the ledger. Safe in threads."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[BatchName, str | None], None] = {}
+        self._mutex = threading.Lock()
+
+    def note(self, name: BatchName, outcome: str | None) -> bool:
+        """Return whether this is news."""
+        with self._mutex:
+            if (name, outcome) in self._told:
+                return False
+            self._told[name, outcome] = None
+            if len(self._told) > _TOLD_MAX:
+                self._told.pop(next(iter(self._told)))
+            return True
+
+    def forget(self, name: BatchName, outcome: str | None) -> None:
+        """Take it for news when it is told again."""
+        with self._mutex:
+            self._told.pop((name, outcome), None)
+
+
+def _owner_after(fault: Exception, claim: ClaimBatch) -> _Owner:
+    """Return who pays where a claim came to nothing: who reads, if they were refused; else whose it turns out to be."""
+    if isinstance(fault, NotFound):
+        _log.warning("a batch is charged to its reader, who may not read it for anybody else: %s", fault)
+        return _Reader(claim)
+    _log.error("whose a batch is could not be asked: %s", fault)
+    return _Owner(None, claim)
+
+
+def _subject_of(claim: ClaimBatch) -> Subject:
+    return Subject(user=claim.user, account_id=claim.account_id, run_id=claim.run_id)
 
 
 def names_of(name: BatchName) -> tuple[str, ...]:
@@ -367,14 +435,10 @@ def claim_of(name: BatchName, subject: Subject) -> ClaimBatch:
     )
 
 
-def closing(subject: Subject, outcome: str) -> CloseRun:
+def _closing(subject: Subject, outcome: str) -> CloseRun:
     """Return the end of a batch's own run."""
     assert subject.run_id is not None, subject
     return CloseRun(run_id=subject.run_id, account_id=subject.account_id, outcome=outcome, key=None)
-
-
-def _closing_of(owner: BatchReceipt, outcome: str) -> CloseRun:
-    return closing(Subject(account_id=owner.account_id, run_id=owner.run_id), outcome)
 
 
 def _look(name: BatchName) -> ClaimBatch:

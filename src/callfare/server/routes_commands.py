@@ -18,7 +18,7 @@ from callfare.checks import check_text, json_text
 from callfare.engine import shapes
 from callfare.engine.metering import JOB_TTL_S
 from callfare.engine.requests import Call, Subject
-from callfare.errors import CallfareError, Forbidden, InvalidInput, RunNotFound, UserRequired
+from callfare.errors import CallfareError, Forbidden, InvalidInput, NotFound, RunNotFound, UserRequired
 from callfare.ids import new_account_id, parse_account
 from callfare.ledger import commands as ledger
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -126,7 +126,8 @@ def _known(caller: Caller, one: commands.Command, is_own: Callable[[int], bool])
     if isinstance(one, commands.ClaimBatchCommand) and user is not None:
         owner = caller.engine.reports.owner_of_batch(one.batch_keys)
         if owner is not None and not is_own(owner):
-            raise Forbidden("the batch is somebody else's, and the key is bound to one user")
+            # Nobody learns of what is somebody else's, and a refusal for good would hold up what waits behind it.
+            raise NotFound("there is no such batch of this user's", param="batch_keys")
     if not isinstance(one, _OF_RUN | _OF_CALL | commands.ClaimBatchCommand) or (
         one.run_id is None and one.account_id is None
     ):
