@@ -27,86 +27,6 @@ def _forgotten():
     recent._HEARD.set(None)
 
 
-# litellm
-
-REPLY = {
-    "id": "chatcmpl-1",
-    "model": "claude-sonnet-5",
-    "usage": {
-        "prompt_tokens": 100,
-        "completion_tokens": 20,
-        "prompt_tokens_details": {"cached_tokens": 40},
-        "cache_creation_input_tokens": 30,
-    },
-}
-KWARGS = {"model": "claude", "custom_llm_provider": "anthropic", "call_type": "acompletion", "response_cost": 0.5}
-COUNTED = {
-    "input_tokens": 100,
-    "cached_input_tokens": 40,
-    "cache_write_input_tokens": 30,
-    "output_tokens": 20,
-}
-
-
-def test_a_call_of_litellms_is_read_with_its_cache(meter):
-    litellm.listener(meter, user="alice").log_success_event(
-        kwargs=KWARGS, response_obj=REPLY, start_time=None, end_time=None
-    )
-
-    assert (meter.ticket.usage, meter.ticket.is_estimated, meter.ticket.user) == (COUNTED, False, "alice")
-    assert (meter.ticket.intent.provider, meter.ticket.settled[0][0].model) == ("anthropic", "claude-sonnet-5")
-
-
-async def test_a_call_that_litellm_tells_twice_is_counted_once(meter):
-    listener = litellm.listener(meter)
-
-    await listener.async_log_success_event(KWARGS, REPLY, None, None)
-    listener.log_success_event(KWARGS, REPLY, None, None)
-
-    assert [len(ticket.settled) for ticket in meter.tickets] == [1, 0]
-    assert meter.tickets[1].released == 1
-
-
-def test_a_streamed_call_of_litellms_is_read_from_its_whole_reply(meter):
-    litellm.listener(meter).log_success_event(KWARGS | {"complete_streaming_response": REPLY}, {"id": "x"}, None, None)
-
-    assert meter.ticket.usage == COUNTED
-
-
-def test_an_embedding_and_speech_of_litellms_are_read_by_their_own_meters(meter):
-    listener = litellm.listener(meter)
-
-    listener.log_success_event(
-        {"model": "e", "call_type": "embedding"}, {"usage": {"prompt_tokens": 7, "total_tokens": 7}}, None, None
-    )
-    listener.log_success_event({"model": "tts-1", "call_type": "aspeech", "input": "hello"}, b"sound", None, None)
-
-    assert [ticket.usage for ticket in meter.tickets] == [{"input_tokens": 7}, {"characters": 5}]
-
-
-def test_a_call_without_an_id_that_litellm_tells_twice_is_counted_once(meter):
-    listener = litellm.listener(meter)
-    told = KWARGS | {"call_type": "aembedding", "litellm_call_id": "call-1"}
-
-    for kwargs in (told, told, told | {"litellm_call_id": "call-2"}):
-        listener.log_success_event(kwargs, {"usage": {"prompt_tokens": 7, "total_tokens": 7}}, None, None)
-
-    assert [len(ticket.settled) for ticket in meter.tickets] == [1, 0, 1]
-
-
-def test_a_message_that_litellm_hands_on_as_anthropic_wrote_it_is_read_with_its_cache(meter):
-    used = {"input_tokens": 4, "cache_read_input_tokens": 200, "cache_creation_input_tokens": 10, "output_tokens": 3}
-
-    litellm.listener(meter).log_success_event(
-        KWARGS | {"call_type": "anthropic_messages"}, {"id": "msg_1", "model": "claude-sonnet-5", "usage": used}
-    )
-
-    assert (meter.ticket.usage, meter.ticket.is_estimated) == (
-        {"input_tokens": 214, "cached_input_tokens": 200, "cache_write_input_tokens": 10, "output_tokens": 3},
-        False,
-    )
-
-
 # LangChain
 
 
@@ -141,6 +61,27 @@ def test_a_call_of_langchains_is_charged_once_however_many_choices_it_has(meter)
     [(reading, estimated)] = meter.ticket.settled
     assert (reading.model, reading.attributes, estimated) == ("gpt-5-mini-2025-08-07", {"service_tier": "flex"}, False)
     assert meter.ticket.intent.provider == "openai"
+
+
+def test_a_stream_of_langchains_that_told_no_count_is_charged_for_what_was_received(meter):
+    listener = langchain.listener(meter)
+    asked = [[Of(content="Is it lit?"), Of(content=[{"type": "text", "text": "And now?"}])]]
+    listener.on_chat_model_start({}, asked, run_id="r", metadata={"ls_provider": "openai", "ls_model_name": "gpt-5"})
+
+    whole = Of(id="run-1", content="The lamp is lit.", usage_metadata=None, response_metadata={"model_name": "gpt-5"})
+    listener.on_llm_end(Of(generations=[[Of(message=whole, text="The lamp is lit.")]], llm_output=None), run_id="r")
+
+    # 18 bytes and 16 at four to a token.
+    assert (meter.ticket.usage, meter.ticket.is_estimated) == ({"input_tokens": 5, "output_tokens": 4}, True)
+
+
+def test_a_completion_of_langchains_that_told_no_count_is_charged_for_what_was_received(meter):
+    listener = langchain.listener(meter)
+    listener.on_llm_start({}, ["Is it lit?"], run_id="r", metadata={"ls_provider": "openai", "ls_model_name": "m"})
+
+    listener.on_llm_end(Of(generations=[[Of(text="The lamp is lit.")]], llm_output=None), run_id="r")
+
+    assert (meter.ticket.usage, meter.ticket.is_estimated) == ({"input_tokens": 3, "output_tokens": 4}, True)
 
 
 def test_a_call_of_langchains_that_a_wrapped_client_metered_is_not_counted_again(meter):

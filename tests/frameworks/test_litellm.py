@@ -7,10 +7,17 @@ import threading
 import litellm
 import pytest
 
-from callfare import Callfare
+from callfare import Callfare, Credits
 
 pytestmark = pytest.mark.filterwarnings("default")
 HELLO = [{"role": "user", "content": "hi there"}]
+
+
+@pytest.fixture(autouse=True)
+def _forgetful(monkeypatch):
+    """What litellm has once been given it keeps."""
+    for kept in ("input_callback", "success_callback", "failure_callback", "_async_success_callback"):
+        monkeypatch.setattr(litellm, kept, [])
 
 
 def test_calls_of_litellms_are_charged_once_each(stand_in, monkeypatch):
@@ -25,7 +32,6 @@ def test_calls_of_litellms_are_charged_once_each(stand_in, monkeypatch):
             told.release()
 
         monkeypatch.setattr(listener, "log_success_event", hear)
-        # litellm keeps what it has once been given.
         monkeypatch.setattr(litellm, "callbacks", [listener])
         where = {"model": "openai/gpt-5-mini", "messages": HELLO, "api_base": stand_in.base_url, "api_key": "none"}
 
@@ -35,3 +41,27 @@ def test_calls_of_litellms_are_charged_once_each(stand_in, monkeypatch):
         assert told.acquire(timeout=20)
 
         assert fare.usage("alice").calls == 2
+
+
+def test_streams_of_litellms_without_a_count_are_their_runs_and_not_free(stand_in, monkeypatch):
+    told = threading.Semaphore(0)
+    with Callfare("memory://") as fare:
+        fare.grant("alice", 2000, key="k")
+        listener = fare.listener("litellm")
+        heard = listener.log_success_event
+
+        def hear(**options):
+            heard(**options)
+            told.release()
+
+        monkeypatch.setattr(listener, "log_success_event", hear)
+        monkeypatch.setattr(litellm, "callbacks", [listener])
+        where = {"model": "openai/gpt-5-mini", "messages": HELLO, "api_base": stand_in.base_url, "api_key": "none"}
+
+        with fare.run("story", user="alice") as run:
+            list(litellm.completion(**where, stream=True))
+            assert told.acquire(timeout=20)
+
+        (call,) = fare.calls(run).items
+        assert (call.status, call.flags, call.usage["input_tokens"]) == ("priced", ("estimated",), 2)
+        assert call.credits > Credits(0)

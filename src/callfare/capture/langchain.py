@@ -2,7 +2,8 @@
 
 A call is charged to the user and the run that were in force when it began, whichever thread tells of its end.
 LangChain counts the cache within the input, as here. A model over a wrapped client is counted once, by the client.
-Refuses to import LangChain; it is of its own kind where it has been imported.
+What tells no count, as streams do unless they are asked to, is charged for the text that was sent and received, flagged
+as estimated. Refuses to import LangChain; it is of its own kind where it has been imported.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from callfare.capture.base import Meter, Ticket, Unharmed
+from callfare.capture.dialect import bytes_for_model, text_bytes, tokens_of_bytes
 from callfare.capture.recent import Heard, hear
 from callfare.capture.told import Teller, reading_of
 from callfare.usage.extract import Reading
@@ -37,6 +42,16 @@ def listener(meter: Meter, *, user: str | None = None) -> Any:  # noqa: ANN401 -
     return _Listener(teller) if kind is None else type("CallfareHandler", (_Listener, kind), {})(teller)
 
 
+class _Begun(Struct):
+    """A call that was heard to begin. sent_bytes: the text that went out with it."""
+
+    ticket: Ticket | None
+    heard: Heard
+    provider: str
+    model: str
+    sent_bytes: int
+
+
 class _Listener:
     """Hears of calls of models as they begin and end."""
 
@@ -47,21 +62,21 @@ class _Listener:
 
     def __init__(self, teller: Teller) -> None:
         self._teller = teller
-        self._open: OrderedDict[object, tuple[Ticket | None, Heard, str, str]] = OrderedDict()
+        self._open: OrderedDict[object, _Begun] = OrderedDict()
 
     def on_chat_model_start(self, serialized: object, messages: object, **told: Any) -> None:
         """Take note of a call that begins."""
-        del serialized, messages
+        del serialized
         with _HEARING:
             about = told.get("metadata") or {}
             provider = str(about.get("ls_provider") or "")
             model = str(about.get("ls_model_name") or (told.get("invocation_params") or {}).get("model") or "")
             ticket = self._teller.begun(provider=provider, operation="chat", model=model)
-            self._open[told.get("run_id")] = (ticket, hear(), provider, model)
+            self._open[told.get("run_id")] = _Begun(ticket, hear(), provider, model, _sent_in(messages))
             if len(self._open) > _OPEN_MAX:
-                forgotten, heard, _, _ = self._open.popitem(last=False)[1]
-                heard.is_over = True
-                self._teller.failed(forgotten)
+                forgotten = self._open.popitem(last=False)[1]
+                forgotten.heard.is_over = True
+                self._teller.failed(forgotten.ticket)
 
     def on_llm_start(self, serialized: object, prompts: object, **told: Any) -> None:
         """Take note of a completion that begins."""
@@ -70,23 +85,41 @@ class _Listener:
     def on_llm_end(self, response: object, **told: Any) -> None:
         """Record what a call used."""
         with _HEARING:
-            ticket, heard, provider, model = self._open.pop(told.get("run_id"), (None, Heard(), "", ""))
-            heard.is_over = True
-            reading = _reading_of(response, model)
-            if heard.is_told_again(reading.usage):
-                self._teller.failed(ticket)
+            begun = self._open.pop(told.get("run_id"), None) or _Begun(None, Heard(), "", "", 0)
+            begun.heard.is_over = True
+            reading = _reading_of(response, begun.model)
+            if begun.heard.is_told_again(reading.usage):
+                self._teller.failed(begun.ticket)
                 return
+            if reading.usage.keys() <= {"calls"}:
+                counted = {"input_tokens": begun.sent_bytes, "output_tokens": _written_in(response)}
+                usage = {name: tokens_of_bytes(count) for name, count in counted.items() if count}
+                reading = replace(reading, usage=usage, incomplete=True) if usage else reading
+            ticket = begun.ticket
             if ticket is None:
-                ticket = self._teller.begun(provider=provider, operation="chat", model=reading.model)
+                ticket = self._teller.begun(provider=begun.provider, operation="chat", model=reading.model)
             self._teller.ended(ticket, reading)
 
     def on_llm_error(self, error: BaseException, **told: Any) -> None:
         """Let a call go that failed."""
         del error
         with _HEARING:
-            ticket, heard, _, _ = self._open.pop(told.get("run_id"), (None, Heard(), "", ""))
-            heard.is_over = True
-            self._teller.failed(ticket)
+            begun = self._open.pop(told.get("run_id"), None)
+            if begun is not None:
+                begun.heard.is_over = True
+                self._teller.failed(begun.ticket)
+
+
+def _sent_in(messages: object) -> int:
+    """Return the UTF-8 length of the text in prompts, or in lists of messages."""
+    prompts = [one for said in list_of(messages) for one in (list_of(said) or [said])]
+    return sum(bytes_for_model(one if isinstance(one, str) else field_of(one, "content")) for one in prompts)
+
+
+def _written_in(response: object) -> int:
+    """Return the UTF-8 length of the text in a result."""
+    choices = (choice for some in list_of(field_of(response, "generations")) for choice in list_of(some))
+    return sum(text_bytes(field_of(choice, "text")) for choice in choices)
 
 
 def _reading_of(response: object, model: str) -> Reading:
