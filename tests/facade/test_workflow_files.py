@@ -17,7 +17,7 @@ FILE = """
 [[workflow]]
 name = "report"
 low = 5
-high = "20.5"
+high = 20.5
 on_failure = "waive"
 
 [[workflow]]
@@ -128,8 +128,9 @@ def test_a_server_knows_its_own_and_its_callers_need_none(told, tmp_path, monkey
         ("[[workflow]]\nname = 'a'", "workflow 'a': workflow a needs low= and high=, or parts="),
         ("[[workflow]]\nname = 'a'\nlow = 2\nhigh = 1", "needs 0 <= low <= high"),
         ("[[workflow]]\nname = 'a'\nlow = -1\nhigh = 1", "needs 0 <= low <= high"),
-        ("[[workflow]]\nname = 'a'\nlow = 0.5\nhigh = 1", "in quotes where they have a point"),
-        ("[[workflow]]\nname = 'a'\nlow = nan\nhigh = 1", "in quotes where they have a point"),
+        ("[[workflow]]\nname = 'a'\nlow = 0.0000000001\nhigh = 1", "workflow 'a': credits"),
+        ("[[workflow]]\nname = 'a'\nlow = nan\nhigh = 1", "workflow 'a': credits"),
+        ("[[workflow]]\nname = 'a'\nlow = 1e999999999\nhigh = 1", "workflow 'a': credits"),
         ("[[workflow]]\nname = 'a'\nlow = '1e400'\nhigh = 1", "workflow 'a': credits is not a decimal number"),
         ("[[workflow]]\nname = 'a'\nlow = true\nhigh = 1", "workflow 'a': credits is bool"),
         ("[[workflow]]\nname = 'a'\nlow = 1\nhigh = 2\nmiddle = 1", "has no 'middle'; there are high, low, name,"),

@@ -1,7 +1,7 @@
 """Workflows as data: from mappings that code gives, and from a file that the server and the command line read too.
 
 A file is TOML: `[[workflow]]` with name, low and high in credits or `[[workflow.part]]`, and on_failure. Refuses what
-could be misread: unknown fields, a name twice, amounts with a point that are not in quotes.
+could be misread: unknown fields, a name that is there twice, what is no such file.
 """
 
 from __future__ import annotations
@@ -76,8 +76,9 @@ def load_workflows(path: Path, book: PriceBook) -> tuple[Workflow, ...]:
     Raises Misconfigured, naming the one that cannot be declared.
     """
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        # A decimal is taken as exactly what the file says.
+        told = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+    except (OSError, ValueError, ArithmeticError, RecursionError) as error:
         raise Misconfigured(f"{path} cannot be read as a file of workflows: {error}") from None
     entries = told.get("workflow", [])
     if told.keys() - {"workflow"} or not isinstance(entries, list) or not all(type(entry) is dict for entry in entries):
@@ -95,8 +96,6 @@ def _read(path: Path, entry: dict[str, Any], book: PriceBook) -> Workflow:
     unknown = entry.keys() - _FIELDS
     if unknown:
         raise Misconfigured(f"{where} has no {min(unknown)!r}; there are {', '.join(sorted(_FIELDS))}")
-    if any(type(entry.get(end)) is float for end in ("low", "high")):
-        raise Misconfigured(f"{where}: write low and high in quotes where they have a point in them")
     try:
         return workflow_of(
             check_text(entry.get("name"), "name"),
