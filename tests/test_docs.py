@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from anthropic import Anthropic
+from botocore.client import BaseClient
 from google import genai
 from groq import Groq
 from openai import OpenAI
 
 from callfare import AsyncCallfare, Callfare, Credits, errors
 from callfare.devtools.fake_anthropic import FakeAnthropic
+from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.fake_google import FakeGoogle
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.devtools.fake_siblings import FakeGroq
@@ -64,9 +66,14 @@ def stand_ins():
         FakeAnthropic() as claude,
         FakeGoogle() as gemini,
         FakeGroq() as groq,
+        FakeBedrock() as bedrock,
         running_fake_stripe() as stripe,
     ):
         yield {
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": bedrock.base_url,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "none",
+            "AWS_SECRET_ACCESS_KEY": "none",
             "GROQ_BASE_URL": groq.base_url,
             "GROQ_API_KEY": "none",
             "OPENAI_BASE_URL": openai.base_url,
@@ -100,7 +107,8 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, stand_ins, tmp_pa
     names: dict[str, object] = {"__name__": "page"}
     with served_for(RUNNABLE[page], tmp_path, monkeypatch) as code:
         exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documents
-    for client in [value for value in names.values() if isinstance(value, OpenAI | Anthropic | genai.Client | Groq)]:
+    closed = (OpenAI, Anthropic, genai.Client, Groq, BaseClient)
+    for client in [value for value in names.values() if isinstance(value, closed)]:
         client.close()
 
     assert capsys.readouterr().out.splitlines() == said(RUNNABLE[page])

@@ -60,6 +60,7 @@ ENTRY_POINTS = (
     "callfare.devtools.convex_schema",
     "callfare.devtools.demo",
     "callfare.devtools.fake_anthropic",
+    "callfare.devtools.fake_bedrock",
     "callfare.devtools.fake_google",
     "callfare.devtools.fake_siblings",
     "callfare.devtools.fake_stripe.__main__",

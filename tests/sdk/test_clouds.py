@@ -11,12 +11,14 @@ import pytest
 from callfare import Callfare
 from callfare.capture.clients import wrap_client
 from callfare.devtools.fake_anthropic import FakeAnthropic
+from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.money import Usd
 from tests.capture.conftest import Either
 
 HELLO = [{"role": "user", "content": "hi there"}]
 SONNET = "claude-sonnet-4-5@20250929"
+PROFILE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 RAW_PREDICT = re.compile(r"/projects/p/locations/us-east5/publishers/anthropic/models/([^/:]+):(raw|streamRaw)Predict")
 
 
@@ -105,6 +107,46 @@ def test_claude_at_vertex_costs_what_google_takes_for_it(vertex_claude):
         [call] = fare.calls(run).items
         # 5 at $3 and 57 at $15 a million.
         assert (call.provider, call.status, call.cost) == ("google", "priced", Usd("0.00087"))
+
+
+@pytest.fixture(params=["sync", "async"])
+async def bedrock_claude(request, meter):
+    kind = anthropic.AnthropicBedrock if request.param == "sync" else anthropic.AsyncAnthropicBedrock
+    with FakeBedrock() as server:
+        bare = kind(base_url=server.base_url, aws_region="us-east-1", aws_access_key="none", aws_secret_key="none")
+        yield Either(wrap_client(bare, meter, user=None))
+        closing = bare.close()
+        if closing is not None:
+            await closing
+
+
+async def test_a_message_at_bedrock_is_counted_under_its_inference_profile(bedrock_claude, meter):
+    reply = await bedrock_claude.do(lambda client: ask(client, model=PROFILE))
+    stream = await bedrock_claude.do(lambda client: ask(client, model=PROFILE, stream=True))
+    if hasattr(stream, "__aiter__"):
+        [event async for event in stream]
+    else:
+        list(stream)
+
+    assert reply.model == "claude-sonnet-4-5-20250929-v1:0"
+    for ticket in meter.tickets:
+        [(reading, estimated)] = ticket.settled
+        assert (ticket.intent.provider, reading.model, estimated) == ("aws", PROFILE, False)
+        assert reading.usage == {"input_tokens": 5, "output_tokens": 57}
+
+
+def test_claude_at_bedrock_costs_what_its_inference_profile_does():
+    with FakeBedrock() as server, Callfare("memory://") as fare:
+        fare.grant("alice", 2000, key="k")
+        bare = anthropic.AnthropicBedrock(
+            base_url=server.base_url, aws_region="us-east-1", aws_access_key="none", aws_secret_key="none"
+        )
+        with bare, fare.run("story", user="alice") as run:
+            ask(fare.wrap(bare), model=PROFILE)
+            ask(fare.wrap(bare), model=PROFILE.replace("us.", "global."))
+
+        # 5 at $3.30 and 57 at $16.50 a million; a tenth less where AWS may choose the place.
+        assert [call.cost for call in fare.calls(run).items] == [Usd("0.000957"), Usd("0.00087")]
 
 
 def test_a_deployment_at_azure_costs_what_the_model_of_the_reply_does():

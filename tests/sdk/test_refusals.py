@@ -33,7 +33,7 @@ def test_the_address_it_names_is_one_whose_provider_is_known(package):
 
 
 def test_the_refusal_of_an_unknown_client_names_those_that_are_known(meter):
-    with pytest.raises(InvalidInput, match=r"openai, anthropic, google.genai, groq.*fare.metered"):
+    with pytest.raises(InvalidInput, match=r"openai, anthropic, google.genai, botocore.*, groq.*fare.metered"):
         wrap_client(client_of("acme"), meter, user=None)
 
 

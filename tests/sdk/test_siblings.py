@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from fractions import Fraction
 from subprocess import run
@@ -182,6 +183,34 @@ def test_speech_and_embeddings_are_metered_too(groq_client, meter):
     embedded, spoken = meter.tickets
     assert (embedded.intent.operation, embedded.usage) == ("embedding", {"input_tokens": 5})
     assert (spoken.intent.operation, spoken.usage["characters"]) == ("speech", 9)
+
+
+def test_lines_of_a_batch_are_charged_at_its_rate():
+    line = {
+        "custom_id": "one",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "openai/gpt-oss-120b", "messages": HELLO},
+    }
+    with (
+        FakeGroq() as server,
+        Callfare("memory://") as fare,
+        groq.Groq(base_url=server.base_url, api_key="none") as bare,
+    ):
+        fare.grant("alice", 2000, key="k")
+        client = fare.wrap(bare)
+        with fare.run("story", user="alice"):
+            file = client.files.create(file=("lines.jsonl", json.dumps(line).encode()), purpose="batch")
+            batch = client.batches.create(
+                input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+            )
+            while batch.status != "completed":
+                batch = client.batches.retrieve(batch.id)
+            client.files.content(batch.output_file_id).read()
+
+        # 4 at $0.075 and one cached at $0.075, which has no half, and 57 at $0.30 a million.
+        used = fare.usage("alice")
+        assert (used.calls, used.cost) == (1, Usd("0.000017475"))
 
 
 def test_what_costs_nothing_is_not_metered(groq_client, meter):

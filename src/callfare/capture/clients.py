@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from callfare.capture import anthropic, google, langchain, litellm, openai, otel, pydantic_ai, realtime, siblings
+from callfare.capture import (
+    anthropic,
+    bedrock,
+    google,
+    langchain,
+    litellm,
+    openai,
+    otel,
+    pydantic_ai,
+    realtime,
+    siblings,
+)
 from callfare.capture.base import Meter
 from callfare.capture.providers import ELSEWHERE, SIBLINGS, package_of
 from callfare.checks import check_text
@@ -24,6 +35,8 @@ _WRAPPERS: Mapping[str, Callable[..., Any]] = {
     "openai": openai.wrap,
     "anthropic": anthropic.wrap,
     "google.genai": google.wrap,
+    "botocore": bedrock.wrap,
+    "aiobotocore": bedrock.wrap,
     **{sibling.package: siblings.wrapper_of(sibling) for sibling in SIBLINGS},
 }
 

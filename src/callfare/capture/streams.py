@@ -157,7 +157,8 @@ class Proxy:
     @property  # type: ignore[misc]  # Python lets an object say what it stands for
     def __class__(self) -> type:
         """The class of what stands behind, so that isinstance holds."""
-        return type(self._inner)
+        kind: type = self._inner.__class__
+        return kind
 
 
 class WatchedResponse(Proxy):
