@@ -51,6 +51,7 @@ def measure(names: Sequence[str], stage: Stage) -> list[Row]:
     """Return the rows of these names."""
     rows: list[Row] = []
     for name in names:
+        print(f"{name}: measuring", file=sys.stderr, flush=True)
         begin = time.monotonic()
         rows += asyncio.run((ROWS | APART)[name](stage))
         print(f"{name}: {time.monotonic() - begin:.0f} s", file=sys.stderr)

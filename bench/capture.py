@@ -62,6 +62,7 @@ def _measured(rounds: int, batches: int) -> dict[str, list[dict[str, float]]]:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "-e", _ROOT, *_PEERS], check=True)
         stamp.write_text(repr(_PEERS))
     command = [python, "-m", "bench.peers", str(rounds), str(batches)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=_ROOT).stdout
+    # What it says of its progress goes to whoever waits for it.
+    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=_ROOT).stdout
     found: dict[str, list[dict[str, float]]] = json.loads(told)
     return found

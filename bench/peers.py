@@ -245,7 +245,8 @@ def main() -> None:
         with fare.run("bench", user="user", hold=10**6):
             added_us(variants, plain, _PLAIN_BATCH, 2)
             added_us(variants, streamed, _EVENTS, 1)
-            for _ in range(rounds):
+            for number in range(rounds):
+                print(f"capture: round {number + 1} of {rounds}", file=sys.stderr, flush=True)
                 found["plain"].append(added_us(variants, plain, _PLAIN_BATCH, batches))
                 found["streamed"].append(added_us(variants, streamed, _EVENTS, max(4, batches // 2)))
         assert fare.verify().is_clean

@@ -165,7 +165,10 @@ def _with_costs(rows: Sequence[Row]) -> list[Row]:
 def text_of(rows: Sequence[Row]) -> str:
     """Return rows as aligned text: the figures, then what an operation took."""
     figures = _aligned([_TITLES, *(_figures_of(row) for row in rows)])
-    costs = _aligned([_COSTS, *(_costs_of(row) for row in _with_costs(rows))])
+    with_costs = _with_costs(rows)
+    if not with_costs:
+        return figures
+    costs = _aligned([_COSTS, *(_costs_of(row) for row in with_costs)])
     return f"{figures}\n\neach operation took, with processor time of this process and of the server\n{costs}"
 
 

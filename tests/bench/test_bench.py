@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from bench import page
-from bench.__main__ import DOCS, ROWS
+from bench.__main__ import DOCS, ROWS, measure
 from bench.ledgers import sqlite_ledger
 from bench.machine import told
 from bench.naive import NaiveSqlite
@@ -169,6 +169,24 @@ def test_a_ratio_is_taken_within_each_round():
 
     assert row.ratio.values == (1, 2, 3)
     assert row.ratio.median == 2
+
+
+def test_no_table_of_costs_is_begun_where_none_were_measured():
+    row = Row("work", Figure(" µs", (1, 2)))
+
+    assert text_of([row]).splitlines()[-1].startswith("work  ")
+    assert "each operation took" not in text_of([row])
+
+
+def test_what_is_measured_now_is_said_before_it_is_measured(monkeypatch, capsys):
+    async def slow(stage):
+        assert capsys.readouterr().err == "balances: measuring\n"
+        return []
+
+    monkeypatch.setitem(ROWS, "balances", slow)
+    measure(["balances"], None)
+
+    assert capsys.readouterr().err == "balances: 0 s\n"
 
 
 def test_a_picture_keeps_names_of_lines_apart():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import socket
 import threading
@@ -391,11 +392,22 @@ class StandInHandler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
+def no_port(port: int, error: OSError | OverflowError) -> str:
+    """Return why a port cannot be listened at, for people."""
+    reason = os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else "there is no such port"
+    return f"port {port} of 127.0.0.1 cannot be had: {reason}; name another with --port, or 0 for a free one"
+
+
 def serve(kind: type[StandIn], provider: str, port: int, arguments: list[str] | None = None) -> None:
     """Serve on a port of the loopback address until interrupted or told to end, as a background job of a script too."""
     parser = argparse.ArgumentParser(description=f"A stand-in for the API of {provider} on 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=port)
-    with kind(port=parser.parse_args(arguments).port) as fake:
+    parser.add_argument("--port", type=int, default=port, help=f"{port} if not given; 0 takes a free one")
+    wanted = parser.parse_args(arguments).port
+    try:
+        made = kind(port=wanted)
+    except (OSError, OverflowError) as error:
+        parser.error(no_port(wanted, error))
+    with made as fake:
         told_to_end = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             # A shell starts its background jobs with the first of them ignored, and so it would stay.

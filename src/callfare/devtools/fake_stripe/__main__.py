@@ -11,6 +11,7 @@ import uvicorn
 
 from callfare.devtools.fake_stripe.app import application
 from callfare.devtools.fake_stripe.standin import Standin
+from callfare.devtools.stand_in import no_port
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,7 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
         "--while-read", action="store_true", help="stop when standard input ends, as when its writer does"
     )
     told = parser.parse_args(arguments)
-    listening = socket.create_server(("127.0.0.1", told.port))
+    try:
+        listening = socket.create_server(("127.0.0.1", told.port))
+    except (OSError, OverflowError) as error:
+        parser.error(no_port(told.port, error))
     base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     standin = Standin(base_url, seed=told.seed)
     server = uvicorn.Server(uvicorn.Config(application(standin), log_level="warning", timeout_graceful_shutdown=1))
