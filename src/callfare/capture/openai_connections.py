@@ -14,6 +14,7 @@ from typing import Any
 
 from callfare.capture.base import LOGGER, is_metered
 from callfare.capture.calls import CALLS
+from callfare.capture.openai_lanes import ResponsesTalk
 from callfare.capture.openai_sessions import RealtimeTalk
 from callfare.capture.providers import provider_at
 from callfare.capture.sessions import Session, Talk, Whose, carry_out, carry_out_async
@@ -35,7 +36,16 @@ def _realtime(calls: Any, asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a
     return RealtimeTalk(provider=provider, base_url=base_url, model=model)
 
 
-_TALKS: Mapping[Path, MakeTalk] = {("realtime",): _realtime, ("beta", "realtime"): _realtime}
+def _responses(calls: Any, _asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a client's calls
+    return ResponsesTalk(dialect=calls.dialect, base_url=str(calls.client.base_url).rstrip("/"))
+
+
+_TALKS: Mapping[Path, MakeTalk] = {
+    ("realtime",): _realtime,
+    ("beta", "realtime"): _realtime,
+    ("responses",): _responses,
+    ("beta", "responses"): _responses,
+}
 """What is said over the sockets that a resource opens, by where it stands in a client."""
 
 

@@ -87,6 +87,10 @@ class RealtimeTalk:
         self._waiting += 1
         return self._intent("chat", self._events.model, self._bound(wanted))
 
+    def unasked(self, message: Message) -> None:  # noqa: ARG002 - whichever it was
+        """Forget the response that a message asked for, which was not sent."""
+        self._waiting = max(self._waiting - 1, 0)
+
     def heard(self, message: Message) -> Sequence[Spent]:
         """Return what a message from the server says was used: by a response, or by a transcript."""
         brief = brief_of(message)

@@ -53,6 +53,10 @@ class Talk(Protocol):
         """Return the response that a message to the server asks for, or None."""
         ...
 
+    def unasked(self, message: Message) -> None:
+        """Forget the response that a message asked for, which was not sent."""
+        ...
+
     def heard(self, message: Message) -> Sequence[Spent]:
         """Return what a message from the server says was used."""
         ...
@@ -220,14 +224,18 @@ class Session:
         try:
             ticket = yield Admit(intent)
         except Exception:
+            with _METERING:
+                self._talk.unasked(message)
             yield from self._stand()
             raise
         with self._mutex:
             self._asked.append(ticket)
         return True
 
-    def unsent(self) -> None:
+    def unsent(self, message: Message) -> None:
         """Let the response go that was asked for last: its message was not sent."""
+        with _METERING:
+            self._talk.unasked(message)
         with self._mutex:
             ticket = self._asked.pop() if self._asked else None
         if ticket is not None:

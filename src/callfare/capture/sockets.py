@@ -78,7 +78,7 @@ class MeteredSocket(_Socket):
             self._inner.send(message, *how, **options)
         except BaseException:
             if asks:
-                self._session.unsent()
+                self._session.unsent(message)
             raise
 
     def close(self, *how: Any, **options: Any) -> None:
@@ -145,7 +145,7 @@ class AsyncMeteredSocket(_Socket):
             await self._inner.send(message, *how, **options)
         except BaseException:
             if asks:
-                self._session.unsent()
+                self._session.unsent(message)
             raise
 
     async def close(self, *how: Any, **options: Any) -> None:

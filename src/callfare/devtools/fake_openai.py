@@ -4,7 +4,7 @@
         client = OpenAI(base_url=fake.base_url, api_key="none")
 
 Speaks chat completions, Responses, speech, transcriptions, images, videos and embeddings, plain, streamed and in
-batches with their files; realtime sessions over web sockets. How it is told to fail: stand_in.py.
+batches with their files; realtime sessions and Responses over web sockets. How it is told to fail: stand_in.py.
 `python -m callfare.devtools.fake_openai --port 8081`.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote
 
@@ -93,7 +93,20 @@ class FakeOpenAIHandler(StandInHandler):
             self.tell(socket, session.opening())
             for message in socket.messages():
                 self.tell(socket, map(self._spoiled_event, session.answer(json.loads(message))))
+        elif path == "/v1/responses":
+            for message in socket.messages():
+                self.tell(socket, self._responded(json.loads(message)))
         socket.close()
+
+    def _responded(self, event: Json) -> Iterator[Json]:
+        lane = {"stream_id": event["stream_id"]} if event.get("stream_id") else {}
+        if event.get("type") != "response.create" or not event.get("model"):
+            error = {"type": "invalid_request_error", "code": "missing_model", "message": "The stand-in wants a model."}
+            yield {"type": "error", "status": 400, "error": error} | lane
+            return
+        reply = self.spoiled(replies.response(event, self.fake.new_id("resp", self.fault)))
+        for told in replies.response_events(reply):
+            yield told | lane
 
     def _spoiled_event(self, event: Json) -> Json:
         if event["type"] != "response.done":
