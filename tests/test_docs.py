@@ -22,6 +22,7 @@ from callfare.devtools.fake_google import FakeGoogle
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.devtools.fake_siblings import FakeGroq
 from callfare.usage.meters import ATTRIBUTES, METERS
+from tests.support.certificates import certified
 from tests.support.fake_stripe import TEST_KEY, running_fake_stripe
 from tests.support.serving import engine_on, served
 from tests.test_tidy import LAYERS
@@ -59,12 +60,14 @@ def said(code: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def stand_ins():
+def stand_ins(tmp_path_factory):
     """Have every provider on the loopback address; return the variables that lead the SDKs there."""
+    files = certified(tmp_path_factory.mktemp("tls"))
     with (
         FakeOpenAI() as openai,
         FakeAnthropic() as claude,
-        FakeGoogle() as gemini,
+        # Its SDK opens live sessions over TLS alone.
+        FakeGoogle(tls=files.context()) as gemini,
         FakeGroq() as groq,
         FakeBedrock() as bedrock,
         running_fake_stripe() as stripe,
@@ -82,6 +85,7 @@ def stand_ins():
             "ANTHROPIC_API_KEY": "none",
             "GOOGLE_GEMINI_BASE_URL": gemini.base_url,
             "GEMINI_API_KEY": "none",
+            "SSL_CERT_FILE": str(files.authority),
             "STRIPE_SECRET_KEY": TEST_KEY,
             "CALLFARE_STRIPE_API_URL": stripe.base_url,
         }

@@ -59,9 +59,7 @@ async def test_a_response_that_is_refused_is_not_sent_and_the_next_one_may_be(ei
 async def test_lanes_are_told_apart(either, meter):
     connection = await entered(either.client.responses.connect())
     for lane, limit in (("a", 30), ("b", 20)):
-        await said(
-            connection.send({"type": "response.create", "stream_id": lane, "max_output_tokens": limit, **ASK})
-        )
+        await said(connection.send({"type": "response.create", "stream_id": lane, "max_output_tokens": limit, **ASK}))
 
     for _ in range(2):
         await hear(connection, "response.incomplete")

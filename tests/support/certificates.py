@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,12 @@ class Certified:
     authority: Path
     certificate: Path
     key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Return what a server serves with. Its key has no password."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        return context
 
 
 def certified(folder: Path, *, password: bytes | None = None) -> Certified:

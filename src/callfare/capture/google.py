@@ -2,7 +2,7 @@
 
 The metered client is a copy of the given one whose parts all send through a layer of ours; the SDK's own layer below it
 is the same object, and nothing of the SDK is patched or imported. Chats and automatic function calls pass it too, each
-request by itself. Live sessions and the interactions API do not pass it: they are not metered here.
+request by itself. Live sessions do not pass it: `google_live.py` stands before those.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import BatchAsked, Request
 from callfare.capture.google_dialect import GoogleDialect, content_of, results_in
+from callfare.capture.google_live import metered_connect
 from callfare.capture.leftovers import settle_surely
+from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
@@ -71,6 +73,13 @@ def _over(part: Any, layer: _Layer) -> Any:  # noqa: ANN401 - a client of any ma
             state[name] = layer
         elif hasattr(value, "__dict__") and _LAYER in vars(value):
             state[name] = _over(value, layer)
+    if kind.__name__ == "AsyncLive":
+        state.pop("connect", None)
+        base_url = layer.calls.base_url().rstrip("/")
+        provider = layer.calls.dialect.provider or provider_at(base_url, "google")
+        state["connect"] = metered_connect(
+            twin.connect, layer.calls.meter, user=layer.calls.user, provider=provider, base_url=base_url
+        )
     return twin
 
 

@@ -3,20 +3,25 @@
     with FakeGoogle() as fake:
         client = genai.Client(api_key="none", http_options={"base_url": fake.base_url})
 
-Speaks content, plain, streamed and in batches, embeddings, pictures and videos. How it is told to fail: stand_in.py.
+Speaks content, plain, streamed and in batches, embeddings, pictures and videos; live sessions over web sockets, which
+the SDK opens over TLS alone. How it is told to fail: stand_in.py.
 `python -m callfare.devtools.fake_google --port 8083`.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import ssl
 from collections import Counter
 
 from typing_extensions import override
 
 from callfare.devtools import google_replies as replies
+from callfare.devtools import google_sessions as sessions
 from callfare.devtools.forms import Json
 from callfare.devtools.stand_in import StandIn, StandInHandler, serve
+from callfare.devtools.web_sockets import WebSocket
 
 _CALL = re.compile(r"/v1(?:beta1?)?/(?:.*/)?models/([^/:]+):(\w+)")
 _FILED = re.compile(r"/v1(?:beta1?)?/(?:(batches/[^/]+)|files/([^/:]+):download)")
@@ -47,6 +52,15 @@ class _Handler(StandInHandler):
             self.write_bytes(self.fake.files[filed[2]], "application/jsonl")
         else:
             self.write_error(404, f"Unknown request URL: {self.command} {path}")
+
+    @override
+    def converse(self, path: str, socket: WebSocket) -> None:
+        if path.endswith((".BidiGenerateContent", "/BidiGenerateContent")):
+            session = sessions.Live()
+            for message in socket.messages():
+                told = session.answer(json.loads(message))
+                self.tell(socket, (self.spoiled(event, "usageMetadata") for event in told))
+        socket.close()
 
     def _call(self, model: str, kind: str, fields: Json) -> None:
         match kind:
@@ -86,8 +100,8 @@ class FakeGoogle(StandIn):
 
     handler = _Handler
 
-    def __init__(self, *, port: int = 0, polls_needed: int = 2) -> None:
-        super().__init__(port=port)
+    def __init__(self, *, port: int = 0, polls_needed: int = 2, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(port=port, tls=tls)
         self.polls_needed = polls_needed
         self.videos: dict[str, str] = {}
         self.batches: dict[str, Json] = {}

@@ -14,6 +14,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,7 +92,7 @@ class StandIn:
     handler: ClassVar[type[StandInHandler]]
     path: ClassVar[str] = ""
 
-    def __init__(self, *, port: int = 0) -> None:
+    def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.counts: Counter[str] = Counter()
         self.requests: deque[Seen] = deque(maxlen=_REQUESTS_KEPT)
         self.lock = threading.Lock()
@@ -100,12 +101,17 @@ class StandIn:
         self._made = 0
         handler = type("_BoundHandler", (self.handler,), {"fake": self})
         self._server = _Server(("127.0.0.1", port), handler)
+        self._scheme = "http"
+        if tls is not None:
+            # Each connection shakes hands in its own thread.
+            self._scheme = "https"
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.005,), daemon=True)
 
     @property
     def base_url(self) -> str:
         """Where an SDK client must point to."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}{self.path}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}{self.path}"
 
     @property
     def count(self) -> int:

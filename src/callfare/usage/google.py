@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from callfare.usage.fields import Counted, field_of, first_of, list_of, sum_of
+from msgspec.structs import replace
+
+from callfare.usage.fields import Counted, field_of, first_of, label_of, list_of, members_of, sum_of
 from callfare.usage.quantities import Quantity
 
 _KINDS = ("audio", "image", "video")
@@ -21,6 +23,24 @@ _TIERS: Mapping[str, str] = MappingProxyType(
         "ON_DEMAND_FLEX": "flex",
         "ON_DEMAND_OFFPEAK": "offpeak",
         "PROVISIONED_THROUGHPUT": "provisioned",
+    }
+)
+_OF_INTERACTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "total_input_tokens": "promptTokenCount",
+        "total_output_tokens": "candidatesTokenCount",
+        "total_thought_tokens": "thoughtsTokenCount",
+        "total_tool_use_tokens": "toolUsePromptTokenCount",
+        "total_cached_tokens": "cachedContentTokenCount",
+        "total_tokens": "totalTokenCount",
+    }
+)
+_BY_MODALITY: Mapping[str, str] = MappingProxyType(
+    {
+        "input_tokens_by_modality": "promptTokensDetails",
+        "output_tokens_by_modality": "candidatesTokensDetails",
+        "cached_tokens_by_modality": "cacheTokensDetails",
+        "tool_use_tokens_by_modality": "toolUsePromptTokensDetails",
     }
 )
 # From this generation on each search costs; before it, each request that searched.
@@ -131,3 +151,43 @@ def _searches_in(reply: object, model: object) -> int:
     generation = _GENERATION.match(model) if isinstance(model, str) else None
     is_by_search = generation is None or int(generation[1]) >= _BY_SEARCH_FROM
     return queries if is_by_search else min(queries, 1)
+
+
+def read_live(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Return what a turn of a live session reports. There the candidates are called the response."""
+    used = dict(members_of(first_of(reply, "usageMetadata", "usage_metadata")))
+    names = {"responseTokenCount": "candidatesTokenCount", "responseTokensDetails": "candidatesTokensDetails"}
+    used |= {name: used[told] for told, name in names.items() if used.get(told) is not None}
+    return _with_nothing_written(read_content({**members_of(reply), "usageMetadata": used}, fixed), used)
+
+
+def read_interaction(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
+    """Return what an interaction reports, in which everything has other names."""
+    told = members_of(first_of(reply, "usage"))
+    used: dict[str, object] = {name: told[field] for field, name in _OF_INTERACTIONS.items() if field in told}
+    for field, name in _BY_MODALITY.items():
+        parts = list_of(told.get(field))
+        used[name] = [{"modality": field_of(one, "modality"), "tokenCount": field_of(one, "tokens")} for one in parts]
+    counted = _with_nothing_written(read_content({"usageMetadata": used}, fixed), used)
+    searches = [
+        field_of(one, "count")
+        for one in list_of(told.get("grounding_tool_count"))
+        if field_of(one, "type") == "google_search"
+    ]
+    usage = counted.usage | ({"web_searches": sum_of(searches)} if searches else {})
+    tier = label_of(first_of(reply, "service_tier"))
+    return Counted(
+        usage,
+        counted.needed,
+        attributes={"service_tier": "default" if tier == "standard" else tier},
+        model=first_of(reply, "model", "agent"),
+        response_id=first_of(reply, "id"),
+    )
+
+
+def _with_nothing_written(counted: Counted, used: Mapping[str, object]) -> Counted:
+    """Return what was counted, with an output of none where the total leaves nothing for one: a zero is not told."""
+    total = used.get("totalTokenCount")
+    if "output_tokens" in counted.usage or total is None or total != counted.usage.get("input_tokens"):
+        return counted
+    return replace(counted, usage=counted.usage | {"output_tokens": 0})
