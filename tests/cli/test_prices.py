@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -37,6 +41,33 @@ def traffic(cli):
 def cost(cli):
     with Callfare("sqlite:///callfare.db") as fare:
         return str(fare.price("gpt-4o", {"output_tokens": 1_000_000}, at=None).cost)
+
+
+def test_prices_that_several_set_at_once_are_all_kept(cli, folder):
+    models = [f"model-{number}" for number in range(6)]
+
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(lambda model: run("prices", "set", model, *NEW_ROW[2:]), models))
+
+    assert [process.returncode for process in said] == [0] * 6, said
+    assert sorted(re.findall(r'name = "(.*)"', (folder / "o.toml").read_text())) == models
+
+
+def test_a_book_that_is_written_anew_stays_what_it_was(cli, folder):
+    (folder / "kept").mkdir()
+    (folder / "o.toml").symlink_to(folder / "kept" / "prices.toml")
+    cli.text("prices", *NEW_ROW)
+    (folder / "kept" / "prices.toml").chmod(0o644)
+
+    cli.text("prices", *NEW_ROW[:2], "output_tokens=1/1000000", *NEW_ROW[3:], "--from", "2030-01-01")
+
+    assert (folder / "o.toml").is_symlink()
+    assert stat.S_IMODE((folder / "kept" / "prices.toml").stat().st_mode) == 0o644
+
+
+def run(*words):
+    """Return a command's process, ended."""
+    return subprocess.run([sys.executable, "-m", "callfare", *words], capture_output=True, text=True, check=False)
 
 
 def test_list_names_the_layer_that_decides(cli):

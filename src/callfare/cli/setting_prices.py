@@ -37,7 +37,7 @@ def set_prices(
     from callfare.pricing.edit import with_rates
     from callfare.pricing.load import load_layer
     from callfare.pricing.shipped import shipped_layers
-    from callfare.store.files import new_file
+    from callfare.store.files import new_file, one_at_a_time
 
     if model is None or not rates:
         raise InvalidInput(
@@ -54,19 +54,20 @@ def set_prices(
     attributes = given.pairs(attr, "attr", "size=1024x1536")
     new = [_rate(text, attributes) for text in rates]
     now_us = SystemClock().now_us()
-    written = with_rates(
-        _text_of(book),
-        name=str(book),
-        provider=provider,
-        model=model,
-        rates=new,
-        source=source,
-        today=moment_of(now_us).date(),
-        begins=_day(begins),
-    )
-    layer = load_layer(written, name=str(book))
-    with new_file(book, replaces=True) as out:
-        out.write(written.encode())
+    with one_at_a_time(book):
+        written = with_rates(
+            _text_of(book),
+            name=str(book),
+            provider=provider,
+            model=model,
+            rates=new,
+            source=source,
+            today=moment_of(now_us).date(),
+            begins=_day(begins),
+        )
+        layer = load_layer(written, name=str(book))
+        with new_file(book.resolve(), replaces=True) as out:
+            out.write(written.encode())
     below = shipped_layers(has_seed=not session.options.no_seed_prices, catalogue=None)
     found = lost(layer, below, model, provider, now_us)
     answer: Mapping[str, object] = {
@@ -83,7 +84,7 @@ def _text_of(book: Path) -> str:
     try:
         if not book.exists():
             return f'book = "{_book_name(book)}"\n'
-        text = book.read_text(encoding="utf-8")
+        text = book.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise unusable(error if isinstance(error, OSError) else OSError(str(error)), book, "read") from error
     load_layer(text, name=str(book))

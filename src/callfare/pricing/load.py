@@ -31,6 +31,7 @@ _MODEL_KEYS = {"provider", "name", "names", "basis", "otherwise", "source", "che
 _RATE_KEYS = {"meter", "per", "usd", "from", "until", "attributes", "above_input_tokens", "daily"}
 _DERIVED_KEYS = {"from", "values"}
 _PER_MAX = 10**12
+_SHOWN_LENGTH_MAX = 80
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?", re.ASCII)
 _HOUR = re.compile(r"(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", re.ASCII)
 _BOOK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -72,7 +73,8 @@ def load_layer(source: Path | str, *, layer: str | None = None, name: str | None
         return _Reader(source, name or "price book").layer(layer)
     shown = name or str(source)
     try:
-        text = source.read_bytes().decode("utf-8")
+        # Some editors put a mark before the text.
+        text = source.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise PriceBookInvalid(f"{shown}, line {line}: not UTF-8 text; save the file as UTF-8") from None
@@ -146,8 +148,10 @@ class _Reader:
 
     def _names(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[str, ...]:
         names = row.get("names", [])
-        if not isinstance(names, list) or not all(isinstance(name, str) and name.strip() for name in names):
-            self._refuse((*path, "names"), "names is not a list of other names of the model")
+        if not isinstance(names, list) or not all(
+            isinstance(name, str) and name.strip() and name.isprintable() for name in names
+        ):
+            self._refuse((*path, "names"), "names is not a list of other names of the model, in printable text")
         return tuple(names)
 
     def _otherwise(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[tuple[str, ...], ...]:
@@ -190,7 +194,7 @@ class _Reader:
             )
         per = self._at(row, "per", int, path)
         if not 1 <= per <= _PER_MAX:
-            self._refuse((*path, "per"), f"per is {per}; give a whole number from 1 to 10^12")
+            self._refuse((*path, "per"), f"per is {_shown(per)}; give a whole number from 1 to 10^12")
         from_us, until_us = self._instant(row, "from", path), self._instant(row, "until", path)
         if from_us is not None and until_us is not None and from_us >= until_us:
             self._refuse((*path, "until"), "until is not after from")
@@ -210,7 +214,9 @@ class _Reader:
             return None
         above = self._at(row, "above_input_tokens", int, path)
         if not 1 <= above <= _PER_MAX:
-            self._refuse((*path, "above_input_tokens"), f"above_input_tokens is {above}; give a whole number above 0")
+            self._refuse(
+                (*path, "above_input_tokens"), f"above_input_tokens is {_shown(above)}; give a whole number above 0"
+            )
         return above
 
     def _daily(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[int, int] | None:
@@ -304,8 +310,8 @@ class _Reader:
         if not isinstance(table, dict):
             self._refuse(path, f"{path[-1]} is not a table")
         for key, value in table.items():
-            if not key or not isinstance(value, str) or not value:
-                self._refuse((*path, key), f"{path[-1]} {key!r} must be text, and not empty")
+            if not isinstance(value, str) or not all(text and text.isprintable() for text in (key, value)):
+                self._refuse((*path, key), f"{path[-1]} {key!r} must be text, printable and not empty")
         return {key: value.casefold() for key, value in table.items()}
 
     def _rows(self, table: Mapping[str, Any], key: str, path: tuple[str | int, ...]) -> list[dict[str, Any]]:
@@ -326,7 +332,7 @@ class _Reader:
             self._refuse(path, f"{key} is missing")
         value = table[key]
         if not isinstance(value, kind) or isinstance(value, bool):
-            self._refuse((*path, key), f"{key} is {value!r}; give {_KINDS[kind]}")
+            self._refuse((*path, key), f"{key} is {_shown(value)}; give {_KINDS[kind]}")
         return value
 
     def _only(self, table: Mapping[str, Any], known: Collection[str], path: tuple[str | int, ...]) -> None:
@@ -345,6 +351,16 @@ _KINDS: Mapping[type, str] = {
     dict: "a table",
     date: "a date without quotes, such as 2026-11-20",
 }
+
+
+def _shown(value: object) -> str:
+    """Return a value as an error shows it, however large: Python refuses to write numbers of thousands of digits."""
+    if isinstance(value, dict | list):
+        return "a table" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and abs(value) > _PER_MAX**2:
+        return "a number of more than twenty-four digits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[: _SHOWN_LENGTH_MAX - 1]}…"
 
 
 def _meet_in_time(first: Rate, second: Rate) -> bool:

@@ -179,11 +179,31 @@ def test_lines_are_counted_whatever_their_ending(tmp_path, ending):
         ('"1280x720" = "720p"', "", "line 24: derived.resolution needs another attribute to read from, and values"),
         ('"1280x720" = "720p"', '"1280x720" = "4k"', "line 27: no rate has resolution '4k'"),
         ('"1280x720" = "720p"', '"1280x720" = 720', "line 27: values '1280x720' must be text"),
+        (
+            '{ resolution = "720p" }',
+            '{ resolution = "\\u001b[31m" }',
+            "line 22: attributes 'resolution' must be text, print",
+        ),
+        ("1_000_000", f"0x{'f' * 5000}", "line 14: per is a number of more than twenty-four digits; give a whole"),
+        ("2025-08-07", f"0x{'f' * 5000}", "line 15: from is a number of more than twenty-four digits; give a date"),
+        ("2025-08-07", "[0, {a = 1}]", "line 15: from is a list; give a date without quotes"),
     ],
     ids=ascii,
 )
 def test_a_fault_is_refused_on_its_line(old, new, said):
     assert refusal_of(old, new).startswith(f"prices.toml, {said}")
+
+
+def test_a_name_that_no_screen_can_show_is_refused():
+    refusal = refusal_of('name = "m"', 'name = "m"\nnames = ["a\\u001b[31m"]')
+
+    assert "names is not a list of other names of the model, in printable text" in refusal
+
+
+def test_a_mark_that_an_editor_put_before_the_text_is_passed_over(tmp_path):
+    (tmp_path / "prices.toml").write_text(GOOD, encoding="utf-8-sig")
+
+    assert load_book(tmp_path / "prices.toml").layers[0].name == load_book(GOOD).layers[0].name
 
 
 RATE = """
