@@ -20,7 +20,7 @@ from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.fake_google import FakeGoogle
 from callfare.devtools.fake_openai import FakeOpenAI
-from callfare.devtools.fake_siblings import FakeGroq
+from callfare.devtools.fake_siblings import FakeGroq, FakeMistral
 from callfare.usage.meters import ATTRIBUTES, METERS
 from tests.support.certificates import certified
 from tests.support.fake_stripe import TEST_KEY, running_fake_stripe
@@ -69,6 +69,7 @@ def stand_ins(tmp_path_factory):
         # Its SDK opens live sessions over TLS alone.
         FakeGoogle(tls=files.context()) as gemini,
         FakeGroq() as groq,
+        FakeMistral() as mistral,
         FakeBedrock() as bedrock,
         running_fake_stripe() as stripe,
     ):
@@ -77,6 +78,8 @@ def stand_ins(tmp_path_factory):
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "none",
             "AWS_SECRET_ACCESS_KEY": "none",
+            "MISTRAL_URL": mistral.base_url,
+            "MISTRAL_API_KEY": "none",
             "GROQ_BASE_URL": groq.base_url,
             "GROQ_API_KEY": "none",
             "OPENAI_BASE_URL": openai.base_url,

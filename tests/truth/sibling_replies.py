@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from cerebras.cloud.sdk.types.chat.chat_completion import ChatCompletionResponse
 from groq.types.chat import ChatCompletion as GroqCompletion
+from mistralai.client.models import ChatCompletionResponse as MistralCompletion
 from perplexity.types import StreamChunk
 from together.types.chat import ChatCompletion as TogetherCompletion
 from together.types.chat import ChatCompletionChunk as TogetherChunk
@@ -24,6 +25,7 @@ USAGE = {
 }
 PLAIN_USAGE = {"prompt_tokens": 1200, "completion_tokens": 350, "total_tokens": 1550}
 GROQ_USAGE = USAGE | {"queue_time": 0.03, "prompt_time": 0.01, "completion_time": 0.2, "total_time": 0.21}
+MISTRAL_USAGE = PLAIN_USAGE | {"prompt_tokens_details": {"cached_tokens": 800}, "service_tier": "standard"}
 TOTALS = {"input_tokens": 1200, "output_tokens": 350}
 COST = {"input_tokens_cost": 0.0012, "output_tokens_cost": 0.00035, "request_cost": 0.005, "total_cost": 0.00655}
 
@@ -79,6 +81,17 @@ CASES = [
             ("cached_input_tokens", 800, "0.35", M),
             ("output_tokens", 222, "0.75", M),
             ("reasoning_tokens", 128, "0.75", M),
+        ],
+    ),
+    case(
+        "mistral",
+        "a chat by Mistral's own SDK",
+        "mistral-small-latest",
+        [MistralCompletion.model_validate(told("mistral-small-latest", "chat.completion", MISTRAL_USAGE))],
+        [
+            ("input_tokens", 400, "0.15", M),
+            ("cached_input_tokens", 800, "0.015", M),
+            ("output_tokens", 350, "0.60", M),
         ],
     ),
     case(

@@ -11,6 +11,7 @@ from callfare.capture import (
     google,
     langchain,
     litellm,
+    mistral,
     openai,
     otel,
     pydantic_ai,
@@ -37,6 +38,7 @@ _WRAPPERS: Mapping[str, Callable[..., Any]] = {
     "google.genai": google.wrap,
     "botocore": bedrock.wrap,
     "aiobotocore": bedrock.wrap,
+    "mistralai": mistral.wrap,
     **{sibling.package: siblings.wrapper_of(sibling) for sibling in SIBLINGS},
 }
 

@@ -5,12 +5,13 @@
 
 What they answer is what the stand-in for OpenAI does. They differ in where a stream tells its count: Groq with its last
 words, under a name of its own; Together there too, but for Kimi K3 only where it was asked to; Cerebras likewise, with
-its times; Perplexity in every chunk, with what it charged.
+its times, and Mistral with the tier; Perplexity in every chunk, with what it charged.
 `python -m callfare.devtools.fake_siblings groq --port 8085`.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 
@@ -89,6 +90,27 @@ class _CerebrasHandler(_Handler):
         yield from _counting_last(reply, {"time_info": reply["time_info"]})
 
 
+class _MistralHandler(_Handler):
+    @override
+    def plain_path(self, path: str) -> str:
+        return re.sub("/(agents|fim)/completions", "/chat/completions", super().plain_path(path))
+
+    @override
+    def told(self, reply: Json) -> Json:
+        return reply | {
+            "usage": reply["usage"] | {"service_tier": reply["service_tier"].replace("default", "standard")}
+        }
+
+    @override
+    def chunks(self, reply: Json, *, is_asked: bool) -> Iterator[Json]:
+        yield from _counting_last(reply, {})
+
+    @override
+    def _embed(self, fields: Json, _upload: bytes) -> None:
+        reply = replies.embeddings({"input": fields.get("inputs") or fields.get("input"), "model": fields.get("model")})
+        self.write_json(self.spoiled(reply | {"id": self.fake.new_id("embd", self.fault)}))
+
+
 class _PerplexityHandler(_Handler):
     @override
     def told(self, reply: Json) -> Json:
@@ -133,6 +155,13 @@ class FakeCerebras(FakeOpenAI):
     path = ""
 
 
+class FakeMistral(FakeOpenAI):
+    """The stand-in for Mistral."""
+
+    handler = _MistralHandler
+    path = ""
+
+
 class FakePerplexity(FakeOpenAI):
     """The stand-in for Perplexity."""
 
@@ -140,7 +169,8 @@ class FakePerplexity(FakeOpenAI):
     path = ""
 
 
-_KINDS = {"groq": FakeGroq, "together": FakeTogether, "cerebras": FakeCerebras, "perplexity": FakePerplexity}
+_KINDS = {"groq": FakeGroq, "together": FakeTogether, "cerebras": FakeCerebras}
+_KINDS |= {"mistral": FakeMistral, "perplexity": FakePerplexity}
 
 
 def main(arguments: list[str] | None = None) -> None:
