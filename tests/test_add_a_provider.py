@@ -11,8 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
-from callfare.capture.twins import metered
+from callfare import Callfare
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.pricing.load import load_book
 from callfare.pricing.rating import rate_finished
@@ -57,6 +58,24 @@ def test_a_row_of_hosts_and_a_model_among_the_books_are_all_it_takes(tmp_path):
 
     # 5 read at $0.60 and 57 written at $12 a million.
     assert told.stdout == "acme priced 0.000687\n"
+
+
+def test_a_provider_is_tried_without_touching_callfare(tmp_path):
+    (tmp_path / "acme.toml").write_text(BOOK)
+    question = [{"role": "user", "content": "hi there"}]
+
+    with (
+        FakeOpenAI() as fake,
+        OpenAI(base_url=fake.base_url, api_key="none") as bare,
+        Callfare("memory://", books=[tmp_path / "acme.toml"]) as fare,
+    ):
+        fare.grant("alice", 10, key="k")
+        with fare.run("story", user="alice", hold=1) as run:
+            fare.wrap(bare, provider="acme").chat.completions.create(model="acme-speak", messages=question)
+        [call] = fare.calls(run).items
+
+    # 5 read at $0.60 and 57 written at $12 a million.
+    assert (call.provider, call.status, str(call.cost)) == ("acme", "priced", "0.000687")
 
 
 def test_a_row_of_an_sdk_is_all_that_its_clients_take(tmp_path):
@@ -124,7 +143,7 @@ def test_the_dialect_of_the_page_meters_a_client():
     exec(compile(code, "add-a-provider.md", "exec"), names)  # noqa: S102 - our own document
     meter = FakeMeter()
 
-    client = metered(Sdk(), names["AcmeDialect"](), meter, user=None, like="Sdk()")
+    client = names["wrap"](Sdk(), meter, user=None)
     client.post("/v1/ask", body={"model": "acme-speak", "question": "hi there", "most": 40})
     client.post("/v1/elsewhere", body={})
 
