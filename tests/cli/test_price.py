@@ -59,6 +59,15 @@ def test_a_misspelt_model_is_answered_with_the_one_that_was_meant(cli, asked, me
     assert meant in cli.error("prices", "show", asked, exit_code=3)["message"]
 
 
+def test_a_seller_who_does_not_sell_the_model_is_answered_with_those_who_do(cli):
+    words = ("gpt-5-mini", "--provider", "nonesuch")
+
+    assert cli.error("price", *words, "input_tokens=1", exit_code=3)["message"].endswith(
+        "no price book names gpt-5-mini of nonesuch; it is sold by github-copilot and openai"
+    )
+    assert "it is sold by github-copilot and openai" in cli.error("prices", "show", *words, exit_code=3)["message"]
+
+
 def test_a_model_like_no_other_is_answered_with_none(cli):
     assert "did you mean" not in cli.error("price", "qqqqqqqqqqqq", "input_tokens=1", exit_code=3)["message"]
 

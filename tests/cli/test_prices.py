@@ -84,6 +84,15 @@ def test_list_can_be_of_one_provider(cli):
     assert {row["provider"] for row in found} == {"anthropic"}
 
 
+def test_list_takes_a_provider_in_any_case_and_names_the_one_that_was_meant(cli):
+    found = cli.json("prices", "list", "opus", "--provider", "Anthropic")["models"]
+    error = cli.error("prices", "list", "--provider", "antropic", exit_code=2)
+
+    assert {row["provider"] for row in found} == {"anthropic"}
+    assert error["param"] == "provider"
+    assert error["message"] == "no price book has prices of 'antropic'; did you mean anthropic?"
+
+
 def test_show_tells_rates_source_and_what_they_stand_before(cli):
     first, second = cli.json("prices", "show", "gpt-5-mini")["prices"]
 

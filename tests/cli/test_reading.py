@@ -257,7 +257,7 @@ def test_packages_are_the_four_of_the_specification(cli):
 def test_a_price_is_told_line_by_line(cli):
     said = cli.text("price", "gpt-5-mini", "input_tokens=1200", "cached_input_tokens=800", "output_tokens=345")
 
-    assert said.splitlines()[0] == "gpt-5-mini: $0.000387, 0.0387 credits"
+    assert said.splitlines()[0] == "gpt-5-mini of openai: $0.000387, 0.0387 credits"
     assert single_spaced(said)[1:5] == [
         "meter quantity rate per cost credits note",
         "input_tokens 400 $0.15 1,000,000 $0.00006 0.006 -",
@@ -269,7 +269,7 @@ def test_a_price_is_told_line_by_line(cli):
 def test_a_price_takes_attributes_and_names_what_it_does_not_bill(cli):
     said = cli.text("price", "gpt-image-1", "images=2", "output_tokens=100", "--attr", "size=1024x1536")
 
-    assert said.splitlines()[0] == "gpt-image-1: $0.16, 16 credits"
+    assert said.splitlines()[0] == "gpt-image-1 of openai: $0.16, 16 credits"
     assert "  not billed  100 output_tokens\n" in said
 
 
@@ -336,6 +336,8 @@ def test_explain_tells_a_charge_from_raw_usage_to_the_lots_that_paid(cli, writte
         "   output_tokens: 345 × $0.60 / 1000000 = $0.000207 = 0.0207 credits\n"
         "   together $0.000387 = 0.0387 credits\n"
         "   by price book seed-2024+6c53b8aa\n"
+        "   where it was read: "
+        "`callfare prices show --provider openai --at 2026-03-02T12:01:00Z gpt-5-mini-2025-08-07`\n"
         "\n"
         "4. What was put right later\n"
         "   nothing\n"

@@ -23,15 +23,18 @@ _HOUSE = {
 }
 
 
-def charge_story(screen: Screen, found: Explanation, reprice: str) -> None:
-    """Tell everything behind a charge, each step under its heading. `reprice` is the command that rates it again."""
+def charge_story(screen: Screen, found: Explanation, *, reprice: str, prices: str) -> None:
+    """Tell everything behind a charge, each step under its heading.
+
+    reprice: the command that rates it again. prices: the one that shows where its rates were read.
+    """
     call = found.call
     screen.line(f"{show.clean(call.id)}", "head")
     screen.line(f"{_what(call)}: {_amount(call)}{_flags(call)}")
     steps = (
         ("What the provider reported", _reported(found)),
         ("What was counted", _counted(call)),
-        ("What it cost", _cost(found, reprice)),
+        ("What it cost", _cost(found, reprice, prices)),
         ("What was put right later", _corrections(found)),
         ("The run it was part of", _run(found.run)),
         ("What moved in the ledger", _moved(found)),
@@ -80,7 +83,7 @@ def _counted(call: Call) -> Iterator[str]:
         yield f"metadata {show.clean(json.dumps(call.metadata, ensure_ascii=False))}"
 
 
-def _cost(found: Explanation, reprice: str) -> Iterator[str]:
+def _cost(found: Explanation, reprice: str, prices: str) -> Iterator[str]:
     yield from map(show.clean, found.arithmetic)
     if found.call.status == "priced":
         yield f"together {show.exact(found.call.cost)} = {show.exact(found.call.credits)} credits"
@@ -89,6 +92,8 @@ def _cost(found: Explanation, reprice: str) -> Iterator[str]:
     else:
         yield f"nothing is charged for it yet; `{reprice}` rates it once there is a price"
     yield f"by price book {show.clean(found.call.edition) or 'none'}"
+    if found.call.status == "priced":
+        yield f"where it was read: `{show.clean(prices)}`"
 
 
 def _corrections(found: Explanation) -> Iterator[str]:

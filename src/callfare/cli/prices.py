@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -113,6 +114,11 @@ def _list(session: Session, model: str | None, provider: str | None) -> None:
 
     with session.engine() as engine:
         found = listed(engine.settings.book, model or "", provider)
+        sellers = {row.provider for row in listed(engine.settings.book)} if provider and not found else set[str]()
+    if provider and not found and provider.casefold() not in map(str.casefold, sellers):
+        near = difflib.get_close_matches(provider.casefold(), sellers, n=1)
+        step = f"did you mean {near[0]}?" if near else "`callfare prices list` names whose there are"
+        raise InvalidInput(f"no price book has prices of {provider[:64]!r}; {step}", param="provider")
     session.answer({"models": found}, lambda screen: price_stories.listed(screen, found))
 
 

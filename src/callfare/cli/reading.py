@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from callfare.cli.near import with_near
 from callfare.cli.session import Session
 from callfare.clock import instant_of
 from callfare.errors import ChargeNotFound, MissingAttribute, UnknownWorkflow, UnpricedModel
+
+if TYPE_CHECKING:
+    from callfare.answers import Explanation
+    from callfare.cli.screen import Screen
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="How many to show, at most 200.")]
@@ -158,15 +162,25 @@ def explain(
     ],
 ) -> None:
     """Tell a charge's story, from raw usage to card payment."""
-    from callfare.cli.charge_story import charge_story
-
     with session.fare() as fare:
         try:
             found = fare.explain(charge)
         except ChargeNotFound:
             _check_ledger(session)
             raise
-    session.answer(found, lambda screen: charge_story(screen, found, session.reprice()))
+    session.answer(found, lambda screen: _explained(screen, session, found))
+
+
+def _explained(screen: Screen, session: Session, found: Explanation) -> None:
+    from callfare.cli.charge_story import charge_story
+
+    call = found.call
+    charge_story(
+        screen,
+        found,
+        reprice=session.reprice(),
+        prices=session.showing_prices(call.model, provider=call.provider, at=call.at),
+    )
 
 
 def _value_with_a_rate(session: Session, model: str, provider: str | None, at: datetime | None, name: str) -> str:

@@ -20,6 +20,8 @@ from callfare.cli.screen import Screen, aside, standard
 from callfare.errors import CallfareError, InvalidInput, OnlyLocal
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from callfare.callfare import Callfare
     from callfare.engine.engine import Engine
 
@@ -191,6 +193,13 @@ class Session:
     def reprice(self) -> str:
         """Return the command that rates again on the same ledger, by the same prices."""
         return shlex.join(["callfare", "reprice", *self._ledger(), *self._books()])
+
+    def showing_prices(self, model: str, *, provider: str, at: datetime) -> str:
+        """Return the command that shows what a model cost at an instant, by the same prices, and where it was read."""
+        whose = ["--provider", provider] if provider else []
+        instant = f"{at:%Y-%m-%dT%H:%M:%SZ}"
+        options = [*whose, "--at", instant, *self._ledger(), *self._books()]
+        return shlex.join(["callfare", "prices", "show", *options, *(["--"] if model.startswith("-") else []), model])
 
     def pasteable(self, text: str) -> str:
         """Return a text whose commands of ours name the ledger, and the price books, that this command was given."""

@@ -149,7 +149,7 @@ def listed(book: PriceBook, text: str = "", provider: str | None = None) -> list
     found, seen = [], set[tuple[str, str]]()
     for layer in book.layers:
         for seller, model in sorted(_names_of(layer)):
-            if text.casefold() in model.casefold() and provider in (None, seller):
+            if text.casefold() in model.casefold() and (provider is None or provider.casefold() == seller.casefold()):
                 key = (seller.casefold(), model.casefold())
                 found.append(ListedModel(provider=seller, model=model, layer=layer.name, decides=key not in seen))
                 seen.add(key)
