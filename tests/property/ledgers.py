@@ -141,11 +141,20 @@ def steering(draw: st.DrawFn, names: Names) -> Command:
     """What is done to runs besides calls."""
     run_id, user = draw(_mostly(names.runs, run_ids))
     number = make.account_number(user) if draw(st.integers(0, 3)) else None
-    kind = draw(st.sampled_from(["open", "open", "extend", "touch", "close", "close"]))
+    kind = draw(st.sampled_from(["open", "open", "under", "claim", "extend", "touch", "close", "close"]))
     if kind == "open":
         on_failure = draw(st.sampled_from(["charge", "waive"]))
         fresh, user = draw(run_ids), draw(users)
         return make.open_run(fresh, user, hold=draw(amounts), on_failure=on_failure, ttl_s=draw(lifetimes_s))
+    if kind == "under":
+        return make.open_run(
+            draw(run_ids), user, hold=draw(amounts), ttl_s=draw(lifetimes_s), parent=run_id, from_parent=draw(amounts)
+        )
+    if kind == "claim":
+        ttl_s = draw(st.one_of(st.none(), lifetimes_s))
+        named = st.lists(st.sampled_from(["b1", "b2", "f1"]), min_size=1, max_size=2, unique=True)
+        is_known_only = draw(st.booleans())
+        return make.claim(*draw(named), user=user, run_id=run_id, ttl_s=ttl_s, is_known_only=is_known_only)
     if kind == "extend":
         return make.extend(run_id, draw(some), key=draw(keys), account_id=number)
     if kind == "touch":

@@ -130,7 +130,16 @@ class Story:
             workflow=said.get("workflow", "story"),
             on_failure=said.get("failing", "charge"),
             ttl_s=duration_s(said.get("ttl", "1h")),
+            parent=said.get("out-of"),
+            from_parent=said.get("up-to", "0"),
         )
+
+    def _tell_claim(self, line: Line) -> Command:
+        batch_id, name = line.words[:2]
+        said = line.named(2)
+        ttl_s = duration_s(said["ttl"]) if "ttl" in said else None
+        run_id = name if name in self._runs else None
+        return make.claim(batch_id, user=self._runs.get(name, name), run_id=run_id, ttl_s=ttl_s)
 
     def _tell_extend(self, line: Line) -> Command:
         said = line.named(2)

@@ -237,7 +237,7 @@ def claim(
         names=tuple(f"batch:openai::{batch_id}" for batch_id in batch_ids or ("b1",)),
         user="" if is_known_only else user,
         new_account_id=account_number(user),
-        run_id=run_id,
+        run_id=None if is_known_only else run_id,
         ttl_s=ttl_s,
         is_known_only=is_known_only,
     )
