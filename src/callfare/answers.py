@@ -405,7 +405,7 @@ class Restored:
 class SpooledCall:
     """What waits in a spool, or was refused by the ledger when it was delivered; `reason` is empty while it waits.
 
-    kind: usage, correction, job, job_end or run_end. `model` and `cost` are those of usage and jobs.
+    kind: usage, correction, job, job_end, run_end or batch. `model` and `cost` are those of usage and jobs.
     """
 
     kind: str

@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from callfare import Callfare
+from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.devtools.fake_openai import FakeOpenAI
 
 HELLO = [{"role": "user", "content": "hi there"}]
@@ -210,3 +211,26 @@ def test_a_long_name_of_a_line_is_told_from_another_that_begins_alike(client, fa
     first, second = (ticket.settled[0][0].response_id for ticket in meter.tickets)
     assert first != second
     assert max(len(first), len(second)) <= 512
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        [],
+        {},
+        {"object": "batch"},
+        {"object": "batch", "id": None},
+        {"object": "batch", "id": ""},
+        {"object": "batch", "id": ["b"]},
+        {"object": "file", "id": "b"},
+    ],
+    ids=str,
+)
+def test_what_tells_no_batch_is_none(told):
+    assert OpenAIDialect().batch_told(told) is None
+
+
+def test_what_a_batch_tells_oddly_ends_nothing():
+    for odd in ({"status": ["failed"]}, {"status": "failed", "output_file_id": "f"}, {"status": "paused"}):
+        assert OpenAIDialect().batch_told({"object": "batch", "id": "b"} | odd).outcome is None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import pytest
-from openai import AsyncOpenAI, BadRequestError, OpenAI
+from openai import BadRequestError, OpenAI
 
 from callfare import Callfare
 from callfare.clock import ManualClock
@@ -360,37 +360,3 @@ def test_a_run_that_has_ended_makes_no_batch(fare: Callfare, client: OpenAI, fak
 
     assert fake.counts["POST /v1/batches"] == 0
     assert fare.balance("alice").held == Credits(0)
-
-
-# Async
-
-
-async def test_an_async_client_s_batch_is_the_maker_s_too(fare: Callfare, fake: FakeOpenAI):
-    async with AsyncOpenAI(base_url=fake.base_url, api_key="none", max_retries=0) as bare:
-        client = fare.wrap(bare)
-        with fare.run("story", user="alice", hold=1):
-            file = await client.files.create(file=("r.jsonl", requests(BODY, BODY)), purpose="batch")
-            batch = await client.batches.create(
-                input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
-            )
-        assert fare.balance("alice").held == CEILING
-        await client.batches.retrieve(batch.id)
-        told = await client.batches.retrieve(batch.id)
-
-        with fare.user("bob"):
-            await client.files.content(told.output_file_id)
-
-        assert (batch_run(fare).status, batch_run(fare).charged) == ("completed", COST)
-        assert fare.usage("bob").calls == 0
-
-
-async def test_an_async_client_is_refused_before_the_batch_is_made(fare: Callfare, fake: FakeOpenAI):
-    async with AsyncOpenAI(base_url=fake.base_url, api_key="none", max_retries=0) as bare:
-        client = fare.wrap(bare, user="alice")
-        dear = {**BODY, "max_completion_tokens": 600_000_000}
-        file = await client.files.create(file=("r.jsonl", requests(dear)), purpose="batch")
-
-        with pytest.raises(InsufficientCredit):
-            await client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
-
-    assert fake.counts["POST /v1/batches"] == 0

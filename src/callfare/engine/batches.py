@@ -8,6 +8,7 @@ batch is made or not at all; afterwards, no error of ours reaches the caller.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -421,7 +422,14 @@ def _subject_of(claim: ClaimBatch) -> Subject:
 def names_of(name: BatchName) -> tuple[str, ...]:
     """Return the keys that a batch is claimed under."""
     base_url = clean_text(name.base_url)
-    return tuple(batch_key_of(provider=name.provider, base_url=base_url, batch_id=clean_text(one)) for one in name.ids)
+    return tuple(batch_key_of(provider=name.provider, base_url=base_url, batch_id=_id_of(one)) for one in name.ids)
+
+
+def _id_of(batch_id: str) -> str:
+    """Return an id as it can be kept: its digest, where it is not clean text of a sensible length."""
+    if clean_text(batch_id) == batch_id:
+        return batch_id
+    return hashlib.sha256(batch_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def claim_of(name: BatchName, subject: Subject) -> ClaimBatch:
