@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -20,7 +21,9 @@ from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import BatchAsked, Request
 from callfare.capture.google_dialect import GoogleDialect, content_of, results_in
+from callfare.capture.google_interactions import meter_interactions
 from callfare.capture.google_live import metered_connect
+from callfare.capture.later import Later
 from callfare.capture.leftovers import settle_surely
 from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
@@ -34,6 +37,7 @@ _SETTLING = Unharmed("settle a call")
 _NO_ANSWER = object()
 _NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 _LAYER = "_api_client"
+_INTERACTIONS = "_interactions"
 _GIVEN = "_callfare_given"
 
 
@@ -73,14 +77,25 @@ def _over(part: Any, layer: _Layer) -> Any:  # noqa: ANN401 - a client of any ma
             state[name] = layer
         elif hasattr(value, "__dict__") and _LAYER in vars(value):
             state[name] = _over(value, layer)
+    calls = layer.calls
+    base_url = calls.base_url().rstrip("/")
+    whose: dict[str, Any] = {"user": calls.user, "provider": calls.dialect.provider or provider_at(base_url, "google")}
     if kind.__name__ == "AsyncLive":
         state.pop("connect", None)
-        base_url = layer.calls.base_url().rstrip("/")
-        provider = layer.calls.dialect.provider or provider_at(base_url, "google")
-        state["connect"] = metered_connect(
-            twin.connect, layer.calls.meter, user=layer.calls.user, provider=provider, base_url=base_url
-        )
+        state["connect"] = metered_connect(twin.connect, calls.meter, base_url=base_url, **whose)
+    if _INTERACTIONS in state:
+        state[_INTERACTIONS] = Later(partial(_interactions, twin, calls.meter, base_url=base_url, **whose))
     return twin
+
+
+def _interactions(client: Any, meter: Meter, **whose: Any) -> Any:  # noqa: ANN401 - the SDK's resource
+    """Return a client's resource for interactions as the SDK makes it, in its own place, metered."""
+    resource = vars(client)[_INTERACTIONS]
+    if type(resource) is Later:
+        vars(client)[_INTERACTIONS] = None
+        resource = client.interactions
+        meter_interactions(resource, meter, **whose)
+    return resource
 
 
 def _leave_open(_self: object) -> None:

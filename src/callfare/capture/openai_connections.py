@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cached_property, lru_cache, wraps
+from functools import cached_property, lru_cache, partial, wraps
 from typing import Any
 
 from callfare.capture.base import LOGGER, is_metered
 from callfare.capture.calls import CALLS
+from callfare.capture.later import Later
 from callfare.capture.openai_lanes import ResponsesTalk
 from callfare.capture.openai_sessions import RealtimeTalk
 from callfare.capture.providers import provider_at
@@ -57,34 +58,18 @@ def prepare(part: Any, path: Path = ()) -> None:  # noqa: ANN401 - a client of a
     for name in {place[len(path)] for place in _TALKS if place[: len(path)] == path and len(place) > len(path)}:
         made = inspect.getattr_static(type(part), name, None)
         if isinstance(made, cached_property):
-            state[name] = _Later(part, name, made, (*path, name))
+            state[name] = Later(partial(_made, part, name, made, (*path, name)))
 
 
-class _Later:
-    """A resource that is not made yet, as the SDK makes it when it is needed. Then it stands in its own place."""
-
-    def __init__(self, owner: object, name: str, made: cached_property[Any], path: Path) -> None:
-        self._owner = owner
-        self._name = name
-        self._made = made
-        self._path = path
-
-    def _resource(self) -> Any:  # noqa: ANN401 - a resource of any major
-        state = vars(self._owner)
-        resource = state.get(self._name)
-        if resource is None or type(resource) is _Later:
-            resource = self._made.func(self._owner)
-            prepare(resource, self._path)
-            state[self._name] = resource
-        return resource
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the resource has
-        return getattr(self._resource(), name)
-
-    @property  # type: ignore[misc]  # Python lets an object say what it stands for
-    def __class__(self) -> type:
-        """The class of what stands behind, so that isinstance holds."""
-        return type(self._resource())
+def _made(owner: Any, name: str, made: cached_property[Any], path: Path) -> Any:  # noqa: ANN401 - a resource of any major
+    """Return a resource as the SDK makes it, in its own place, with its sessions metered."""
+    state = vars(owner)
+    resource = state.get(name)
+    if resource is None or type(resource) is Later:
+        resource = made.func(owner)
+        prepare(resource, path)
+        state[name] = resource
+    return resource
 
 
 def _connect(resource: Any, theirs: Callable[..., Any], make_talk: MakeTalk) -> Callable[..., Any]:  # noqa: ANN401 - any major's

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from callfare.capture.base import LOGGER, Intent, Meter, Ticket, Unharmed
+from callfare.capture.leftovers import settle_surely
 from callfare.capture.settlements import Settlement, Ticketed
 from callfare.errors import CallfareError, UnpricedModel
 
@@ -116,7 +117,8 @@ class Settle:
 
     def do(self, whose: Whose) -> None:
         """Settle, pend or release."""
-        Ticketed(self.ticket or whose.accept(self.spent.intent)).apply(self.spent.settlement)
+        ending = Ticketed(self.ticket or whose.accept(self.spent.intent))
+        settle_surely(lambda: ending.apply(self.spent.settlement))
 
     async def do_async(self, whose: Whose) -> None:
         """Settle, pend or release."""

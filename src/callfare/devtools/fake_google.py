@@ -17,6 +17,7 @@ from collections import Counter
 
 from typing_extensions import override
 
+from callfare.devtools import google_interactions as interactions
 from callfare.devtools import google_replies as replies
 from callfare.devtools import google_sessions as sessions
 from callfare.devtools.forms import Json
@@ -25,6 +26,7 @@ from callfare.devtools.web_sockets import WebSocket
 
 _CALL = re.compile(r"/v1(?:beta1?)?/(?:.*/)?models/([^/:]+):(\w+)")
 _FILED = re.compile(r"/v1(?:beta1?)?/(?:(batches/[^/]+)|files/([^/:]+):download)")
+_INTERACTION = re.compile(r"/v1(?:beta1?|alpha)?/(?:.*/)?interactions(?:/([^/]+)(/cancel)?)?")
 _PROJECT = "projects/p/locations/l/publishers/google"
 _STATUSES = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
 
@@ -42,6 +44,7 @@ class _Handler(StandInHandler):
     def route(self, path: str, fields: Json, upload: bytes) -> None:
         call = _CALL.fullmatch(path)
         filed = _FILED.fullmatch(path.removesuffix(":cancel"))
+        interaction = _INTERACTION.fullmatch(path)
         if call is not None:
             self._call(call[1], call[2], fields)
         elif filed is not None and filed[1] in self.fake.batches:
@@ -50,8 +53,31 @@ class _Handler(StandInHandler):
             self.write_json(self.fake.batches[filed[1]])
         elif filed is not None and filed[2] in self.fake.files:
             self.write_bytes(self.fake.files[filed[2]], "application/jsonl")
+        elif interaction is not None and self.command == "POST" and interaction[1] is None:
+            self._interact(fields)
+        elif interaction is not None and interaction[1] in self.fake.interactions:
+            self._tell_interaction(interaction[1], interaction[2] is not None)
         else:
             self.write_error(404, f"Unknown request URL: {self.command} {path}")
+
+    def _interact(self, fields: Json) -> None:
+        reply = interactions.interaction(fields, self.fake.new_id("interaction", self.fault))
+        self.fake.interactions[reply["id"]] = reply, self.fault.job
+        if fields.get("background"):
+            self.write_json(interactions.unfinished(reply, "in_progress"))
+        elif fields.get("stream"):
+            self.write_events(interactions.interaction_events(self.spoiled(reply)), named=False, done=True)
+        else:
+            self.write_json(self.spoiled(reply))
+
+    def _tell_interaction(self, interaction_id: str, is_cancelled: bool) -> None:  # noqa: FBT001 - what the path says
+        reply, outcome = self.fake.interactions[interaction_id]
+        if is_cancelled:
+            self.write_json(interactions.unfinished(reply, "cancelled"))
+        elif not self.fake.has_ended(interaction_id):
+            self.write_json(interactions.unfinished(reply, "in_progress"))
+        else:
+            self.write_json(interactions.unfinished(reply, "failed") if outcome == "failed" else reply)
 
     @override
     def converse(self, path: str, socket: WebSocket) -> None:
@@ -105,8 +131,15 @@ class FakeGoogle(StandIn):
         self.polls_needed = polls_needed
         self.videos: dict[str, str] = {}
         self.batches: dict[str, Json] = {}
+        self.interactions: dict[str, tuple[Json, str]] = {}
         self.files: dict[str, bytes] = {}
         self._polls: Counter[str] = Counter()
+
+    def has_ended(self, name: str) -> bool:
+        """Count a poll of an interaction; return whether it has ended."""
+        with self.lock:
+            self._polls[name] += 1
+            return self._polls[name] >= self.polls_needed
 
     def polled(self, name: str) -> tuple[bool, bool]:
         """Count a poll of a video; return whether it is done, and whether it failed."""
