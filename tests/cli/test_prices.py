@@ -73,9 +73,43 @@ def run(*words):
 def test_list_names_the_layer_that_decides(cli):
     found = cli.json("prices", "list", "gpt-5-mini")["models"]
 
-    assert {"provider": "openai", "model": "gpt-5-mini", "layer": "seed-2024", "decides": True} in found
-    assert {"provider": "openai", "model": "gpt-5-mini", "layer": "catalogue", "decides": False} in found
+    layers = {row["layer"]: row for row in found if (row["provider"], row["model"]) == ("openai", "gpt-5-mini")}
+    assert {name: row["decides"] for name, row in layers.items()} == {"seed-2024": True, "catalogue": False}
+    assert layers["catalogue"]["rates"] == [
+        {"meter": "input_tokens", "usd": "0.25", "most_usd": "0.25", "per": 1_000_000},
+        {"meter": "output_tokens", "usd": "2", "most_usd": "2", "per": 1_000_000},
+    ]
     assert cli.text("prices", "list", "no-such-model") == "no price book names such a model\n"
+
+
+def test_list_tells_what_each_model_costs(cli):
+    said = cli.text("prices", "list", "o3-mini").splitlines()
+    seeds = cli.text("prices", "list", "sora-2", "--no-seed-prices")
+
+    assert said[0].split() == ["model", "provider", "layer", "price", "note"]
+    assert any("input_tokens $1.10, output_tokens $4.40 / 1,000,000" in line for line in said)
+    assert "video_seconds $0.10 / 1, ended 2026-09-25" in seeds
+
+
+def test_list_tells_the_range_where_size_and_quality_decide(cli):
+    said = cli.text("prices", "list", "gpt-image-1.5")
+
+    assert "input_tokens $5, output_tokens $10 / 1,000,000; images $0.009–$0.20 / 1" in said
+
+
+def test_list_tells_that_a_provider_tells_what_it_charged(cli):
+    said = cli.text("prices", "list", "claude-sonnet-4.5", "--provider", "openrouter")
+
+    assert "what a reply says, else input_tokens $3, output_tokens $15 / 1,000,000" in said
+
+
+def test_list_tells_books_of_one_name_apart(cli, folder):
+    cli.text("prices", *NEW_ROW)
+    (folder / "p.toml").write_text((folder / "o.toml").read_text().replace("gpt-9", "gpt-8").replace("0.25", "0.5"))
+
+    said = cli.text("prices", "list", "--book", "o.toml", "--book", "p.toml", "gpt-8")
+
+    assert "input_tokens $0.50 / 1,000,000" in said
 
 
 def test_list_can_be_of_one_provider(cli):

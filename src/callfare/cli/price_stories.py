@@ -10,23 +10,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callfare.cli import show
-from callfare.cli.show import Column, Table, numbers
+from callfare.cli.show import Column, Table, numbers, wrapped
 from callfare.usage.meters import LINEAGE
 
 if TYPE_CHECKING:
     from callfare.cli.screen import Screen
-    from callfare.engine.price_review import Difference, ListedModel, Lost, Review, ShownPrices, Traffic
+    from callfare.engine.price_list import PricedModel
+    from callfare.engine.price_review import Difference, Lost, Review, ShownPrices, Traffic
 
 _SHOWN_MAX = 20
 
 
-def listed(screen: Screen, found: Sequence[ListedModel]) -> None:
-    """Tell which models have prices, and in which layer."""
+def listed(screen: Screen, found: Sequence[PricedModel]) -> None:
+    """Tell which models have prices, in which layer, and what they cost in an ordinary call."""
     if not found:
         screen.line("no price book names such a model")
         return
-    rows = [(row.model, row.provider, row.layer, "" if row.decides else "a layer above decides") for row in found]
-    screen.table(Table(columns=(Column("model"), Column("provider"), Column("layer"), Column("note")), rows=rows))
+    rows = [
+        (row.model, row.provider, row.layer, _listed_rates(row), "" if row.decides else "a layer above decides")
+        for row in found
+    ]
+    columns = (Column("model"), Column("provider"), Column("layer"), wrapped("price"), Column("note"))
+    screen.table(Table(columns=columns, rows=rows))
+
+
+def _listed_rates(row: PricedModel) -> str:
+    """Return rates together that are for as many: `input_tokens $5, output_tokens $10 / 1,000,000; images $1 / 1`."""
+    by_per: dict[int, list[str]] = {}
+    says_its_charge = any(rate.meter == "billed_usd" for rate in row.rates)
+    for rate in row.rates:
+        if rate.meter == "billed_usd":
+            continue
+        most = "" if rate.most_usd == rate.usd else f"–{show.rate(rate.most_usd)}"
+        by_per.setdefault(rate.per, []).append(f"{rate.meter} {show.rate(rate.usd)}{most}")
+    told = "; ".join(f"{', '.join(rates)} / {per:,}" for per, rates in by_per.items())
+    return ", else ".join(filter(None, ["what a reply says" if says_its_charge else "", told])) + _ended(row.ended)
 
 
 def shown(screen: Screen, found: Sequence[ShownPrices], reason: str) -> None:

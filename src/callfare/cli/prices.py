@@ -110,10 +110,11 @@ def _checked(days: int | None) -> int:
 
 
 def _list(session: Session, model: str | None, provider: str | None) -> None:
+    from callfare.engine.price_list import priced
     from callfare.engine.price_review import listed
 
     with session.engine() as engine:
-        found = listed(engine.settings.book, model or "", provider)
+        found = priced(engine.settings.book, model or "", provider, engine.clock.now_us())
         sellers = {row.provider for row in listed(engine.settings.book)} if provider and not found else set[str]()
     if provider and not found and provider.casefold() not in map(str.casefold, sellers):
         near = difflib.get_close_matches(provider.casefold(), sellers, n=1)
