@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up: a module imports from its own layer and from those before it.
 LAYERS = (
-    {"errors", "money", "ids", "clock", "checks"},
+    {"errors", "money", "ids", "clock", "checks", "mutexes"},
     {"usage"},
     {"pricing"},
     {"ledger"},

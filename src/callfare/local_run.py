@@ -7,10 +7,10 @@ saves asking it before every call.
 from __future__ import annotations
 
 import heapq
-import threading
 from collections import Counter, defaultdict
 
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
+from callfare.mutexes import new_mutex
 
 
 class LocalRun:
@@ -43,7 +43,7 @@ class LocalRun:
         self._spooled = 0
         self._steps: Counter[str] = Counter()
         self._unused: defaultdict[str, list[int]] = defaultdict(list)
-        self._gate = threading.Lock()
+        self._gate = new_mutex(self, "_gate")
 
     @property
     def is_over(self) -> bool:

@@ -6,7 +6,6 @@ but that it was made.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from callfare.capture.base import LOGGER, BatchName, BatchTicket, Intent, Meter
 from callfare.capture.dialect import BatchTold, Heard, Replies, Request
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, Tally
+from callfare.mutexes import new_mutex
 from callfare.usage.extract import read
 
 _FILES_MAX = 1000
@@ -121,7 +121,7 @@ class BatchFiles:
 
     def __init__(self) -> None:
         self._batches: OrderedDict[tuple[str, str], str] = OrderedDict()
-        self._mutex = threading.Lock()
+        self._mutex = new_mutex(self, "_mutex")
 
     def note(self, base_url: str, file_id: str, batch_id: str) -> None:
         """Know whose file this is."""
@@ -142,7 +142,7 @@ class Uploads:
     def __init__(self) -> None:
         self._requests: OrderedDict[tuple[str, str], tuple[Intent, ...]] = OrderedDict()
         self._count = 0
-        self._mutex = threading.Lock()
+        self._mutex = new_mutex(self, "_mutex")
 
     def note(self, base_url: str, file_id: str, requests: Sequence[Intent]) -> None:
         """Keep what a file asks for, in place of the oldest."""

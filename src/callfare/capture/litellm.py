@@ -9,7 +9,6 @@ litellm tells of a stream that told none.
 from __future__ import annotations
 
 import sys
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from msgspec.structs import replace
 from callfare.capture.base import Meter, Ticket, Unharmed
 from callfare.capture.dialect import bytes_for_model, text_bytes, tokens_of_bytes
 from callfare.capture.told import Teller
+from callfare.mutexes import new_mutex
 from callfare.usage.anthropic import read_message
 from callfare.usage.extract import Reading, read
 from callfare.usage.fields import Counted, field_of, label_of, list_of
@@ -53,7 +53,7 @@ class _Listener:
         super().__init__(**options)
         self._teller = teller
         self._open: OrderedDict[str, Ticket] = OrderedDict()
-        self._mutex = threading.Lock()
+        self._mutex = new_mutex(self, "_mutex")
 
     def log_pre_api_call(self, model: object, messages: object, kwargs: Mapping[str, Any]) -> None:
         """Take note of a call that begins, and of whose it is."""

@@ -7,12 +7,11 @@ provider.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from contextvars import ContextVar
 
+from callfare.mutexes import new_mutex
 from callfare.usage.quantities import Quantity
 
 _KEPT = 10_000
@@ -25,11 +24,7 @@ class Recent:
     def __init__(self, kept: int = _KEPT) -> None:
         self._kept = kept
         self._ids: OrderedDict[str, None] = OrderedDict()
-        self.free()
-
-    def free(self) -> None:
-        """Be held by nobody: a forked child has no other thread that could let go."""
-        self._mutex = threading.Lock()
+        self._mutex = new_mutex(self, "_mutex")
 
     def claim(self, response_id: str) -> bool:
         """Return whether nobody has claimed this id before; an empty one is anybody's."""
@@ -46,9 +41,6 @@ class Recent:
 
 RECENT = Recent()
 """The one of this process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=RECENT.free)
 
 
 class Note:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from callfare.ledger.commands import ClaimBatch, CloseRun, OpenRun, TouchRun
 from callfare.ledger.receipts import BatchReceipt, ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt, Receipt
 from callfare.local_run import LocalRun
 from callfare.money import Credits, in_range
+from callfare.mutexes import new_mutex
 
 if TYPE_CHECKING:
     from callfare.engine.metering import Metering
@@ -388,7 +388,7 @@ class _Told:
 
     def __init__(self) -> None:
         self._told: dict[tuple[BatchName, str | None], None] = {}
-        self._mutex = threading.Lock()
+        self._mutex = new_mutex(self, "_mutex")
 
     def note(self, name: BatchName, outcome: str | None) -> bool:
         """Return whether this is news."""
