@@ -446,6 +446,8 @@ def test_set_says_what_the_model_had_below_and_has_no_more(cli):
     [
         ("sell",),
         ("show",),
+        ("show", ""),
+        ("list", "--provider", ""),
         ("list", "x", "input_tokens=1"),
         ("check", "--days", "-1"),
         ("diff", "--at", "yesterday"),

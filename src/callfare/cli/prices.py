@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from callfare.checks import check_choice
+from callfare.checks import check_choice, check_text
 from callfare.cli import given, price_stories, show
 from callfare.cli.near import with_near
 from callfare.cli.session import Session
@@ -76,6 +76,9 @@ def prices(
     accepts it for this ledger, `set` writes into the book named with --book.
     """
     action = check_choice(action, "action", _ACTIONS)
+    for name, text in (("model", model), ("provider", provider)):
+        if text is not None:
+            check_text(text, name)
     if rate and action != "set":
         raise InvalidInput(f"{action} takes no rate; `callfare prices set MODEL {rate[0]}` does", param="rate")
     said = {
