@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError, EventStreamError
 
 from callfare import Callfare
 from callfare.capture.base import marked_as_metered
+from callfare.capture.bedrock_dialect import BedrockDialect
 from callfare.capture.clients import wrap_client
 from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.stand_in import Fault, Pause
@@ -312,6 +313,17 @@ def test_a_request_that_cannot_be_read_is_sent_all_the_same(bedrock, server, met
 
     assert server.count == 1
     assert meter.ticket.settled
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"7", b"[" * 100_000, b'{"usage": [1]}', b'{"results": [7]}', b""])
+def test_a_reply_that_cannot_be_read_is_an_estimate(content):
+    dialect = BedrockDialect()
+    params = {"modelId": SONNET, "body": json.dumps(CLAUDE_BODY)}
+    request = dialect.request_of("InvokeModel", params, base_url="http://127.0.0.1", is_stream=False)
+
+    settlement = request.dialect.settlement_of(request, content)
+
+    assert (settlement.kind, settlement.estimated, settlement.reading.usage["input_tokens"]) == ("settle", True, 2)
 
 
 def test_retries_within_the_sdk_are_one_call(server, meter):

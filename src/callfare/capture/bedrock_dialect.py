@@ -258,7 +258,7 @@ def _json_in(body: object) -> Mapping[str, Any]:
         return {}
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}
 

@@ -200,7 +200,7 @@ def _settle_failed(request: Request, ending: Ticketed, reply: Any, error: BaseEx
 def _after_failure(request: Request, reply: Any, error: BaseException) -> Settlement:  # noqa: ANN401 - the SDK's answer
     """Return what a call has earned that raised: nothing, unless Mistral had answered."""
     if getattr(error, "status_code", 0) in _ANSWERED:
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, RecursionError):
             reply = json.loads(getattr(error, "body", ""))
         return request.dialect.settlement_of(request, reply)
     if reply is not None:
