@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import msgspec
 import pytest
 
 from callfare.errors import InsufficientCredit, NotFound, RunClosed, RunNotFound
 from callfare.ledger.accounts import UNATTRIBUTED
+from callfare.ledger.batches import BATCH
+from callfare.ledger.receipts import BatchReceipt
+from callfare.ledger.rows import Key
 from tests.support.books import Balance, Books
 from tests.support.commands import (
     HOUR_S,
@@ -97,21 +101,26 @@ def test_a_line_is_charged_once_to_the_owner(books: Books):
     assert books.balance() == Balance(posted="85", held="0", available="85")
 
 
-def test_claims_at_the_same_time_have_one_winner(books: Books):
-    users = [f"user-{number}" for number in range(8)]
-    found = []
+def test_claims_by_several_processes_at_the_same_time_have_one_winner(books: Books):
+    ready, found = threading.Barrier(6), []
 
-    def work(user):
-        found.append(books.do(claim(user=user)))
+    def work(user: str) -> None:
+        here = books.reopened()
+        ready.wait(30)
+        found.extend(here.do(claim(f"b{number}", user=user)) for number in range(10))
 
-    threads = [threading.Thread(target=work, args=(user,)) for user in users]
+    threads = [threading.Thread(target=work, args=(f"user-{number}",)) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert len(found) == 8
-    assert len({receipt.account_id for receipt in found}) == 1
+    assert len(found) == 60
+    assert sum(not receipt.is_replay for receipt in found) == 10
+    rows = [row for row in books.rows(Key) if row.kind == BATCH]
+    assert len(rows) == 10
+    owners = {msgspec.json.decode(row.receipt, type=BatchReceipt).account_id for row in rows}
+    assert {receipt.account_id for receipt in found} == owners
 
 
 # A hold out of another's
