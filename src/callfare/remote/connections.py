@@ -73,7 +73,7 @@ class _Timed(HTTPConnection):
         return HTTPResponse(_Reading(sock, self), *given, **named)  # type: ignore[arg-type]  # of a socket it wants this
 
     def limit(self, *, is_new: bool = False) -> None:
-        """Let the next step take no longer than what is left. Raises TimeoutError when nothing is."""
+        """Let the next step take no longer than what is left. A TimeoutError when nothing is."""
         left_s = self.until_s - elapsed_s()
         if left_s <= 0:
             raise TimeoutError("not in time")
