@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +97,29 @@ def test_an_estimate_above_the_counted_parts_stands():
     earned = settlement("/chat/completions", {"usage": usage}, written_bytes=4000)
 
     assert earned.reading.usage == {"input_tokens": 10, "output_tokens": 1000, "reasoning_tokens": 64}
+
+
+class Deaf(logging.Handler):
+    """A listener to the log that is at fault itself."""
+
+    def emit(self, record):
+        raise OSError(record.msg)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_a_fault_of_ours_that_cannot_even_be_logged_harms_nobody(client, meter, is_stream, monkeypatch):
+    meter.breaks = True
+    monkeypatch.setattr("callfare.capture.openai_tallies.ChatTally.take", None)
+    deaf = Deaf()
+    logging.getLogger("callfare").addHandler(deaf)
+
+    try:
+        reply = client.chat.completions.create(
+            model="gpt-5-mini", messages=[{"role": "user", "content": "hi"}], stream=is_stream
+        )
+        events = list(reply) if is_stream else [reply]
+    finally:
+        logging.getLogger("callfare").removeHandler(deaf)
+
+    assert events[0].choices
+    assert len(meter.ticket.settled) == 1

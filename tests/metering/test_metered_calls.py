@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from openai import AsyncOpenAI, InternalServerError, OpenAI
@@ -152,6 +153,28 @@ def test_a_call_that_nobody_can_refuse_any_more_is_recorded(url: str, *, is_stri
         fare.listener("litellm").log_success_event({"custom_llm_provider": "openai"}, reply)
 
         assert fare.usage("unattributed").by_model[0].units == {"input_tokens": 5, "output_tokens": 3}
+
+
+@pytest.mark.parametrize("name", ["user.id", "gen_ai.provider.name", "gen_ai.response.model"])
+@pytest.mark.parametrize("value", ["a\0b", "\ud800", "x" * 1_000_000])
+@pytest.mark.parametrize("url", ["memory"], indirect=True)
+@pytest.mark.filterwarnings("ignore::callfare.UnattributedWarning")
+def test_a_span_is_charged_whatever_its_attributes_are(fare: Callfare, name: str, value: str) -> None:
+    fare.grant("alice", 1, key="k")
+    told = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.usage.input_tokens": 5,
+        "gen_ai.usage.output_tokens": 3,
+        "gen_ai.response.id": f"{name} {value[:3]!a}",
+    }
+    context = SimpleNamespace(trace_id=1, span_id=2)
+    span = SimpleNamespace(context=context, parent=None, status=None, attributes=told | {name: value})
+    importer = fare.listener("otel")
+
+    importer.on_start(span)
+    importer.on_end(span)
+
+    assert fare.usage("unattributed").calls == 1
 
 
 def test_an_abandoned_stream_is_charged_by_estimate(fare: Callfare, client: OpenAI) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -229,7 +230,9 @@ class Unharmed:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        self.logger.error(
-            "callfare could not %s; the call itself is unharmed", self.what, exc_info=(type(error), error, trace)
-        )
+        # What listens to the log may be at fault itself.
+        with suppress(Exception):
+            self.logger.error(
+                "callfare could not %s; the call itself is unharmed", self.what, exc_info=(type(error), error, trace)
+            )
         return True

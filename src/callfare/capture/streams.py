@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, Unharmed
+from callfare.capture.base import Unharmed
 from callfare.capture.dialect import Request
 from callfare.capture.leftovers import LEFTOVERS
 from callfare.capture.settlements import Ending, Settlement
@@ -35,6 +35,7 @@ class Moment(Enum):
 
 
 _SETTLING = Unharmed("settle a stream")
+_COUNTING = Unharmed("count an event of a stream")
 _OPEN, _ESTIMATED, _DONE = range(3)
 
 
@@ -63,11 +64,10 @@ class Watch:
 
     def take(self, event: object) -> bool:
         """Count an event; return whether it must be hidden from the caller."""
-        try:
+        with _COUNTING:
             return self._tally.take(event)
-        except Exception:  # noqa: BLE001 - an event nobody can count is still the caller's
-            LOGGER.exception("callfare could not count an event of a stream; the stream itself is unharmed")
-            return False
+        # An event nobody can count is still the caller's.
+        return False
 
     @property
     def takes_lightly(self) -> Callable[[Any], bool]:

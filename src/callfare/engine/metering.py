@@ -7,13 +7,21 @@ import logging
 from msgspec.structs import replace
 
 from callfare.capture.base import Intent
-from callfare.checks import RESPONSE_ID_LENGTH_MAX, clean_text
+from callfare.checks import RESPONSE_ID_LENGTH_MAX, check_user, clean_text
 from callfare.context import current_step, current_user
 from callfare.engine.batches import Batches
 from callfare.engine.engine import Engine, UnattributedWarning
 from callfare.engine.reports import Estimated
 from callfare.engine.requests import Call, Subject, job_key
-from callfare.errors import AmountOutOfRange, InsufficientCredit, InvalidQuantity, NotFound, UnpricedModel, UserRequired
+from callfare.errors import (
+    AmountOutOfRange,
+    InsufficientCredit,
+    InvalidQuantity,
+    InvalidUser,
+    NotFound,
+    UnpricedModel,
+    UserRequired,
+)
 from callfare.finished import Finished
 from callfare.ids import new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -220,7 +228,10 @@ class Metering:
     def whom_made(self, user: str | None, model: str) -> tuple[Subject, LocalRun | None]:
         """Return whom a call that was made is for, nobody where none is named: it can no longer be refused."""
         try:
-            return self.whom(user)
+            return self.whom(user if user is None else check_user(user))
+        except InvalidUser as refusal:
+            _log.error("a call of %s names no user that can be: %s", model or "a model", refusal)
+            return self.whom_made(None, model)
         except (UserRequired, UnattributedWarning) as refusal:
             # What a provider did is recorded.
             _log.error("a call of %s is charged to %s: %s", model or "a model", UNATTRIBUTED, refusal)
@@ -280,7 +291,7 @@ class Metering:
             usage=reading.usage or {"calls": 1},
             operation=intent.operation,
             attributes=reading.attributes,
-            provider=intent.provider,
+            provider=clean_text(intent.provider),
             base_url=clean_text(intent.base_url),
             response_id=clean_text(reading.response_id, RESPONSE_ID_LENGTH_MAX) or None,
             raw=reading.raw,
