@@ -11,10 +11,17 @@ from callfare.pricing import PriceBook, rate_finished
 from callfare.pricing.shipped import shipped_layers
 from callfare.usage.extract import read
 from callfare.usage.meters import LINEAGE
-from tests.truth import anthropic_replies, bedrock_replies, google_replies, openai_replies, sibling_replies
+from tests.truth import (
+    anthropic_replies,
+    bedrock_replies,
+    google_replies,
+    openai_replies,
+    session_replies,
+    sibling_replies,
+)
 
 BOOK = PriceBook(shipped_layers(has_seed=False, catalogue=None))
-REPLIES = (openai_replies, anthropic_replies, google_replies, bedrock_replies, sibling_replies)
+REPLIES = (openai_replies, anthropic_replies, google_replies, bedrock_replies, session_replies, sibling_replies)
 CASES = [case for replies in REPLIES for case in replies.CASES]
 FORMS = [
     pytest.param(case, reply, id=f"{case.provider}, {case.name}, {type(reply).__name__}")
