@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
+import warnings
 
 import pytest
 
+from callfare.capture import leftovers
 from callfare.capture.openai_sessions import RealtimeTalk
 from callfare.capture.recent import RECENT
 from callfare.devtools.stand_in import Fault, Pause
-from tests.capture.realtime import FIRST, SPOKEN, ask, connect, counted, entered, hear, said, settled
+from tests.capture.realtime import FIRST, HELLO, SPOKEN, ask, connect, counted, entered, hear, said, settled
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +116,28 @@ async def test_a_task_that_is_cancelled_settles_its_session(async_client, meter,
 
     assert len(settled(meter)) == 1
     assert settled(meter)[0][1]["input_tokens"] == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_session_that_a_forked_child_drops_is_its_parents_to_settle(client, meter):
+    connection = client.realtime.connect(model="gpt-realtime").enter()
+    connection.conversation.item.create(item=HELLO)
+    connection.response.create(response={"metadata": {"hold": "yes"}})
+    while connection.recv().type != "response.output_audio.delta":
+        pass
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        leftovers.LEFTOVERS.make_ready()
+        del connection
+        gc.collect()
+        os._exit(len(settled(meter)))
+    _, status = os.waitpid(child, 0)
+    connection.close()
+
+    assert (os.waitstatus_to_exitcode(status), len(settled(meter))) == (0, 1)
 
 
 # What cannot be true

@@ -112,3 +112,18 @@ async def test_many_lanes_at_once_are_each_charged_once(async_client, meter):
             await hear(connection, "response.completed")
 
     assert settled(meter) == [(ANSWER, False)] * 10
+
+
+async def test_what_is_missing_in_a_lane_is_estimated_by_its_own_request(either, meter, fake):
+    fake.script(Fault(usage=None))
+    connection = await entered(either.client.responses.connect())
+    for lane, text in (("a", "hi there"), ("b", "hi there, and twice as long")):
+        await said(
+            connection.send({"type": "response.create", "stream_id": lane, "model": "gpt-5-mini", "input": text})
+        )
+
+    for _ in range(2):
+        await hear(connection, "response.completed")
+    await said(connection.close())
+
+    assert [usage["input_tokens"] for usage, _ in settled(meter)] == [2, 7]

@@ -23,7 +23,7 @@ from callfare.capture.sockets import AsyncMeteredSocket, MeteredSocket
 from callfare.usage.fields import field_of, label_of
 
 Path = tuple[str, ...]
-MakeTalk = Callable[[Any, Mapping[str, Any]], Talk]
+MakeTalk = Callable[[Any, Mapping[str, Any]], Talk | None]
 
 _SESSION = "_callfare_session"
 _OPENS = "_connect_ws"
@@ -37,6 +37,11 @@ def _realtime(calls: Any, asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a
     return RealtimeTalk(provider=provider, base_url=base_url, model=model)
 
 
+def _unknown(_calls: Any, _asked: Mapping[str, Any]) -> Talk | None:  # noqa: ANN401 - a client's calls
+    LOGGER.warning("callfare does not meter this kind of session, which tells no counts it could price")
+    return None
+
+
 def _responses(calls: Any, _asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a client's calls
     return ResponsesTalk(dialect=calls.dialect, base_url=str(calls.client.base_url).rstrip("/"))
 
@@ -46,6 +51,10 @@ _TALKS: Mapping[Path, MakeTalk] = {
     ("beta", "realtime"): _realtime,
     ("responses",): _responses,
     ("beta", "responses"): _responses,
+    ("realtime", "translations"): _unknown,
+    ("live",): _unknown,
+    ("live", "sideband"): _unknown,
+    ("live", "forks"): _unknown,
 }
 """What is said over the sockets that a resource opens, by where it stands in a client."""
 
@@ -80,7 +89,9 @@ def _connect(resource: Any, theirs: Callable[..., Any], make_talk: MakeTalk) -> 
         if calls is None or is_metered():
             return manager
         asked = inspect.signature(theirs).bind(*arguments, **options).arguments
-        _manage(manager, Session(make_talk(calls, asked)), Whose(calls.meter, calls.user))
+        talk = make_talk(calls, asked)
+        if talk is not None:
+            _manage(manager, Session(talk), Whose(calls.meter, calls.user))
         return manager
 
     return connect
