@@ -399,13 +399,3 @@ async def test_the_older_realtime_api_is_metered_as_well(either, meter, fake):
 
     assert raw["type"] == "session.created"
     assert settled(meter) == [SPOKEN]
-
-
-def test_a_session_of_a_kind_that_tells_no_counts_is_said_not_to_be_metered(client, meter, caplog):
-    if not hasattr(client.realtime, "translations"):
-        pytest.skip("this major has no translations")
-
-    client.realtime.translations.connect(model="gpt-realtime-translate")
-
-    assert "does not meter this kind of session" in caplog.text
-    assert meter.tickets == []

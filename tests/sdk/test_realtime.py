@@ -11,6 +11,7 @@ import pytest
 from websockets.sync.server import serve
 
 from callfare import Callfare
+from callfare.capture.openai import wrap
 from callfare.capture.realtime import listener
 from callfare.capture.recent import RECENT
 from callfare.usage.quantities import leaves
@@ -194,3 +195,11 @@ def test_a_response_of_a_session_whose_model_nobody_told_is_kept_unpriced():
         fare.listener("openai_realtime")(done())
 
         assert (fare.usage("alice").calls, fare.usage("alice").unpriced_calls) == (1, 1)
+
+
+def test_a_session_of_a_kind_that_tells_no_counts_is_said_not_to_be_metered(meter, caplog):
+    with openai.OpenAI(api_key="none", base_url="http://127.0.0.1:9") as bare:
+        wrap(bare, meter).realtime.translations.connect(model="gpt-realtime-translate")
+
+    assert "does not meter this kind of session" in caplog.text
+    assert meter.tickets == []
