@@ -39,7 +39,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.all)])
 def fare(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callfare]:
     (tmp_path / "book.toml").write_text(BOOK)
     url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/ledger.db"
