@@ -15,13 +15,14 @@ from openai import OpenAI
 
 from callfare import Callfare
 from callfare.devtools.fake_openai import FakeOpenAI
+from callfare.devtools.stand_in import StandIn, StandInHandler
 from callfare.pricing.load import load_book
 from callfare.pricing.rating import rate_finished
 from tests.capture.fake_meter import FakeMeter
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "howto" / "add-a-provider.md").read_text(encoding="utf-8")
-ROW, SDK_ROW, BOOK = (
+ROW, SDK_ROW, WRAPPED_ROW, BOOK = (
     re.sub("^   ", "", block, flags=re.MULTILINE) if block.startswith("   ") else block
     for block in re.findall(r"^ *```toml\n(.*?)^ *```", PAGE, re.MULTILINE | re.DOTALL)
 )
@@ -118,6 +119,59 @@ def test_the_book_of_the_page_prices_as_it_says(usage, attributes, usd):
 
     assert (found.status == "priced") == (usd is not None)
     assert Fraction(found.picousd, 10**12) == Fraction(usd or 0)
+
+
+ASK = """
+import openai
+from acme import Acme
+from callfare import Callfare
+
+with Callfare("memory://") as fare, Acme(base_url="URL", api_key="none") as bare:
+    fare.grant("alice", 10, key="k")
+    with fare.run("story", user="alice", hold=1) as run:
+        asked = {"model": "acme-speak", "question": "hi there", "most": 40}
+        print(fare.wrap(bare).post("/v1/ask", body=asked, cast_to=object)["answer"])
+    [call] = fare.calls(run).items
+    print(call.provider, call.status, call.cost, dict(call.usage))
+"""
+
+
+class _AcmeHandler(StandInHandler):
+    def route(self, path, fields, upload):
+        self.write_json({"id": "a1", "read": 5, "written": 9, "answer": "Yes."})
+
+    def error_body(self, status, message):
+        return {"error": message}
+
+
+class FakeAcme(StandIn):
+    """An API with one path, whose replies say what was read and written."""
+
+    handler = _AcmeHandler
+
+
+def test_one_file_and_its_data_are_all_it_takes(tmp_path):
+    source = tmp_path / "src"
+    shutil.copytree(ROOT / "src", source, ignore=shutil.ignore_patterns("__pycache__"))
+    [code] = re.findall(r"^```python\n(.*?)^```", PAGE.partition("## Prices")[0], re.MULTILINE | re.DOTALL)
+    (source / "callfare/capture/acme.py").write_text(code.partition("\nacme, question =")[0])
+    providers, books = source / "callfare/capture/providers.toml", source / "callfare/pricing/books/media.toml"
+    providers.write_text(providers.read_text() + "\n" + WRAPPED_ROW)
+    books.write_text(books.read_text() + "\n" + BOOK.partition("\n\n")[2])
+    (tmp_path / "acme.py").write_text("import openai\nclass Acme(openai.OpenAI): pass\n")
+
+    with FakeAcme() as fake:
+        told = subprocess.run(
+            [sys.executable, "-c", ASK.replace("URL", fake.base_url)],
+            env=os.environ | {"PYTHONPATH": f"{source}:{tmp_path}"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    # 5 read at $0.60 and 9 written at $12 a million.
+    assert told.stdout == "Yes.\nacme priced 0.000111 {'input_tokens': 5, 'output_tokens': 9}\n"
 
 
 class Sdk:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from callfare.capture.providers import WRAPPED
+
 ROOT = Path(__file__).parents[1]
 
 # From the ground up: a module imports from its own layer and from those before it.
@@ -57,6 +59,8 @@ ENTRY_POINTS = (
     "callfare",
     "callfare.__main__",
     "callfare.cli",
+    # What meters the clients of each SDK is named in data, and read when the first of them is wrapped.
+    *(f"callfare.capture.{file}" for file in WRAPPED.values()),
     "callfare.devtools.convex_schema",
     "callfare.devtools.demo",
     "callfare.devtools.fake_anthropic",

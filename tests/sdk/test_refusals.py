@@ -42,7 +42,12 @@ def test_a_package_whose_name_begins_alike_is_another(meter):
         wrap_client(client_of("groqqy"), meter, user=None)
 
 
-@pytest.mark.parametrize("package", [*(sibling.package for sibling in SIBLINGS), *ELSEWHERE])
+def test_a_class_is_refused_saying_that_a_client_is_to_be_made_of_it(meter):
+    with pytest.raises(InvalidInput, match=r"Client is a class; make a client of it, and wrap that: Client\(…\)"):
+        wrap_client(type(client_of("openai")), meter, user=None)
+
+
+@pytest.mark.parametrize("package", [*SIBLINGS, *ELSEWHERE])
 def test_every_sdk_stands_in_the_table(package):
     table = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
 

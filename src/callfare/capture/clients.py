@@ -1,25 +1,14 @@
-"""Which capture fits which client. A new SDK is a file beside this one and a row here, or a row in providers.toml."""
+"""Which capture fits which client. A new SDK is a row in providers.toml, and a file beside it where it differs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, TypeVar
 
-from callfare.capture import (
-    anthropic,
-    bedrock,
-    google,
-    langchain,
-    litellm,
-    mistral,
-    openai,
-    otel,
-    pydantic_ai,
-    realtime,
-    siblings,
-)
+from callfare.capture import langchain, litellm, otel, pydantic_ai, realtime, siblings
 from callfare.capture.base import Meter
-from callfare.capture.providers import ELSEWHERE, SIBLINGS, package_of
+from callfare.capture.providers import ELSEWHERE, SIBLINGS, WRAPPED, package_of
 from callfare.checks import check_text
 from callfare.errors import InvalidInput
 
@@ -32,15 +21,7 @@ _LISTENERS: Mapping[str, Callable[..., Any]] = {
     "otel": otel.listener,
     "pydantic_ai": pydantic_ai.listener,
 }
-_WRAPPERS: Mapping[str, Callable[..., Any]] = {
-    "openai": openai.wrap,
-    "anthropic": anthropic.wrap,
-    "google.genai": google.wrap,
-    "botocore": bedrock.wrap,
-    "aiobotocore": bedrock.wrap,
-    "mistralai": mistral.wrap,
-    **{sibling.package: siblings.wrapper_of(sibling) for sibling in SIBLINGS},
-}
+_PACKAGES = (*WRAPPED, *SIBLINGS)
 
 
 def wrap_client(client: Client, meter: Meter, *, user: str | None, provider: str | None = None) -> Client:
@@ -52,11 +33,22 @@ def wrap_client(client: Client, meter: Meter, *, user: str | None, provider: str
     Raises InvalidInput for a client of an SDK that callfare does not know, and for what is no name of a provider.
     """
     maker = None if provider is None else check_text(provider, "provider")
-    package = package_of(client, _WRAPPERS)
+    if isinstance(client, type):
+        name = client.__name__
+        raise InvalidInput(f"{name} is a class; make a client of it, and wrap that: {name}(…)", param="client")
+    package = package_of(client, _PACKAGES)
     if package is None:
         raise InvalidInput(_refusal_of(client), param="client")
-    wrapped: Client = _WRAPPERS[package](client, meter, user=user, provider=maker)
+    wrapped: Client = _wrapper_of(package)(client, meter, user=user, provider=maker)
     return wrapped
+
+
+def _wrapper_of(package: str) -> Callable[..., Any]:
+    """Return what wraps the clients of a package. Its file is read when the first of them is wrapped."""
+    if package in SIBLINGS:
+        return siblings.wrapper_of(SIBLINGS[package])
+    wrapper: Callable[..., Any] = import_module(f"callfare.capture.{WRAPPED[package]}").wrap
+    return wrapper
 
 
 def _refusal_of(client: object) -> str:
@@ -65,7 +57,7 @@ def _refusal_of(client: object) -> str:
     elsewhere = package_of(client, ELSEWHERE)
     instead = "OpenAI's at an address that speaks as OpenAI's" if elsewhere is None else ELSEWHERE[elsewhere]
     return (
-        f"{kind} is no client that callfare can wrap; it knows those of {', '.join(_WRAPPERS)}; "
+        f"{kind} is no client that callfare can wrap; it knows those of {', '.join(_PACKAGES)}; "
         f"wrap {instead}, or put `fare.metered` before what makes the calls"
     )
 

@@ -1,4 +1,4 @@
-"""Which provider stands behind a base address, and which SDKs speak as OpenAI's does. Data: providers.toml.
+"""Which provider stands behind a base address, and which SDK is metered by what. Data: providers.toml.
 
 Refuses to look anything up on a network.
 """
@@ -22,6 +22,10 @@ HOSTS: Mapping[str, str] = MappingProxyType(
 """The provider behind each host."""
 
 
+WRAPPED: Mapping[str, str] = MappingProxyType({row["package"]: row["file"] for row in _TABLE["wrapped"]})
+"""The module of this folder whose `wrap` meters the clients of a package."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sibling:
     """An SDK made as OpenAI's is, for an API that speaks as OpenAI's does.
@@ -36,8 +40,10 @@ class Sibling:
     under: tuple[str, ...]
 
 
-SIBLINGS = tuple(Sibling(**row | {"under": tuple(row["under"])}) for row in _TABLE["sdk"])
-"""Every such SDK."""
+SIBLINGS: Mapping[str, Sibling] = MappingProxyType(
+    {row["package"]: Sibling(**row | {"under": tuple(row["under"])}) for row in _TABLE["sdk"]}
+)
+"""Every such SDK, by its package."""
 
 ELSEWHERE: Mapping[str, str] = MappingProxyType({row["package"]: row["instead"] for row in _TABLE["elsewhere"]})
 """What to wrap instead of the clients of a package that is not wrapped, in words for people."""
