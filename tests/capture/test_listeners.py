@@ -157,7 +157,7 @@ def test_a_call_of_langchains_that_fails_is_let_go(meter):
     assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
 
 
-def test_a_result_without_any_count_is_an_estimate(meter):
+def test_a_result_without_any_count_or_text_is_one_call(meter):
     langchain.listener(meter).on_llm_end(Of(generations=[[Of(message=Of())]], llm_output=None), run_id="?")
 
     assert (meter.ticket.usage, meter.ticket.is_estimated) == ({"calls": 1}, False)
@@ -309,7 +309,7 @@ def test_a_span_is_counted_although_a_wrapped_client_made_another_call_within_it
     assert meter.ticket.usage == {"input_tokens": 1200, "output_tokens": 350}
 
 
-def test_a_span_without_a_count_is_an_estimate_and_one_that_failed_is_nothing(meter):
+def test_a_span_without_a_count_is_one_call_and_one_that_failed_is_nothing(meter):
     spans = Spans(meter)
     bare = {"gen_ai__operation__name": "chat", "gen_ai__request__model": "m"}
 

@@ -130,7 +130,7 @@ def test_another_file_is_handed_on_as_it_is(client, fake, meter, content):
     fake.files["file-x"] = content
 
     assert client.files.content("file-x").content == content
-    assert meter.tickets == []
+    assert (meter.tickets, meter.batches.delivered) == ([], [])
 
 
 def test_one_bad_line_does_not_lose_the_others(client, fake, meter):

@@ -205,14 +205,17 @@ def test_a_file_is_known_to_be_a_batch_s_by_those_who_were_not_told(
     assert (fare.usage("alice").calls, fare.usage("bob").calls) == (2, 0)
 
 
-def test_nobody_need_be_named_to_read_what_somebody_made(fare: Callfare, client: OpenAI):
+def test_nobody_need_be_named_to_read_what_somebody_made(
+    fare: Callfare, client: OpenAI, caplog: pytest.LogCaptureFixture
+):
     with fare.user("alice"):
         batch_id = make(client)
 
-    # That a call names no user would be an error here.
     client.files.content(output_of(client, batch_id))
 
     assert fare.usage("alice").calls == 2
+    # That a call names no user is told as an error.
+    assert [record.message for record in caplog.records if record.name == "callfare"] == []
 
 
 def test_what_was_made_elsewhere_is_charged_to_the_first_who_reads_it(
@@ -290,6 +293,7 @@ def test_an_expired_batch_with_results_is_held_until_they_are_read(fare: Callfar
 @pytest.mark.usefixtures("alice")
 def test_the_file_of_errors_ends_nothing(fare: Callfare, client: OpenAI, fake: FakeOpenAI):
     batch_id = make(client)
+    fake.batches[batch_id] |= {"error_file_id": "errors"}
     fake.files["errors"] = b'{"custom_id": "line-0", "response": {"status_code": 400, "body": {}}}\n'
 
     client.files.content("errors")

@@ -48,10 +48,12 @@ def hang(until: threading.Event) -> None:
     until.wait(30)
 
 
+# What is left waits until the process ends: handlers of its end run last in, first out.
 LEAVING = """
-import asyncio, sys
+import asyncio, atexit, sys, threading
 from openai import AsyncOpenAI
 from callfare import Callfare
+from callfare.capture.leftovers import LEFTOVERS
 
 async def leave(client):
     stream = await client.chat.completions.create(
@@ -60,6 +62,10 @@ async def leave(client):
     await anext(stream)
 
 async def leave_many(client):
+    is_ending = threading.Event()
+    atexit.register(is_ending.set)
+    LEFTOVERS.make_ready()
+    LEFTOVERS.leave(is_ending.wait)
     for _ in range(10):
         await leave(client)
 

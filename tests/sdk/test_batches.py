@@ -1,4 +1,4 @@
-"""Batches of Anthropic's and Google's: results that are read are charged once, at the batch rate."""
+"""Batches of Anthropic's, Google's and Groq's: admitted and bound when made, each line charged once when read."""
 
 from __future__ import annotations
 

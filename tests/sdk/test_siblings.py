@@ -159,10 +159,14 @@ async def test_copies_of_a_client_are_metered_once(sdk, meter):
 # Habits
 
 
-async def test_groqs_own_count_is_read_where_it_knows_no_question_for_one(groq_client, meter):
-    body = {"stream_options": {"include_usage": False}}
-    list(groq_client.chat.completions.create(model="m", messages=HELLO, stream=True, extra_body=body))
+def test_groqs_own_count_is_read_where_it_knows_no_question_for_one(meter):
+    with FakeGroq() as server, groq.Groq(base_url=server.base_url, api_key="none", max_retries=0) as bare:
+        client = wrap_client(bare, meter, user=None)
+        server.script(Fault(status=400, message="stream_options is not known here"))
 
+        list(client.chat.completions.create(model="m", messages=HELLO, stream=True))
+
+    assert "stream_options" not in server.requests[1].fields
     assert (meter.ticket.usage, meter.ticket.is_estimated) == (USAGE, False)
 
 
