@@ -49,3 +49,14 @@ def test_a_free_port_can_be_asked_for():
         process.communicate(timeout=30)
 
     assert said.startswith("The stand-in for Anthropic listens at http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("words", [(), ("acme",), ("--port", "0")])
+def test_a_stand_in_that_is_one_of_several_must_be_named(words):
+    process = start("fake_siblings", *words)
+
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert err.startswith("say whose stand-in to start, first of all: groq, together, ")
+    assert "Traceback" not in err

@@ -64,8 +64,7 @@ class _GroqHandler(_Handler):
     def chunks(self, reply: Json, *, is_asked: bool) -> Iterator[Json]:
         own = reply["x_groq"]
         for number, chunk in enumerate(replies.chat_chunks(reply, with_usage=is_asked)):
-            is_last = any(choice["finish_reason"] for choice in chunk["choices"])
-            if is_last:
+            if _is_last(chunk):
                 yield chunk | {"x_groq": own | {"usage": reply["usage"]}}
             else:
                 yield chunk if number else chunk | {"x_groq": own}
@@ -122,16 +121,19 @@ class _PerplexityHandler(_Handler):
     def chunks(self, reply: Json, *, is_asked: bool) -> Iterator[Json]:
         unknown = {"input_tokens_cost": 0.0, "output_tokens_cost": 0.0, "total_cost": 0.0}
         for chunk in replies.chat_chunks(reply, with_usage=False):
-            is_last = any(choice["finish_reason"] for choice in chunk["choices"])
-            counts = reply["usage"] if is_last else reply["usage"] | {"completion_tokens": 1, "cost": unknown}
+            counts = reply["usage"] if _is_last(chunk) else reply["usage"] | {"completion_tokens": 1, "cost": unknown}
             yield chunk | {"usage": counts}
 
 
 def _counting_last(reply: Json, beside: Json) -> Iterator[Json]:
     """Yield the chunks of a reply whose count comes with its last words."""
     for chunk in replies.chat_chunks(reply, with_usage=False):
-        is_last = any(choice["finish_reason"] for choice in chunk["choices"])
-        yield chunk | {"usage": reply["usage"]} | beside if is_last else chunk
+        yield chunk | {"usage": reply["usage"]} | beside if _is_last(chunk) else chunk
+
+
+def _is_last(chunk: Json) -> bool:
+    """Whether a chunk has the last words of a reply."""
+    return any(choice["finish_reason"] for choice in chunk["choices"])
 
 
 class FakeGroq(FakeOpenAI):
@@ -175,7 +177,9 @@ _KINDS |= {"mistral": FakeMistral, "perplexity": FakePerplexity}
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve the named one until interrupted or told to end."""
-    name, *others = sys.argv[1:] if arguments is None else arguments
+    name, *others = (sys.argv[1:] if arguments is None else arguments) or [""]
+    if name not in _KINDS:
+        sys.exit(f"say whose stand-in to start, first of all: {', '.join(_KINDS)}")
     serve(_KINDS[name], name.capitalize(), 8085, others)
 
 

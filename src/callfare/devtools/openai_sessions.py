@@ -138,7 +138,7 @@ class Realtime:
         if isinstance(limit, int) and spoken:
             spoken = min(spoken, limit - tokens_of(text))
         written = _Said(tokens_of(text), spoken)
-        usage = _usage("input_token_details", self._said, written) | {}
+        usage = _usage("input_token_details", self._said, written)
         usage["input_token_details"] |= _cached(self._read)
         self._read = self._said
         self._said += written
