@@ -19,7 +19,7 @@ from callfare.capture.dialect import (
     Answered,
     BatchAsked,
     BatchTold,
-    Heard,
+    Hear,
     JobAsked,
     Request,
     bare_intent,
@@ -27,8 +27,8 @@ from callfare.capture.dialect import (
     bytes_for_model,
     fields_of,
     in_batch,
-    sound_attributes,
-    sound_usage,
+    plausible_attributes,
+    plausible_usage,
     text_bytes,
     tokens_of_bytes,
     whole,
@@ -78,6 +78,10 @@ class AnthropicDialect:
     provider: str | None = None
     maker: str = _MAKER
 
+    def provider_of(self, base_url: str) -> str:
+        """Return who answers at an address."""
+        return self.provider or provider_at(base_url, self.maker)
+
     def operation_of(self, path: str) -> str | None:
         """Return "chat" for a message; nothing else costs by the call."""
         return "chat" if bare_path(path) == _MESSAGES else None
@@ -104,7 +108,7 @@ class AnthropicDialect:
         )
         return [in_batch(request.intent) for request in requests]
 
-    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:  # noqa: ARG002 - the path tells
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:  # noqa: ARG002 - the path tells
         """Return what hears of a batch that is asked about or cancelled, or None when it is another request."""
         return self.batch_told if _BATCH.fullmatch(bare_path(path)) else None
 
@@ -137,12 +141,12 @@ class AnthropicDialect:
         if most is not None:
             bounds["output_tokens"] = most
         intent = Intent(
-            provider=self.provider or provider_at(base_url, self.maker),
+            provider=self.provider_of(base_url),
             base_url=base_url.rstrip("/"),
             operation=operation,
             model=str(fields.get("model") or ""),
-            usage=sound_usage(bounds),
-            attributes=sound_attributes({"speed": fields.get("speed"), "region": fields.get("inference_geo")}),
+            usage=plausible_usage(bounds),
+            attributes=plausible_attributes({"speed": fields.get("speed"), "region": fields.get("inference_geo")}),
         )
         return Request(
             intent=intent, dialect=self, body=body, options=options, is_stream=is_stream, is_evented=is_stream
@@ -153,7 +157,7 @@ class AnthropicDialect:
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
         return Request(
-            intent=bare_intent(self.provider or provider_at(base_url, self.maker), operation, base_url),
+            intent=bare_intent(self.provider_of(base_url), operation, base_url),
             dialect=self,
             body=body,
             options=options,

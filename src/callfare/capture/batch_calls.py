@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from callfare.capture.base import LOGGER, BatchName, BatchTicket, Intent, Meter
-from callfare.capture.dialect import BatchTold, Heard, Replies, Request
+from callfare.capture.dialect import BatchTold, Hear, Replies, Request
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, Tally
 from callfare.mutexes import new_mutex
@@ -32,7 +32,7 @@ class BatchNotes:
     """How replies are read that tell of a batch, or of a file of its requests."""
 
     dialect: Replies
-    hear: Heard
+    hear: Hear
 
     def tally_of(self, request: Request) -> Tally:  # noqa: ARG002 - they all come whole
         """Return an empty tally for a whole reply."""

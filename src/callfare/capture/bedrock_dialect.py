@@ -20,8 +20,8 @@ from callfare.capture.base import Intent
 from callfare.capture.dialect import (
     Request,
     bytes_for_model,
-    sound_attributes,
-    sound_usage,
+    plausible_attributes,
+    plausible_usage,
     text_bytes,
     tokens_of_bytes,
     whole,
@@ -98,8 +98,8 @@ class BedrockDialect:
             base_url=base_url.rstrip("/"),
             operation=kind,
             model=model,
-            usage=sound_usage(bounds),
-            attributes=sound_attributes({"service_tier": tier}),
+            usage=plausible_usage(bounds),
+            attributes=plausible_attributes({"service_tier": tier}),
         )
 
 
@@ -137,7 +137,7 @@ class Reply:
             told,
             model=intent.model,
             usage=intent.usage,
-            attributes=dict(intent.attributes) | sound_attributes({"service_tier": tier}),
+            attributes=dict(intent.attributes) | plausible_attributes({"service_tier": tier}),
             reader=self._reader_of(request),
         )
         if not reading.incomplete:

@@ -78,7 +78,7 @@ class Dialect(Replies, Protocol):
         """Return the calls in the batch that a POST to this path makes, as far as they are known; None for another."""
         ...
 
-    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:
         """Return what hears of a batch in the reply to a request that makes none, or None when there is nothing."""
         ...
 
@@ -118,8 +118,8 @@ class BatchTold:
     outcome: BatchOutcome | None = None
 
 
-Heard: TypeAlias = Callable[[object], BatchTold | None]
-"""Hears a reply, and returns what it tells of a batch."""
+Hear: TypeAlias = Callable[[object], BatchTold | None]
+"""Hear a reply: return what it tells of a batch."""
 
 
 class NoBatches:
@@ -142,7 +142,7 @@ class NoBatches:
         """Return None: no request makes a batch."""
         return None
 
-    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:  # noqa: ARG002 - as the protocol has it
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:  # noqa: ARG002 - as the protocol has it
         """Return None: no reply tells of a batch."""
         return None
 
@@ -270,7 +270,7 @@ def bytes_for_model(value: object, depth: int = 0) -> int:
     return total
 
 
-def sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
+def plausible_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
     """Return the quantities that can be true; the provider will refuse the others."""
     if not fixed:
         return {}
@@ -285,7 +285,7 @@ def sound_usage(fixed: Mapping[str, object]) -> dict[str, Quantity]:
     return usage
 
 
-def sound_attributes(asked: Mapping[str, object]) -> dict[str, str]:
+def plausible_attributes(asked: Mapping[str, object]) -> dict[str, str]:
     """Return the attributes a request fixes; what is left to the provider, as "auto", is left out."""
     attributes: dict[str, str] = {}
     for name, value in asked.items():

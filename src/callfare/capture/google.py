@@ -25,7 +25,6 @@ from callfare.capture.google_interactions import meter_interactions
 from callfare.capture.google_live import metered_connect
 from callfare.capture.later import Later
 from callfare.capture.leftovers import settle_surely
-from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
@@ -79,7 +78,7 @@ def _over(part: Any, layer: _Layer) -> Any:  # noqa: ANN401 - a client of any ma
             state[name] = _over(value, layer)
     calls = layer.calls
     base_url = calls.base_url().rstrip("/")
-    whose: dict[str, Any] = {"user": calls.user, "provider": calls.dialect.provider or provider_at(base_url, "google")}
+    whose: dict[str, Any] = {"user": calls.user, "provider": calls.dialect.provider_of(base_url)}
     if kind.__name__ == "AsyncLive":
         state.pop("connect", None)
         state["connect"] = metered_connect(twin.connect, calls.meter, base_url=base_url, **whose)

@@ -26,8 +26,8 @@ from callfare.capture.dialect import (
     bare_path,
     bytes_for_model,
     in_batch,
-    sound_attributes,
-    sound_usage,
+    plausible_attributes,
+    plausible_usage,
     tokens_of_bytes,
     whole,
 )
@@ -74,6 +74,10 @@ class GoogleDialect:
     """
 
     provider: str | None = None
+
+    def provider_of(self, base_url: str) -> str:
+        """Return who answers at an address."""
+        return self.provider or provider_at(base_url, _MAKER)
 
     def operation_of(self, path: str) -> str | None:
         """Return which kind of call a POST to this path is, or None when it is not metered."""
@@ -152,12 +156,12 @@ class GoogleDialect:
         if operation == "video" and isinstance(sound, bool):
             told["audio"] = "yes" if sound else "no"
         intent = Intent(
-            provider=self.provider or provider_at(base_url, _MAKER),
+            provider=self.provider_of(base_url),
             base_url=base_url.rstrip("/"),
             operation=operation,
             model=bare_path(path).rpartition(":")[0].rpartition("/")[2],
-            usage=sound_usage(_fixed_by(operation, fields)),
-            attributes=sound_attributes(told),
+            usage=plausible_usage(_fixed_by(operation, fields)),
+            attributes=plausible_attributes(told),
         )
         return Request(
             intent=intent, dialect=self, body=body, options=options, is_stream=is_stream, is_evented=is_stream
@@ -167,7 +171,7 @@ class GoogleDialect:
         self, operation: str, *, base_url: str, body: object, options: Mapping[str, Any], is_stream: bool
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
-        intent = bare_intent(self.provider or provider_at(base_url, _MAKER), operation, base_url)
+        intent = bare_intent(self.provider_of(base_url), operation, base_url)
         return Request(intent=intent, dialect=self, body=body, options=options, is_stream=is_stream)
 
     def tally_of(self, request: Request) -> Tally:  # noqa: ARG002 - only content is streamed

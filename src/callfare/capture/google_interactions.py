@@ -19,8 +19,8 @@ from callfare.capture.base import LOGGER, Intent, Meter, Unharmed, is_metered, m
 from callfare.capture.dialect import (
     Request,
     bytes_for_model,
-    sound_attributes,
-    sound_usage,
+    plausible_attributes,
+    plausible_usage,
     text_bytes,
     tokens_of_bytes,
     whole,
@@ -152,8 +152,8 @@ class _Interactions:
             base_url=self.base_url,
             operation=_OPERATION,
             model=label_of(fields.get("model") or fields.get("agent")),
-            usage=sound_usage(bounds),
-            attributes=sound_attributes({"service_tier": "default" if tier == "standard" else tier}),
+            usage=plausible_usage(bounds),
+            attributes=plausible_attributes({"service_tier": "default" if tier == "standard" else tier}),
         )
         return Request(intent=intent, dialect=_REPLIES, body=fields, is_stream=is_stream, is_evented=is_stream)
 

@@ -16,7 +16,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from callfare.capture.base import LOGGER, Intent, Meter, Unharmed, is_metered
-from callfare.capture.dialect import bytes_for_model, sound_usage, tokens_of_bytes
+from callfare.capture.dialect import bytes_for_model, plausible_usage, tokens_of_bytes
 from callfare.capture.messages import message_of
 from callfare.capture.sessions import Message, Session, Spent, Whose, carry_out, carry_out_async
 from callfare.capture.settlements import Settlement
@@ -135,7 +135,9 @@ class LiveTalk:
             "output_tokens": tokens_of_bytes(self._text) + spoken,
             "output_audio_tokens": spoken,
         }
-        return sound_usage({name: count for name, count in told.items() if count or not name.endswith("audio_tokens")})
+        return plausible_usage(
+            {name: count for name, count in told.items() if count or not name.endswith("audio_tokens")}
+        )
 
     def _remember(self, reading: Reading) -> None:
         self._last = reading.usage

@@ -21,7 +21,7 @@ from callfare.capture.dialect import (
     BatchAsked,
     BatchTold,
     Dialect,
-    Heard,
+    Hear,
     bare_path,
     fields_of,
     in_batch,
@@ -99,7 +99,7 @@ def told_by(reply: object) -> BatchTold | None:
     return BatchTold((batch_id,), _ENDED.get(status) if isinstance(status, str) else None)
 
 
-def upload_heard(dialect: Dialect, path: str, *, base_url: str, body: object, files: object) -> Heard | None:
+def upload_heard(dialect: Dialect, path: str, *, base_url: str, body: object, files: object) -> Hear | None:
     """Return what hears the id of a file of requests that is uploaded, None when it is another request."""
     if bare_path(path) != "/files" or field_of(body, "purpose") != "batch":
         return None

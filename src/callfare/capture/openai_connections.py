@@ -17,7 +17,6 @@ from callfare.capture.calls import CALLS
 from callfare.capture.later import Later
 from callfare.capture.openai_lanes import ResponsesTalk
 from callfare.capture.openai_sessions import RealtimeTalk
-from callfare.capture.providers import provider_at
 from callfare.capture.sessions import Session, Talk, Whose, carry_out, carry_out_async
 from callfare.capture.sockets import AsyncMeteredSocket, MeteredSocket
 from callfare.usage.fields import field_of, label_of
@@ -33,8 +32,7 @@ _SOCKET = "_connection"
 def _realtime(calls: Any, asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a client's calls
     model = label_of(asked.get("model")) or label_of(field_of(asked.get("extra_query"), "model"))
     base_url = str(calls.client.base_url).rstrip("/")
-    provider = calls.dialect.provider or provider_at(base_url, calls.dialect.maker)
-    return RealtimeTalk(provider=provider, base_url=base_url, model=model)
+    return RealtimeTalk(provider=calls.dialect.provider_of(base_url), base_url=base_url, model=model)
 
 
 def _unknown(_calls: Any, _asked: Mapping[str, Any]) -> Talk | None:  # noqa: ANN401 - a client's calls

@@ -11,7 +11,7 @@ from typing import Any
 
 from callfare.capture import openai_batches, openai_replies, openai_requests, openai_tallies
 from callfare.capture.base import Intent
-from callfare.capture.dialect import BatchAsked, BatchTold, Heard, JobAsked, Request, bare_intent
+from callfare.capture.dialect import BatchAsked, BatchTold, Hear, JobAsked, Request, bare_intent
 from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
@@ -29,6 +29,10 @@ class OpenAIDialect:
     provider: str | None = None
     maker: str = "openai"
     under: tuple[str, ...] = ()
+
+    def provider_of(self, base_url: str) -> str:
+        """Return who answers at an address."""
+        return self.provider or provider_at(base_url, self.maker)
 
     def operation_of(self, path: str) -> str | None:
         """Return which kind of call a POST to this path is, or None when it is not metered."""
@@ -48,7 +52,7 @@ class OpenAIDialect:
         """Return the calls in the file that a POST to this path makes a batch of, None when it is another request."""
         return openai_batches.made_by(self._plain(path), base_url=base_url, body=body, options=options)
 
-    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Heard | None:
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:
         """Return what hears of a batch, or of a file of requests that is uploaded for one; None when it is another."""
         path = self._plain(path)
         if openai_batches.is_asked_about(path):
@@ -74,7 +78,7 @@ class OpenAIDialect:
         return openai_requests.request_of(
             self._plain(path),
             dialect=self,
-            provider=self.provider or provider_at(base_url, self.maker),
+            provider=self.provider_of(base_url),
             operation=operation,
             base_url=base_url,
             body=body,
@@ -88,7 +92,7 @@ class OpenAIDialect:
     ) -> Request:
         """Return a request of which nothing is known but its kind."""
         return Request(
-            intent=bare_intent(self.provider or provider_at(base_url, self.maker), operation, base_url),
+            intent=bare_intent(self.provider_of(base_url), operation, base_url),
             dialect=self,
             body=body,
             options=options,

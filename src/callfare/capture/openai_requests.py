@@ -26,8 +26,8 @@ from callfare.capture.dialect import (
     bare_path,
     bytes_for_model,
     fields_of,
-    sound_attributes,
-    sound_usage,
+    plausible_attributes,
+    plausible_usage,
     tokens_of_bytes,
     whole,
 )
@@ -102,7 +102,7 @@ def request_of(
         base_url=base_url.rstrip("/"),
         operation=operation,
         model=str(kept.get("model") or ""),
-        usage=sound_usage(_fixed_by(operation, kept, files)),
+        usage=plausible_usage(_fixed_by(operation, kept, files)),
         attributes=_attributes_of(operation, kept),
     )
     request = Request(
@@ -158,7 +158,7 @@ def _token_ids_in(value: object) -> int:
 def _attributes_of(operation: str, fields: Mapping[str, object]) -> dict[str, str]:
     names = _SELECTING.get(operation, ("service_tier",))
     asked = {name: fields[name] for name in names if name in fields}
-    return sound_attributes(asked) if asked else {}
+    return plausible_attributes(asked) if asked else {}
 
 
 def _asking_for_usage(request: Request, fields: Mapping[str, object]) -> Request:

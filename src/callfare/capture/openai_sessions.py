@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from callfare.capture import realtime
 from callfare.capture.base import Intent
-from callfare.capture.dialect import bytes_for_model, sound_usage, text_bytes, tokens_of_bytes, whole
+from callfare.capture.dialect import bytes_for_model, plausible_usage, text_bytes, tokens_of_bytes, whole
 from callfare.capture.messages import Brief, brief_of, message_of, text_of
 from callfare.capture.realtime import RealtimeEvents
 from callfare.capture.sessions import Message, Spent
@@ -22,9 +23,14 @@ from callfare.usage.extract import Reading, with_estimates
 from callfare.usage.fields import field_of, first_of, label_of, list_of
 from callfare.usage.quantities import Quantity
 
-_DONE = "response.done"
-_TRANSCRIPT = "conversation.item.input_audio_transcription.completed"
-_READ_WHOLE = {_DONE, _TRANSCRIPT, "session.created", "session.updated", "response.created", "error"}
+_READ_WHOLE = {
+    realtime.RESPONSE_DONE,
+    realtime.TRANSCRIPT_DONE,
+    "session.created",
+    "session.updated",
+    "response.created",
+    "error",
+}
 _ASKING = {"response.create", "conversation.item.create", "session.update"}
 # As OpenAI counts sound: a token is a tenth of a second that it hears, and a twentieth of one that it speaks.
 _HEARD_PER_S, _SPOKEN_PER_S = 10, 20
@@ -101,7 +107,7 @@ class RealtimeTalk:
         event = message_of(message)
         told = self._events.read(event)
         match brief.type:
-            case "response.done":
+            case realtime.RESPONSE_DONE:
                 return [self._turn(field_of(event, "response"), told[1] if told else None)]
             case "response.created":
                 self._waiting = max(self._waiting - 1, 0)
@@ -163,7 +169,7 @@ class RealtimeTalk:
 
     def _estimate(self, received: _Received) -> dict[str, Quantity]:
         spoken = -(-received.sound * _SPOKEN_PER_S // self._sound_out)
-        return sound_usage(
+        return plausible_usage(
             self._input()
             | {"output_tokens": tokens_of_bytes(received.text) + spoken}
             | ({"output_audio_tokens": spoken} if spoken else {})
@@ -178,12 +184,12 @@ class RealtimeTalk:
     def _bound(self, wanted: object) -> dict[str, Quantity]:
         """Return the most that a response may use, where it can be told: it reads at least what the last one read."""
         self._sent.text += bytes_for_model([field_of(wanted, "instructions"), field_of(wanted, "input")])
-        bound = sound_usage(self._input())
+        bound = plausible_usage(self._input())
         limit = whole(first_of(wanted, "max_output_tokens", "max_response_output_tokens")) or self._limit
         modes = first_of(wanted, "output_modalities", "modalities")
         is_spoken = self._is_spoken if modes is None else "audio" in list_of(modes)
         if limit is not None:
-            bound |= sound_usage({"output_tokens": limit} | ({"output_audio_tokens": limit} if is_spoken else {}))
+            bound |= plausible_usage({"output_tokens": limit} | ({"output_audio_tokens": limit} if is_spoken else {}))
         most = {name: max(bound.get(name, 0), self._last.get(name, 0)) for name in (*bound, *self._last)}
         wholes = {name: quantity for name, quantity in most.items() if name in _WHOLES}
         return with_estimates({name: most[name] for name in most if name not in _WHOLES}, wholes)

@@ -17,8 +17,8 @@ from callfare.usage.openai import tokens_in
 
 _HEARING = Unharmed("hear of a realtime session")
 _SESSIONS = ("session.created", "session.updated")
-_RESPONSE = "response.done"
-_TRANSCRIPT = "conversation.item.input_audio_transcription.completed"
+RESPONSE_DONE = "response.done"
+TRANSCRIPT_DONE = "conversation.item.input_audio_transcription.completed"
 _UNDONE = ("failed", "cancelled")
 
 
@@ -69,14 +69,14 @@ class RealtimeEvents:
         kind = field_of(event, "type")
         if kind in _SESSIONS:
             self._learn(field_of(event, "session"))
-        elif kind == _RESPONSE:
+        elif kind == RESPONSE_DONE:
             response = field_of(event, "response")
             used = field_of(response, "usage")
             if used is None and field_of(response, "status") in _UNDONE:
                 return None
             reply_id = label_of(field_of(response, "id"))
             return "chat", reading_of(tokens_in(used), model=self.model, response_id=reply_id, raw=used)
-        elif kind == _TRANSCRIPT:
+        elif kind == TRANSCRIPT_DONE:
             return "transcription", self._transcript(event)
         return None
 
