@@ -29,6 +29,14 @@ async def paid(fare):
     return fare
 
 
+async def test_a_call_that_its_provider_says_was_free_is_priced_and_costs_nothing(paid):
+    used = {"input_tokens": 1200, "output_tokens": 350, "billed_usd": "0"}
+
+    charge = await paid.record("deepseek/deepseek-r1:free", used, user="alice", provider="openrouter")
+
+    assert (charge.status, charge.credits, (await paid.balance("alice")).spent) == ("priced", Credits(0), Credits(0))
+
+
 async def test_a_user_without_usage_has_an_empty_report(paid):
     report = await paid.usage("nobody")
 

@@ -342,6 +342,45 @@ CASES = [
         totals={"input_tokens": 1200, "output_tokens": 350},
     ),
     Case(
+        name="a call that OpenRouter says was free",
+        provider="openrouter",
+        operation="chat",
+        model="openai/gpt-5-mini",
+        replies=[chat("openai/gpt-5-mini", CHAT_USAGE | {"cost": 0})[0]],
+        lines=[("billed_usd", 0, "1", 1)],
+        totals={"input_tokens": 1200, "output_tokens": 350},
+    ),
+    Case(
+        name="a call through OpenRouter with a key of one's own at the model's maker",
+        provider="openrouter",
+        operation="chat",
+        model="openai/gpt-5-mini",
+        replies=[
+            chat(
+                "openai/gpt-5-mini",
+                CHAT_USAGE
+                | {"cost": 0.00003885, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.000777}},
+            )[0]
+        ],
+        lines=[("billed_usd", Fraction("0.00081585"), "1", 1)],
+        totals={"input_tokens": 1200, "output_tokens": 350},
+    ),
+    Case(
+        name="a call through OpenRouter whose maker's charge is told twice",
+        provider="openrouter",
+        operation="chat",
+        model="openai/gpt-5-mini",
+        replies=[
+            chat(
+                "openai/gpt-5-mini",
+                CHAT_USAGE
+                | {"cost": 0.000777, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.000777}},
+            )[0]
+        ],
+        lines=[("billed_usd", Fraction("0.000777"), "1", 1)],
+        totals={"input_tokens": 1200, "output_tokens": 350},
+    ),
+    Case(
         name="an edited image, with the one that went in",
         provider="openai",
         operation="image",

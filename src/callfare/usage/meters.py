@@ -12,13 +12,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """A counted unit. Its quantity is a part of its parent's; `parent` is None for a root."""
+    """A counted unit. Its quantity is a part of its parent's; `parent` is None for a root.
+
+    keeps_zero: none of it says something, which is not the same as saying nothing of it.
+    """
 
     name: str
     parent: str | None
     unit: str
     description: str
     is_whole: bool = True
+    keeps_zero: bool = False
 
 
 def _read_meters(rows: list[dict[str, Any]]) -> Mapping[str, Meter]:
@@ -34,6 +38,7 @@ def _read_meters(rows: list[dict[str, Any]]) -> Mapping[str, Meter]:
             unit=row["unit"],
             description=row["description"],
             is_whole=row.get("whole", True),
+            keeps_zero=row.get("keeps_zero", False),
         )
     return MappingProxyType(meters)
 

@@ -6,6 +6,7 @@ What a reply counts is reported as it stands; `extract.py` checks it. Refuses to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
@@ -132,13 +133,27 @@ def tokens_in(used: object) -> dict[str, object]:
     for name, field in _OUT_OF.items():
         if field in out_of:
             counted[name] = out_of[field]
+    counted["billed_usd"] = _billed_in(told)
+    return {name: count for name, count in counted.items() if count is not None}
+
+
+def _billed_in(told: Mapping[str, Any]) -> object:
+    """Return the dollars that a provider says it charged; None where it does not say all of it."""
     cost = told.get("cost")
     if cost is not None and not isinstance(cost, Real | str):
         # Perplexity tells its parts beside it, and a total of zero as long as a reply is not complete.
         cost = field_of(cost, "total_cost") or None
-    if cost is not None and not isinstance(cost, bool) and isinstance(cost, Real | str):
-        counted["billed_usd"] = cost
-    return {name: count for name, count in counted.items() if count is not None}
+    if cost is None or isinstance(cost, bool) or not isinstance(cost, Real | str):
+        return None
+    # With a key of one's own OpenRouter charges for itself alone, and the model's maker charges besides.
+    return _with_makers(cost, told.get("cost_details")) if told.get("is_byok") is True else cost
+
+
+def _with_makers(cost: object, details: object) -> Decimal | None:
+    try:
+        return Decimal(str(cost)) + Decimal(str(field_of(details, "upstream_inference_cost")))
+    except ArithmeticError:
+        return None
 
 
 def _part(told: Mapping[str, Any], *names: str) -> Mapping[str, Any]:

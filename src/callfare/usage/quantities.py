@@ -21,6 +21,7 @@ Quantity = int | Fraction
 
 QUANTITY_MAX = 10**12
 _ORDER = {name: place for place, name in enumerate(METERS)}
+_KEEP_ZERO = frozenset(name for name, meter in METERS.items() if meter.keeps_zero)
 _DECIMALS_MAX = 30
 _DENOMINATOR_MAX = 10**_DECIMALS_MAX
 _NAME_LENGTH_MAX = 64
@@ -29,7 +30,7 @@ _TEXT = re.compile(r"-?(?:[0-9]{1,13}(?:\.[0-9]{1,30})?|[0-9]{1,43}/([0-9]{1,31}
 
 
 def check_usage(raw: Mapping[str, object]) -> dict[str, Quantity]:
-    """Return usage as exact quantities in the order of meters.toml, without what is zero.
+    """Return usage as exact quantities in the order of meters.toml, without zeros that say nothing.
 
     raw: meter → int, Decimal, Fraction or decimal text. A float is taken for seconds only, as exactly the decimal
     that the provider wrote. When everything is zero, the zeros are kept: a call may use nothing.
@@ -51,7 +52,7 @@ def check_usage(raw: Mapping[str, object]) -> dict[str, Quantity]:
         usage[name] = value if type(value) is int and 0 <= value <= QUANTITY_MAX else _quantity_of(value, name)
     if 0 not in usage.values():
         return usage
-    return {name: quantity for name, quantity in usage.items() if quantity} or usage
+    return _without_zeros(usage)
 
 
 def check_attributes(raw: Mapping[str, object], *, also: Collection[str] = ()) -> dict[str, str]:
@@ -93,8 +94,13 @@ def leaves(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
             quantity -= taken
         disjoint[name] = quantity
     if 0 in disjoint.values():
-        return {name: quantity for name, quantity in disjoint.items() if quantity} or disjoint
+        return _without_zeros(disjoint)
     return disjoint
+
+
+def _without_zeros(usage: dict[str, Quantity]) -> dict[str, Quantity]:
+    """Return what was used, and what says something although it is zero; all of it where nothing is left."""
+    return {name: quantity for name, quantity in usage.items() if quantity or name in _KEEP_ZERO} or usage
 
 
 def quantity_text(quantity: Quantity) -> str:

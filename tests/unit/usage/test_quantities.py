@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from callfare.errors import InvalidInput, InvalidQuantity, UnknownMeter
-from callfare.usage import METERS, check_attributes, check_usage, parse_quantity, quantity_text
+from callfare.usage import METERS, check_attributes, check_usage, leaves, parse_quantity, quantity_text
 
 
 def _named(value):
@@ -191,6 +191,13 @@ def test_zero_quantities_are_left_out():
     usage = check_usage({"input_tokens": 1200, "cached_input_tokens": 0, "output_tokens": 0})
 
     assert usage == {"input_tokens": 1200}
+
+
+def test_a_zero_that_says_something_is_kept():
+    usage = check_usage({"input_tokens": 1200, "cached_input_tokens": 0, "billed_usd": 0})
+
+    assert usage == {"input_tokens": 1200, "billed_usd": 0}
+    assert leaves(usage) == {"input_tokens": 1200, "billed_usd": 0}
 
 
 def test_usage_of_nothing_but_zeros_is_kept():
