@@ -22,6 +22,11 @@ HOSTS: Mapping[str, str] = MappingProxyType(
 """The provider behind each host."""
 
 
+ALIASES: Mapping[str, str] = MappingProxyType(
+    {alias: row["name"] for row in _TABLE["provider"] for alias in row.get("aliases", ())}
+)
+"""The provider that frameworks call by another name than the price books."""
+
 WRAPPED: Mapping[str, str] = MappingProxyType({row["package"]: row["file"] for row in _TABLE["wrapped"]})
 """The module of this folder whose `wrap` meters the clients of a package."""
 

@@ -10,35 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from callfare.capture.base import Intent, Meter, Ticket, Unharmed
+from callfare.capture.providers import ALIASES
 from callfare.capture.recent import RECENT
 from callfare.usage.extract import Reading, read
 from callfare.usage.fields import Counted
 from callfare.usage.quantities import Quantity
 
-PROVIDERS = {
-    "google_genai": "google",
-    "google_vertexai": "google",
-    "google-gla": "google",
-    "google-vertex": "google",
-    "gemini": "google",
-    "vertex_ai": "google",
-    "gcp.gemini": "google",
-    "gcp.vertex_ai": "google",
-    "gcp.gen_ai": "google",
-    "azure": "openai",
-    "azure.ai.openai": "openai",
-    "az.ai.openai": "openai",
-    "azure-openai": "openai",
-    "mistralai": "mistral",
-    "mistral_ai": "mistral",
-    "together_ai": "together",
-    "fireworks_ai": "fireworks",
-    "xai": "x-ai",
-    "x_ai": "x-ai",
-    "aws.bedrock": "aws",
-    "bedrock": "aws",
-}
-"""Providers as frameworks call them, where that is another name than the price books'."""
 _TELLING = Unharmed("record a call it was told of")
 
 
@@ -55,7 +32,7 @@ class Teller:
     def begun(self, *, provider: str, operation: str, model: str, base_url: str = "") -> Ticket | None:
         """Return a ticket for a call that begins now, or None where there can be none."""
         intent = Intent(
-            provider=PROVIDERS.get(provider, provider),
+            provider=ALIASES.get(provider, provider),
             base_url=base_url,
             operation=operation,
             model=model,

@@ -11,10 +11,10 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
-from typing_extensions import override
 
 from callfare.capture.base import BatchLine, BatchName, Intent
 from callfare.checks import clean_text
@@ -210,7 +210,8 @@ class Batches:
                 finished = self._recorded(line, owner)
                 self._follow(finished, self.engine.finish(finished, ChargeReceipt))
             except Exception as fault:  # noqa: BLE001 - one line is no reason to lose the others
-                self._kept(line, is_kept=self.engine.save(finished, fault))
+                if not self.engine.save(finished, fault):
+                    self._lost(line)
         if is_whole:
             self._close(owner, "completed")
 
@@ -234,17 +235,18 @@ class Batches:
             finished = self._recorded(line, owner)
             self._follow(finished, await self.engine.finish_async(finished, ChargeReceipt))
         except Exception as fault:  # noqa: BLE001 - one line is no reason to lose the others
-            self._kept(line, is_kept=await self.engine.save_async(finished, fault))
+            if not await self.engine.save_async(finished, fault):
+                self._lost(line)
 
     def _owner(self, name: BatchName, user: str | None) -> _Owner:
         """Return whose a batch is, or what each line brings along where the ledger cannot say now."""
         if self._is_nobody(user):
             known = self._known(name)
             if known is not None:
-                return _Owner(known)
+                return _owner_of(known)
         claim = claim_of(name, self._metering.whom_made(user, "a batch")[0])
         try:
-            return _Owner(self.engine.finish(Finished(claim), BatchReceipt), claim)
+            return _owner_by(claim, self.engine.finish(Finished(claim), BatchReceipt))
         except Exception as fault:  # noqa: BLE001 - the lines are recorded all the same
             return _owner_after(fault, claim)
 
@@ -252,10 +254,10 @@ class Batches:
         if self._is_nobody(user):
             known = await self._known_async(name)
             if known is not None:
-                return _Owner(known)
+                return _owner_of(known)
         claim = claim_of(name, self._metering.whom_made(user, "a batch")[0])
         try:
-            return _Owner(await self.engine.finish_async(Finished(claim), BatchReceipt), claim)
+            return _owner_by(claim, await self.engine.finish_async(Finished(claim), BatchReceipt))
         except Exception as fault:  # noqa: BLE001 - the lines are recorded all the same
             return _owner_after(fault, claim)
 
@@ -292,10 +294,9 @@ class Batches:
             finished.run.follow(receipt)
 
     @staticmethod
-    def _kept(line: BatchLine, *, is_kept: bool) -> None:
-        if not is_kept:
-            reading = line.reading
-            _log.exception("a result of %s could not be recorded: usage %s", reading.model, dict(reading.usage))
+    def _lost(line: BatchLine) -> None:
+        reading = line.reading
+        _log.exception("a result of %s could not be recorded: usage %s", reading.model, dict(reading.usage))
 
     # Ends
 
@@ -306,7 +307,7 @@ class Batches:
         try:
             owner = self.engine.commit(_look(name), BatchReceipt)
             if outcome is not None:
-                self._close(_Owner(owner), outcome)
+                self._close(_owner_of(owner), outcome)
         except NotFound:
             self._told.forget(name, outcome)
         except CallfareError as fault:
@@ -320,7 +321,7 @@ class Batches:
         try:
             owner = await self.engine.commit_async(_look(name), BatchReceipt)
             if outcome is not None:
-                await self._close_async(_Owner(owner), outcome)
+                await self._close_async(_owner_of(owner), outcome)
         except NotFound:
             self._told.forget(name, outcome)
         except CallfareError as fault:
@@ -347,40 +348,33 @@ class Batches:
             _log.debug("the run of a batch stays as it is: %s", refusal)
 
 
+@dataclass(frozen=True, slots=True)
 class _Owner:
-    """Whose a batch is. claim: what asks for it later, where the ledger could not say."""
+    """Whose a batch is.
 
-    __slots__ = ("_known", "claim", "subject")
+    claim: what asks for that later, where the ledger could not say. has_run: it has a run of its own, or may have.
+    """
 
-    def __init__(self, known: BatchReceipt | None, claim: ClaimBatch | None = None) -> None:
-        self._known = known
-        if known is not None:
-            self.claim, self.subject = None, Subject(account_id=known.account_id, run_id=known.run_id)
-        else:
-            assert claim is not None
-            self.claim = claim
-            self.subject = _subject_of(claim)
+    subject: Subject
+    claim: ClaimBatch | None = None
+    has_run: bool = False
 
     def closing(self, outcome: str) -> Finished | None:
         """Return the end of the batch's own run, None where it has none."""
-        if self._known is not None:
-            return Finished(_closing(self.subject, outcome)) if self._known.is_own else None
-        unknown = CloseRun(run_id="", account_id=None, outcome=outcome, key=None)
-        return Finished(unknown, claim=self.claim)
+        if not self.has_run:
+            return None
+        if self.claim is None:
+            return Finished(_closing(self.subject, outcome))
+        return Finished(CloseRun(run_id="", account_id=None, outcome=outcome, key=None), claim=self.claim)
 
 
-class _Reader(_Owner):
-    """Who reads a batch that is somebody else's, and may not say so: they pay for what they read."""
+def _owner_of(known: BatchReceipt) -> _Owner:
+    return _Owner(Subject(account_id=known.account_id, run_id=known.run_id), has_run=known.is_own)
 
-    __slots__ = ()
 
-    def __init__(self, claim: ClaimBatch) -> None:
-        super().__init__(None, claim)
-        self.claim = None
-
-    @override
-    def closing(self, outcome: str) -> Finished | None:
-        return None
+def _owner_by(claim: ClaimBatch, known: BatchReceipt | None) -> _Owner:
+    """Return whose a batch is that was claimed; known: None where the claim waits in the spool."""
+    return _Owner(_subject_of(claim), claim, has_run=True) if known is None else _owner_of(known)
 
 
 class _Told:
@@ -410,9 +404,9 @@ def _owner_after(fault: Exception, claim: ClaimBatch) -> _Owner:
     """Return who pays where a claim came to nothing: who reads, if they were refused; else whose it turns out to be."""
     if isinstance(fault, NotFound):
         _log.warning("a batch is charged to its reader, who may not read it for anybody else: %s", fault)
-        return _Reader(claim)
+        return _Owner(_subject_of(claim))
     _log.error("whose a batch is could not be asked: %s", fault)
-    return _Owner(None, claim)
+    return _owner_by(claim, None)
 
 
 def _subject_of(claim: ClaimBatch) -> Subject:
