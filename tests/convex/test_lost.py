@@ -12,7 +12,7 @@ from callfare.store.memory import MemoryStore
 from tests.support import sale_commands as sales
 from tests.support.audit import faults
 from tests.support.books import Books
-from tests.support.commands import START, note
+from tests.support.commands import START, claim, note
 from tests.support.rich import write_rich_ledger
 
 pytestmark = pytest.mark.all
@@ -31,6 +31,7 @@ def write_everything(books):
     # Whoever has lost the answer to a claim is refused, and the claim ends by itself.
     books.batch(sales.claim("evt_lost"))
     books.do(sales.settle_message(message="evt_lost"))
+    books.do(claim())
     books.do(NoteCheck(audit=note("ledger.verify", number=900)))
 
 

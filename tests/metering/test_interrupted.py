@@ -117,7 +117,7 @@ def settle_all() -> None:
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="where Python looks for signals differs by its version")
-@pytest.mark.parametrize("step", [197, pytest.param(7, marks=pytest.mark.all)])
+@pytest.mark.parametrize("step", [197, pytest.param(31, marks=pytest.mark.all)])
 @pytest.mark.parametrize("call", [chat, embed, stream, read_raw])
 def test_a_call_that_is_interrupted_after_its_answer_is_recorded_once(
     call: Callable[[OpenAI], None], step: int, seed: int

@@ -34,9 +34,11 @@ Way = Callable[[Clients, Sequence[Step]], list[Seen]]
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who leaves a stream waits until it is settled, however busy the machine is."""
+def patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who leaves a stream waits until it is settled, however busy the machine; what was dropped goes with its test."""
     monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
+    yield
+    gc.collect()
 
 
 @pytest.fixture(params=["memory", pytest.param("sqlite", marks=pytest.mark.all)])
