@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -95,16 +96,31 @@ def test_a_terminal_shows_one_picture_drawn_again(fare, watching):
     os.close(ours)
 
 
-def test_a_picture_is_drawn_anew_when_the_terminal_has_another_size(fare, watching):
+@pytest.fixture
+def sized(watching):
+    """Starts the command before a terminal of 120 columns, to look once an hour; gives it and our side of that."""
+    opened = []
+
+    def start():
+        ours, theirs = pty.openpty()
+        opened.append(ours)
+        resize(theirs, 120)
+        process = watching(
+            "--every", "3600", stdout=theirs, stdin=theirs, env=os.environ | {"TERM": "xterm"}, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(theirs)
+        return process, ours
+
+    yield start
+    for ours in opened:
+        os.close(ours)
+
+
+def test_a_picture_is_drawn_anew_when_the_terminal_has_another_size(fare, sized):
     for number in range(3):
         fare.open_run("a-workflow-with-a-long-name", user="alice", run_id=f"run-{number}", hold=1)
-    ours, theirs = pty.openpty()
-    resize(theirs, 120)
-    process = watching(
-        "--every", "3600", stdout=theirs, stdin=theirs, env=os.environ | {"TERM": "xterm"}, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )  # fmt: skip
-    os.close(theirs)
+    process, ours = sized()
 
     wide = _until(ours, b"changes nothing")
     # The kernel tells whoever is in front of the terminal.
@@ -115,7 +131,19 @@ def test_a_picture_is_drawn_anew_when_the_terminal_has_another_size(fare, watchi
     widths = [max(len(line) for line in picture.splitlines() if "\x1b" not in line) for picture in (wide, narrow)]
     assert widths[1] < widths[0]
     assert "\x1b[H\x1b[2J" in narrow
-    os.close(ours)
+
+
+def test_sizes_that_change_at_any_moment_do_not_stop_it(fare, sized):
+    _, ours = sized()
+    _until(ours, b"changes nothing")
+
+    for number in range(5_000):
+        resize(ours, 50 + number % 2)
+        if select.select([ours], [], [], 0)[0]:
+            os.read(ours, 65536)
+    resize(ours, 40)
+
+    assert "changes nothing" in _until(ours, b"changes nothing")
 
 
 def test_it_looks_on_while_a_server_is_away_and_says_when_it_is_back(folder, watching):

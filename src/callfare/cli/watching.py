@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import threading
 from collections import deque
@@ -18,7 +20,7 @@ from callfare.cli.session import Session
 from callfare.errors import InvalidInput, LedgerUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from callfare.answers import Balance, RunSummary
     from callfare.callfare import Callfare
@@ -53,8 +55,8 @@ def watch(
         raise InvalidInput(f"--every is {every:g}; give {_EVERY_S_MIN} to {_EVERY_S_MAX} seconds", param="every")
     past: deque[Credits] = deque(maxlen=_PAST_LOOKS)
     is_drawn = session.screen.is_terminal and not session.options.json
-    with session.fare() as fare, _resized() if is_drawn else nullcontext(threading.Event()) as again:
-        for look in _changes(session, fare, user, again, every_s=every, limit=limit):
+    with session.fare() as fare, _until_resized() if is_drawn else nullcontext(threading.Event().wait) as wait:
+        for look in _changes(session, fare, user, wait, every_s=every, limit=limit):
             past.append(look.balance.available)
             if is_drawn:
                 _picture(session.screen, look, past)
@@ -63,22 +65,37 @@ def watch(
 
 
 @contextmanager
-def _resized() -> Iterator[threading.Event]:
-    """Give an event that is set when the terminal has another size, for as long as the block lasts."""
-    again = threading.Event()
-    before = signal.signal(signal.SIGWINCH, lambda *_: again.set())
+def _until_resized() -> Iterator[Callable[[float], bool]]:
+    """Give a wait of so many seconds that ends at once, and is true, when the terminal has another size.
+
+    Signals come through a pipe: a handler that took a lock, as one that sets an event does, could wait there for ever
+    for the code it interrupted.
+    """
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+
+    def wait(seconds: float) -> bool:
+        is_told = bool(select.select([told], [], [], seconds)[0])
+        if is_told:
+            os.read(told, 65536)
+        return is_told
+
+    before = signal.signal(signal.SIGWINCH, lambda *_: None), signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     try:
-        yield again
+        yield wait
     finally:
-        signal.signal(signal.SIGWINCH, before)
+        signal.set_wakeup_fd(before[1])
+        signal.signal(signal.SIGWINCH, before[0])
+        os.close(told)
+        os.close(tell)
 
 
 def _changes(
-    session: Session, fare: Callfare, user: str, again: threading.Event, *, every_s: float, limit: int
+    session: Session, fare: Callfare, user: str, wait: Callable[[float], bool], *, every_s: float, limit: int
 ) -> Iterator[Look]:
     """Yield what a look finds whenever that is something new. While the ledger is away there is nothing new.
 
-    again: has the last look yielded once more, at once.
+    wait: takes seconds; when it is true, the last look is yielded once more.
     """
     last, is_away = None, False
     while True:
@@ -97,8 +114,7 @@ def _changes(
                 last = found
                 yield found
             is_away = False
-        while again.wait(every_s):
-            again.clear()
+        while wait(every_s):
             if last is not None:
                 yield last
 

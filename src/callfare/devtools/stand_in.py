@@ -18,6 +18,7 @@ import ssl
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -414,10 +415,10 @@ def serve(kind: type[StandIn], provider: str, port: int, arguments: list[str] | 
     except (OSError, OverflowError) as error:
         parser.error(no_port(wanted, error))
     with made as fake:
-        told_to_end = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # A shell starts its background jobs with the first of them ignored, and so it would stay.
-            signal.signal(number, lambda *_: told_to_end.set())
-        print(f"The stand-in for {provider} listens at {fake.base_url}; stop it with Ctrl-C.", flush=True)
-        told_to_end.wait()
+        with suppress(KeyboardInterrupt):
+            for number in (signal.SIGINT, signal.SIGTERM):
+                # A shell starts its background jobs with the first of them ignored, and so it would stay.
+                signal.signal(number, signal.default_int_handler)
+            print(f"The stand-in for {provider} listens at {fake.base_url}; stop it with Ctrl-C.", flush=True)
+            threading.Event().wait()
         print(f"It answered {fake.count} requests.")
