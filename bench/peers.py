@@ -23,10 +23,13 @@ from statistics import median
 from typing import Any
 
 import httpx2
+import langfuse
 import openai
 from openai import _base_client
 from openai.resources.chat import completions
 from openai.resources.responses import responses
+from openinference.instrumentation.openai import OpenAIInstrumentor as OpenInference
+from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as OpenTelemetry
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
@@ -205,10 +208,6 @@ class Commits:
 
 def variants_of(client: openai.OpenAI, fare: Callfare) -> list[Variant]:
     """Return the bare client, callfare's, and each instrumentation."""
-    import langfuse  # noqa: PLC0415 - each is imported in its turn: the last changes the SDK when it is
-    from openinference.instrumentation.openai import OpenAIInstrumentor as OpenInference  # noqa: PLC0415 - as langfuse
-    from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor as OpenTelemetry  # noqa: PLC0415 - as langfuse
-
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(_Nowhere()))
     commits = Commits(fare._engine._committer)

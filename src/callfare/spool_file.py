@@ -20,7 +20,7 @@ from callfare.ledger.commands import ClaimBatch, PendJob, RecordUsage
 try:
     import fcntl
 except ImportError:  # a system without these locks; there, no ledger has a spool
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # Windows has none, and so no spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from callfare.capture.openai import wrap
+from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.capture.openai_requests import wav_seconds
 from callfare.devtools.stand_in import Fault, Pause
 from callfare.errors import InsufficientCredit
@@ -338,6 +339,22 @@ async def test_a_meter_that_breaks_after_the_answer_does_not_lose_it(either, met
 
     assert reply.output_text
     assert "could not settle a call; the call itself is unharmed" in caplog.text
+
+
+async def test_a_request_that_a_fault_of_ours_cannot_read_is_sent_told_and_settled(either, meter, caplog, monkeypatch):
+    def fault(*_args, **_kwargs):
+        raise KeyError("n")
+
+    monkeypatch.setattr(OpenAIDialect, "request_of", fault)
+
+    with caplog.at_level(logging.ERROR, logger="callfare"):
+        await either.do(lambda client: client.chat.completions.create(model="gpt-5-mini", messages=HELLO))
+
+    [(reading, estimated)] = meter.ticket.settled
+    assert "could not read a request; the call itself is unharmed" in caplog.text
+    assert (meter.ticket.intent.operation, meter.ticket.intent.usage) == ("chat", {})
+    assert (reading.model, reading.usage["output_tokens"]) == ("gpt-5-mini-2025-08-07", 121)
+    assert not estimated
 
 
 async def test_a_reply_without_a_count_is_charged_by_its_text_as_an_estimate(either, meter, fake):

@@ -22,7 +22,7 @@ def live(url: str, base_url: str, last_step: str, plant: str) -> None:
     """Make a batch for alice and read it; say what the caller was told, and `survived` when nothing has ended it."""
     _die_at(int(last_step))
     if plant == "answer before binding":
-        Making.apply = lambda self, settlement: None  # type: ignore[method-assign,assignment]
+        Making.apply = lambda self, settlement: None
     with Callfare(url) as fare, OpenAI(base_url=base_url, api_key="none", max_retries=0) as bare:
         client = fare.wrap(bare, user="alice")
         lines = b"".join(json.dumps(line).encode() + b"\n" for line in LINES)
@@ -48,4 +48,4 @@ def _die_at(last_step: int) -> None:
             os._exit(9)
         return answers
 
-    SqliteStore.apply = dying  # type: ignore[method-assign,assignment]
+    SqliteStore.apply = dying

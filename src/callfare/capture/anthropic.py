@@ -38,7 +38,7 @@ from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, ReplyTally, Tally
 from callfare.capture.twins import metered
 from callfare.usage.anthropic import read_message
-from callfare.usage.extract import read, with_estimates
+from callfare.usage.extract import with_estimates
 from callfare.usage.fields import field_of, list_of, members_of
 
 ClientT = TypeVar("ClientT")
@@ -86,7 +86,7 @@ class AnthropicDialect:
         """Return "chat" for a message; nothing else costs by the call."""
         return "chat" if bare_path(path) == _MESSAGES else None
 
-    def job_of(self, path: str) -> JobAsked | None:  # noqa: ARG002 - nothing is asked about by path
+    def job_of(self, path: str) -> JobAsked | None:
         """Return None: a message is never told again."""
         return None
 
@@ -108,7 +108,7 @@ class AnthropicDialect:
         )
         return [in_batch(request.intent) for request in requests]
 
-    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:  # noqa: ARG002 - the path tells
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:
         """Return what hears of a batch that is asked about or cancelled, or None when it is another request."""
         return self.batch_told if _BATCH.fullmatch(bare_path(path)) else None
 
@@ -124,13 +124,13 @@ class AnthropicDialect:
 
     def request_of(
         self,
-        path: str,  # noqa: ARG002 - there is one
+        path: str,
         *,
         operation: str,
         base_url: str,
         body: object,
         options: Mapping[str, Any],
-        files: object = None,  # noqa: ARG002 - messages carry none
+        files: object = None,
         is_stream: bool = False,
     ) -> Request:
         """Return a request with what it fixes: its text bounds the input, its limit the output."""
@@ -172,14 +172,7 @@ class AnthropicDialect:
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what a message has earned: its own count, or what can be seen of it."""
         intent = request.intent
-        reading = read(
-            intent.operation,
-            reply,
-            model=intent.model,
-            usage=intent.usage,
-            attributes=intent.attributes,
-            reader=read_message,
-        )
+        reading = request.read(reply, read_message)
         if intent.provider == "aws" and intent.model:
             # Bedrock tells the model by its maker's name; the one asked for says which inference profile served.
             reading = replace(reading, model=intent.model)
@@ -200,7 +193,7 @@ class MessageTally(Counting):
         self._told: dict[str, object] = {}
         self._used: dict[str, object] = {}
 
-    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - an event of any major of the SDK
+    def takes_lightly(self, event: Any) -> bool:
         """Take in an event with a piece of text."""
         if event.type != "content_block_delta":
             return False

@@ -236,3 +236,7 @@ class Unharmed:
                 "callfare could not %s; the call itself is unharmed", self.what, exc_info=(type(error), error, trace)
             )
         return True
+
+
+READING = Unharmed("read a request")
+"""Around what is read of a request: one that callfare cannot read may still be one that the provider can."""

@@ -34,11 +34,11 @@ class BatchNotes:
     dialect: Replies
     hear: Hear
 
-    def tally_of(self, request: Request) -> Tally:  # noqa: ARG002 - they all come whole
+    def tally_of(self, request: Request) -> Tally:
         """Return an empty tally for a whole reply."""
         return _WholeTally()
 
-    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:  # noqa: ARG002 - nothing is estimated of it
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what a reply tells."""
         told = None if reply is None else self.hear(reply)
         return Noted("settle", read("batch", None, model=""), told=told)

@@ -45,7 +45,7 @@ class BatchReplies:
         """Return an empty tally: of a stream of results, or of a file of them."""
         return ResultsTally() if request.is_stream else _FileTally()
 
-    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:  # noqa: ARG002 - nothing is estimated of a file
+    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what the lines have earned that came."""
         lines: list[tuple[Intent, Settlement]] = []
         for result in _results_in(reply, self.asked.mark):

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, Meter, Unharmed, is_metered, marked_as_metered
+from callfare.capture.base import READING, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.bedrock_dialect import BedrockDialect, reply_of
 from callfare.capture.dialect import Request
 from callfare.capture.leftovers import settle_surely
+from callfare.capture.proxies import Proxy
 from callfare.capture.settlements import Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
@@ -43,7 +44,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    meta = getattr(client, "meta", None)
+    meta: Any = getattr(client, "meta", None)
     service = getattr(getattr(meta, "service_model", None), "service_name", "")
     if isinstance(client, type) or service != _SERVICE:
         kind = getattr(client, "__name__", type(client).__name__)
@@ -57,7 +58,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     else:
         below = getattr(client, _CALL)
     is_async = any(kind.__module__.startswith("aiobotocore.") for kind in type(client).__mro__)
-    calls = (_AsyncCalls if is_async else _Calls)(below, str(meta.endpoint_url), meter, user, dialect)  # type: ignore[union-attr]
+    calls = (_AsyncCalls if is_async else _Calls)(below, str(meta.endpoint_url), meter, user, dialect)
     twin: ClientT = object.__new__(type(client))
     vars(twin).update(vars(client) | {_CALL: calls.call, _CALLS: calls})
     return twin
@@ -73,7 +74,7 @@ class _Calls:
     user: str | None
     dialect: BedrockDialect
 
-    def call(self, operation: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    def call(self, operation: str, params: Mapping[str, Any]) -> Any:
         """Make a call as the SDK does, metered if it is one that costs."""
         request = self.request(operation, params)
         if request is None:
@@ -103,18 +104,16 @@ class _Calls:
         is_stream = self.dialect.is_streamed(operation)
         if is_stream is None or is_metered():
             return None
-        try:
+        with READING:
             return self.dialect.request_of(operation, params, base_url=self.base_url, is_stream=is_stream)
-        except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
-            LOGGER.exception("callfare could not read a request; it is sent as it is")
-            return self.dialect.bare_request(params, base_url=self.base_url, is_stream=is_stream)
+        return self.dialect.bare_request(params, base_url=self.base_url, is_stream=is_stream)
 
 
 @dataclass(frozen=True, slots=True)
 class _AsyncCalls(_Calls):
     """The same for aiobotocore."""
 
-    async def call(self, operation: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    async def call(self, operation: str, params: Mapping[str, Any]) -> Any:
         """Make a call as the SDK does, metered if it is one that costs."""
         request = self.request(operation, params)
         if request is None:
@@ -141,50 +140,34 @@ class _AsyncCalls(_Calls):
         return reply
 
 
-class _Events:
+class _Events(Proxy):
     """The events of a reply, as an iterator that can be closed."""
 
-    __slots__ = ("_events", "_stream")
+    __slots__ = ("_events",)
 
-    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - the SDK's stream
-        self._stream = stream
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
         self._events: Iterator[Any] = iter(stream)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the SDK's stream has
-        return getattr(self._stream, name)
-
-    @property  # type: ignore[misc]  # Python lets an object say what it stands for
-    def __class__(self) -> type:
-        """The class of what stands behind, so that isinstance holds."""
-        return type(self._stream)
 
     def __next__(self) -> object:
         return next(self._events)
 
 
-class _AsyncEvents:
+class _AsyncEvents(Proxy):
     """The same for aiobotocore."""
 
-    __slots__ = ("_events", "_stream")
+    __slots__ = ("_events",)
 
-    def __init__(self, stream: Any) -> None:  # noqa: ANN401 - the SDK's stream
-        self._stream = stream
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
         self._events: AsyncIterator[Any] = aiter(stream)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the SDK's stream has
-        return getattr(self._stream, name)
-
-    @property  # type: ignore[misc]  # Python lets an object say what it stands for
-    def __class__(self) -> type:
-        """The class of what stands behind, so that isinstance holds."""
-        return type(self._stream)
 
     async def __anext__(self) -> object:
         return await anext(self._events)
 
     async def close(self) -> None:
         """Close the stream, which does not wait."""
-        self._stream.close()
+        self._inner.close()
 
 
 class _Replayed:

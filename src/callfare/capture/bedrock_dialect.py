@@ -200,7 +200,7 @@ class ConverseTally(Counting):
 
     __slots__ = ()
 
-    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - as the protocol has it
+    def takes_lightly(self, event: Any) -> bool:
         """Take in an event with a piece of text."""
         text = event["contentBlockDelta"]["delta"]["text"]
         if not text.isascii():

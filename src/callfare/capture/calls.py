@@ -16,10 +16,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, BatchTicket, Intent, Meter, Unharmed, is_metered, marked_as_metered
+from callfare.capture.base import READING, BatchTicket, Intent, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.batch_calls import BatchNotes, Hearing, Making
 from callfare.capture.batches import BatchReplies, Delivered
-from callfare.capture.dialect import Dialect, JobAsked, Request
+from callfare.capture.dialect import Dialect, Hear, JobAsked, Request
 from callfare.capture.leftovers import settle_surely
 from callfare.capture.raw import AsyncMeteredRaw, MeteredLegacyRaw, MeteredRaw, is_raw
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
@@ -87,7 +87,7 @@ class Calls:
         self, operation: str, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]
     ) -> Request:
         base_url, is_stream = self._base_url(), bool(rest.get("stream"))
-        try:
+        with READING:
             request = self.dialect.request_of(
                 path,
                 operation=operation,
@@ -97,12 +97,8 @@ class Calls:
                 files=rest.get("files"),
                 is_stream=is_stream,
             )
-        except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
-            LOGGER.exception("callfare could not read a request; it is sent as it is")
-            return self.dialect.bare_request(
-                operation, base_url=base_url, body=body, options=options, is_stream=is_stream
-            )
-        return request.plain if request.plain and self.refuses_usage else request
+            return request.plain if request.plain and self.refuses_usage else request
+        return self.dialect.bare_request(operation, base_url=base_url, body=body, options=options, is_stream=is_stream)
 
     def _retold(self, asked: JobAsked, rest: Mapping[str, Any]) -> tuple[Request, Ending]:
         base_url, is_stream = self._base_url(), bool(rest.get("stream"))
@@ -129,11 +125,9 @@ class Calls:
     def _heard_at(self, path: str, body: object, rest: Mapping[str, Any]) -> tuple[Request, Ending] | None:
         """Return what a reply tells of a batch, or None for nothing."""
         base_url = self._base_url()
-        try:
+        hear: Hear | None = None
+        with READING:
             hear = self.dialect.heard_at(path, base_url=base_url, body=body, files=rest.get("files"))
-        except Exception:  # noqa: BLE001 - what callfare cannot read is sent all the same
-            LOGGER.exception("callfare could not read a request; it is sent as it is")
-            return None
         if hear is None:
             return None
         request = self._noted(BatchNotes(self.dialect, hear), None, _NO_OPTIONS)
@@ -141,11 +135,9 @@ class Calls:
 
     def _made_by(self, path: str, body: object, options: Mapping[str, Any]) -> Sequence[Intent] | None:
         """Return the calls in the batch that a request makes, None when it makes none."""
-        try:
+        with READING:
             return self.dialect.batch_made_by(path, base_url=self._base_url(), body=body, options=options)
-        except Exception:  # noqa: BLE001 - a batch that callfare cannot read may still be one the provider can
-            LOGGER.exception("callfare could not read a batch; it is sent as it is")
-            return ()
+        return ()
 
     def _noted(self, replies: BatchNotes, body: object, options: Mapping[str, Any]) -> Request:
         bare = self.dialect.bare_request(
@@ -173,7 +165,7 @@ class Calls:
 class SyncCalls(Calls):
     """The calls of a sync client."""
 
-    def post(self, path: str, *, body: object = None, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
+    def post(self, path: str, *, body: object = None, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:
         """Make a call as the SDK's client does, metered if it is one that costs."""
         operation = self.dialect.operation_of(path)
         asked = self.dialect.job_of(path) if operation is None else None
@@ -189,7 +181,7 @@ class SyncCalls(Calls):
         ending = Ticketed(self.meter.admit(request.intent, user=self.user))
         return self._sent(request, ending, path, rest)
 
-    def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
         """Make a request that is no call: it may make a batch, or tell of one."""
         body = _listed(body)
         intents = self._made_by(path, body, options)
@@ -201,13 +193,13 @@ class SyncCalls(Calls):
         reply = self.their_post(path, body=body, options=options, **rest)
         return reply if heard is None else received(*heard, reply, _Parsed())
 
-    def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
+    def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:
         """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""
         reply = self.their_get(path, options=options, **rest)
         told = self._told_by(path, rest)
         return reply if told is None else received(*told, reply, _Parsed())
 
-    def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:
         parsed = _Parsed()
         reply: Any = _NO_ANSWER
         try:
@@ -238,7 +230,7 @@ class AsyncCalls(Calls):
         body: object = None,
         options: Mapping[str, Any] = _NO_OPTIONS,
         **rest: Any,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Make a call as the SDK's client does, metered if it is one that costs."""
         operation = self.dialect.operation_of(path)
         asked = self.dialect.job_of(path) if operation is None else None
@@ -254,7 +246,7 @@ class AsyncCalls(Calls):
         ending = Ticketed(await self.meter.admit_async(request.intent, user=self.user))
         return await self._sent(request, ending, path, rest)
 
-    async def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    async def _beside(self, path: str, body: object, options: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
         """Make a request that is no call: it may make a batch, or tell of one."""
         body = _listed(body)
         intents = self._made_by(path, body, options)
@@ -266,13 +258,13 @@ class AsyncCalls(Calls):
         reply = await self.their_post(path, body=body, options=options, **rest)
         return reply if heard is None else await received_async(*heard, reply, _Parsed())
 
-    async def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:  # noqa: ANN401
+    async def get(self, path: str, *, options: Mapping[str, Any] = _NO_OPTIONS, **rest: Any) -> Any:
         """Ask as the SDK's client does; the end of a job, a reply told again and results of a batch are noticed."""
         reply = await self.their_get(path, options=options, **rest)
         told = self._told_by(path, rest)
         return reply if told is None else await received_async(*told, reply, _Parsed())
 
-    async def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the SDK's answer
+    async def _sent(self, request: Request, ending: Ending, path: str, rest: Mapping[str, Any]) -> Any:
         parsed = _Parsed()
         try:
             with marked_as_metered():
@@ -297,7 +289,7 @@ def _listed(body: object) -> object:
     return {name: list(value) if isinstance(value, Iterator) else value for name, value in body.items()}
 
 
-def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
+def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:
     """Return an answer of an SDK's sync client as the caller is to have it, settled now or as it is read."""
     try:
         return _received(request, ending, reply, parsed)
@@ -307,7 +299,7 @@ def received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> A
         raise
 
 
-def _settle_unseen(request: Request, ending: Ending, reply: Any) -> None:  # noqa: ANN401 - the SDK's answer
+def _settle_unseen(request: Request, ending: Ending, reply: Any) -> None:
     """Settle a call whose answer its caller will not see, as a signal raises something instead."""
     if request.is_stream or _is_unread(request, reply):
         Watch(request, ending).settle(Moment.CUT)
@@ -315,7 +307,7 @@ def _settle_unseen(request: Request, ending: Ending, reply: Any) -> None:  # noq
         ending.apply(_earned(request, _content_of(reply, _Parsed())))
 
 
-def _received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
+def _received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:
     if not request.is_stream and not is_raw(reply):
         with _SETTLING:
             ending.apply(_earned(request, reply))
@@ -331,7 +323,7 @@ def _received(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> 
     return reply
 
 
-async def received_async(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:  # noqa: ANN401
+async def received_async(request: Request, ending: Ending, reply: Any, parsed: _Parsed) -> Any:
     """Return an answer of an SDK's async client as the caller is to have it, settled now or as it is read."""
     if _is_unread(request, reply):
         watch = Watch(request, ending)
@@ -348,13 +340,13 @@ async def received_async(request: Request, ending: Ending, reply: Any, parsed: _
     return reply
 
 
-def _is_unread(request: Request, reply: Any) -> bool:  # noqa: ANN401
+def _is_unread(request: Request, reply: Any) -> bool:
     """Whether a reply is a raw one whose body is still to be read, and will tell what was used: mere sound does not."""
     is_silent = request.intent.operation == "speech" and not request.is_evented
     return is_raw(reply) and not reply.is_closed and not is_silent
 
 
-def _content_of(reply: Any, parsed: _Parsed) -> object:  # noqa: ANN401
+def _content_of(reply: Any, parsed: _Parsed) -> object:
     """Return what a reply says: its own content if it is a raw one, even where the caller's type does not fit it."""
     if not is_raw(reply) or not reply.is_closed:
         return reply

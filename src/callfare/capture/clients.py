@@ -62,7 +62,7 @@ def _refusal_of(client: object) -> str:
     )
 
 
-def listener_for(library: str, meter: Meter, *, user: str | None) -> Any:  # noqa: ANN401 - what that library takes
+def listener_for(library: str, meter: Meter, *, user: str | None) -> Any:
     """Return what a library takes to tell of its calls.
 
     Raises InvalidInput for a library that callfare does not know.

@@ -18,6 +18,8 @@ from callfare.capture.base import BatchOutcome, Intent
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
 from callfare.errors import InvalidInput
+from callfare.usage.extract import Reading, read
+from callfare.usage.fields import Reader
 from callfare.usage.quantities import Quantity, check_attributes, check_usage
 
 BYTES_PER_TOKEN = 4
@@ -127,26 +129,26 @@ class NoBatches:
 
     __slots__ = ()
 
-    def batch_of(self, path: str) -> BatchAsked | None:  # noqa: ARG002 - as the protocol has it
+    def batch_of(self, path: str) -> BatchAsked | None:
         """Return None: no request brings a batch's results."""
         return None
 
     def batch_made_by(
         self,
-        path: str,  # noqa: ARG002 - as the protocol has it
+        path: str,
         *,
-        base_url: str,  # noqa: ARG002 - as the protocol has it
-        body: object,  # noqa: ARG002 - as the protocol has it
-        options: Mapping[str, Any],  # noqa: ARG002 - as the protocol has it
+        base_url: str,
+        body: object,
+        options: Mapping[str, Any],
     ) -> Sequence[Intent] | None:
         """Return None: no request makes a batch."""
         return None
 
-    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:  # noqa: ARG002 - as the protocol has it
+    def heard_at(self, path: str, *, base_url: str, body: object, files: object) -> Hear | None:
         """Return None: no reply tells of a batch."""
         return None
 
-    def batch_told(self, reply: object) -> BatchTold | None:  # noqa: ARG002 - as the protocol has it
+    def batch_told(self, reply: object) -> BatchTold | None:
         """Return None: no reply tells of a batch."""
         return None
 
@@ -173,6 +175,18 @@ class Request(Struct, frozen=True, kw_only=True):
     is_stream: bool = False
     is_evented: bool = False
     keeps_quantity: bool = False
+
+    def read(self, reply: object, reader: Reader | None = None) -> Reading:
+        """Return what a reply says was used, beside what the request fixed. reader: None for OpenAI's shapes."""
+        intent = self.intent
+        return read(
+            intent.operation,
+            reply,
+            model=intent.model,
+            usage=intent.usage,
+            attributes=intent.attributes,
+            reader=reader,
+        )
 
     @property
     def hides_usage(self) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, Intent, Meter, Unharmed, is_metered, marked_as_metered
+from callfare.capture.base import READING, Intent, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import BatchAsked, Request
@@ -25,6 +25,7 @@ from callfare.capture.google_interactions import meter_interactions
 from callfare.capture.google_live import metered_connect
 from callfare.capture.later import Later
 from callfare.capture.leftovers import settle_surely
+from callfare.capture.proxies import Proxy
 from callfare.capture.settlements import Ending, Retold, Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
@@ -63,7 +64,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     return twin
 
 
-def _over(part: Any, layer: _Layer) -> Any:  # noqa: ANN401 - a client of any major, or a part of one
+def _over(part: Any, layer: _Layer) -> Any:
     """Return a copy of a client or of a part of it, in which everything sends through our layer."""
     twin = copy.copy(part)
     kind = type(part)
@@ -87,7 +88,7 @@ def _over(part: Any, layer: _Layer) -> Any:  # noqa: ANN401 - a client of any ma
     return twin
 
 
-def _interactions(client: Any, meter: Meter, **whose: Any) -> Any:  # noqa: ANN401 - the SDK's resource
+def _interactions(client: Any, meter: Meter, **whose: Any) -> Any:
     """Return a client's resource for interactions as the SDK makes it, in its own place, metered."""
     resource = vars(client)[_INTERACTIONS]
     if type(resource) is Later:
@@ -120,15 +121,13 @@ class _Calls:
         if operation is None:
             return None
         base_url = self.base_url()
-        try:
+        with READING:
             return self.dialect.request_of(
                 path, operation=operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
             )
-        except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
-            LOGGER.exception("callfare could not read a request; it is sent as it is")
-            return self.dialect.bare_request(
-                operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
-            )
+        return self.dialect.bare_request(
+            operation, base_url=base_url, body=body, options=_NO_OPTIONS, is_stream=is_stream
+        )
 
     def told_by(self, path: str, body: object, reply: object) -> Iterator[tuple[Ending, Settlement]]:
         """Yield what a reply tells of earlier calls: the end of a job, and the results that a batch carries itself."""
@@ -153,11 +152,9 @@ class _Calls:
         """Return the calls in the batch that a request makes, None when it makes none."""
         if method.lower() != "post" or is_metered():
             return None
-        try:
+        with READING:
             return self.dialect.batch_made_by(path, base_url=self.base_url(), body=body)
-        except Exception:  # noqa: BLE001 - a batch that callfare cannot read may still be one the provider can
-            LOGGER.exception("callfare could not read a batch; it is sent as it is")
-            return ()
+        return ()
 
     def making(self) -> Request:
         """Return the request that makes a batch."""
@@ -184,21 +181,16 @@ class _Calls:
         return request, ending
 
 
-class _Layer:
+class _Layer(Proxy):
     """Stands before the SDK's HTTP layer: sends what costs through the meter, and hands everything else through."""
 
+    __slots__ = ("calls",)
+
     def __init__(self, calls: _Calls) -> None:
+        super().__init__(calls.below)
         self.calls = calls
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the SDK's layer has
-        return getattr(self.calls.below, name)
-
-    @property  # type: ignore[misc]  # Python lets an object say what it stands for
-    def __class__(self) -> type:
-        """The class of what stands behind, so that isinstance holds."""
-        return type(self.calls.below)
-
-    def request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+    def request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:
         """Make a call as the SDK does, metered if it is one that costs."""
         calls, below = self.calls, self.calls.below.request
         request = calls.request(method, path, body, is_stream=False)
@@ -223,7 +215,7 @@ class _Layer:
         settle_surely(lambda: ending.apply(self._earned(request, reply)))
         return reply
 
-    def _told(self, path: str, body: object, reply: Any) -> Any:  # noqa: ANN401 - the SDK's answer
+    def _told(self, path: str, body: object, reply: Any) -> Any:
         """Return a reply, and notice what it tells of earlier calls."""
         with _SETTLING:
             for ending, settlement in self.calls.told_by(path, body, reply):
@@ -235,7 +227,7 @@ class _Layer:
         """Return what a reply has earned; nothing where there was none."""
         return _released(request) if reply is _NO_ANSWER else request.dialect.settlement_of(request, reply)
 
-    async def async_request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+    async def async_request(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:
         """Make a call as the SDK does, metered if it is one that costs."""
         calls, below = self.calls, self.calls.below.async_request
         request = calls.request(method, path, body, is_stream=False)
@@ -264,7 +256,7 @@ class _Layer:
             await ending.apply_async(request.dialect.settlement_of(request, reply))
         return reply
 
-    def download_file(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+    def download_file(self, path: str, **options: Any) -> Any:
         """Download a file as the SDK does; results of a batch are noticed."""
         content = self.calls.below.download_file(path, **options)
         batch = self.calls.dialect.batch_of(path)
@@ -274,7 +266,7 @@ class _Layer:
                 ending.apply(settlement)
         return content
 
-    async def async_download_file(self, path: str, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+    async def async_download_file(self, path: str, **options: Any) -> Any:
         """Download a file as the SDK does; results of a batch are noticed."""
         content = await self.calls.below.async_download_file(path, **options)
         batch = self.calls.dialect.batch_of(path)
@@ -284,7 +276,7 @@ class _Layer:
                 await ending.apply_async(settlement)
         return content
 
-    def request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+    def request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:
         """Make a streamed call as the SDK does. What fails before its first chunk has used nothing."""
         below = self.calls.below.request_streamed
         request = self.calls.request(method, path, body, is_stream=True)
@@ -301,7 +293,7 @@ class _Layer:
             raise
         return MeteredStream(stream, Watch(request, ending))
 
-    async def async_request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401
+    async def async_request_streamed(self, method: str, path: str, body: Any, *rest: Any, **options: Any) -> Any:
         """Make a streamed call as the SDK does."""
         below = self.calls.below.async_request_streamed
         request = self.calls.request(method, path, body, is_stream=True)

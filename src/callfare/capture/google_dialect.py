@@ -142,7 +142,7 @@ class GoogleDialect:
         base_url: str,
         body: object,
         options: Mapping[str, Any],
-        files: object = None,  # noqa: ARG002 - files are sent by themselves
+        files: object = None,
         is_stream: bool = False,
     ) -> Request:
         """Return a request with what it fixes: a bound of its tokens, or its pictures, or its seconds."""
@@ -174,7 +174,7 @@ class GoogleDialect:
         intent = bare_intent(self.provider_of(base_url), operation, base_url)
         return Request(intent=intent, dialect=self, body=body, options=options, is_stream=is_stream)
 
-    def tally_of(self, request: Request) -> Tally:  # noqa: ARG002 - only content is streamed
+    def tally_of(self, request: Request) -> Tally:
         """Return an empty tally for streamed content."""
         return ContentTally()
 
@@ -187,14 +187,7 @@ class GoogleDialect:
         content = content_of(reply)
         if intent.operation == "video":
             return _settlement_of_video(request, content)
-        reading = read(
-            intent.operation,
-            content,
-            model=intent.model,
-            usage=intent.usage,
-            attributes=intent.attributes,
-            reader=_READERS[intent.operation],
-        )
+        reading = request.read(content, _READERS[intent.operation])
         if not reading.incomplete:
             return Settlement("settle", reading)
         estimates: dict[str, Quantity] = dict(intent.usage)
@@ -253,7 +246,7 @@ class ContentTally:
         """Refuse: it follows from the chunks."""
         raise AttributeError(count)
 
-    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - what the SDK's layer gives
+    def takes_lightly(self, event: Any) -> bool:
         """Keep a chunk that counts and does not end the stream."""
         body = event.body
         if (

@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from callfare.capture.base import LOGGER, Intent, Meter, Unharmed, is_metered, marked_as_metered
+from callfare.capture.base import READING, Intent, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.dialect import (
     Request,
     bytes_for_model,
@@ -65,21 +65,14 @@ class InteractionTally(Counting):
 class InteractionReplies:
     """How interactions are read."""
 
-    def tally_of(self, request: Request) -> Tally:  # noqa: ARG002 - all streams are alike
+    def tally_of(self, request: Request) -> Tally:
         """Return an empty tally."""
         return InteractionTally()
 
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what an interaction has earned, or all that came of one."""
         intent = request.intent
-        reading = read(
-            intent.operation,
-            reply,
-            model=intent.model,
-            usage=intent.usage,
-            attributes=intent.attributes,
-            reader=read_interaction,
-        )
+        reading = request.read(reply, read_interaction)
         is_job = bool(field_of(request.body, "background"))
         if not reading.incomplete:
             return Settlement("settle", reading, is_job=is_job)
@@ -124,18 +117,16 @@ class _Interactions:
     provider: str
     base_url: str
 
-    def request_of(self, asked: Any) -> Request | None:  # noqa: ANN401 - a request of any HTTP library
+    def request_of(self, asked: Any) -> Request | None:
         """Return a request that creates an interaction, with what it fixes, or None for another one."""
         if asked.method.upper() != "POST" or _CREATE.fullmatch(asked.url.path) is None or is_metered():
             return None
         fields: Mapping[str, object] = {}
-        try:
+        with READING:
             fields = members_of(json.loads(asked.content))
-        except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
-            LOGGER.exception("callfare could not read a request; it is sent as it is")
         return self._request(fields, bool(fields.get("stream")))
 
-    def told_by(self, asked: Any) -> tuple[Request, Ending] | None:  # noqa: ANN401 - a request of any HTTP library
+    def told_by(self, asked: Any) -> tuple[Request, Ending] | None:
         """Return which earlier interaction a request asks about, or None."""
         found = _TOLD.fullmatch(asked.url.path)
         if found is None or asked.method.upper() not in ("GET", "POST"):
@@ -167,7 +158,7 @@ class _Interactions:
         return bounds if most is None else bounds | {"output_tokens": most}
 
 
-def meter_interactions(resource: Any, meter: Meter, *, user: str | None, provider: str, base_url: str) -> None:  # noqa: ANN401 - the SDK's
+def meter_interactions(resource: Any, meter: Meter, *, user: str | None, provider: str, base_url: str) -> None:
     """Have everything metered that a resource of the SDK's for interactions sends."""
     calls = _Interactions(meter, user, provider, base_url)
     state = vars(resource)
@@ -178,7 +169,7 @@ def meter_interactions(resource: Any, meter: Meter, *, user: str | None, provide
 
 
 def _sending(theirs: Callable[..., Any], calls: _Interactions) -> Callable[..., Any]:
-    def do_request(hook_ctx: Any, request: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+    def do_request(hook_ctx: Any, request: Any, *rest: Any, **options: Any) -> Any:
         """Make a request as the SDK does, metered if it is one that costs."""
         wanted = calls.request_of(request)
         if wanted is None:
@@ -199,7 +190,7 @@ def _sending(theirs: Callable[..., Any], calls: _Interactions) -> Callable[..., 
 
 
 def _sending_async(theirs: Callable[..., Any], calls: _Interactions) -> Callable[..., Any]:
-    async def do_request_async(hook_ctx: Any, request: Any, *rest: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+    async def do_request_async(hook_ctx: Any, request: Any, *rest: Any, **options: Any) -> Any:
         """Make a request as the SDK does, metered if it is one that costs."""
         wanted = calls.request_of(request)
         if wanted is None:
@@ -219,7 +210,7 @@ def _sending_async(theirs: Callable[..., Any], calls: _Interactions) -> Callable
     return do_request_async
 
 
-def _received(request: Request, ending: Ending, reply: Any) -> Any:  # noqa: ANN401 - a response of any HTTP library
+def _received(request: Request, ending: Ending, reply: Any) -> Any:
     """Return a response as the caller is to have it, settled now or as it is read."""
     if _is_evented(reply):
         return _Events(reply, Watch(request, ending), request)
@@ -230,7 +221,7 @@ def _received(request: Request, ending: Ending, reply: Any) -> Any:  # noqa: ANN
     return reply
 
 
-async def _received_async(request: Request, ending: Ending, reply: Any) -> Any:  # noqa: ANN401 - the same
+async def _received_async(request: Request, ending: Ending, reply: Any) -> Any:
     """Return a response as the caller is to have it, settled now or as it is read."""
     if _is_evented(reply):
         return _AsyncEvents(reply, Watch(request, ending), request)
@@ -242,11 +233,11 @@ async def _received_async(request: Request, ending: Ending, reply: Any) -> Any: 
     return reply
 
 
-def _is_evented(reply: Any) -> bool:  # noqa: ANN401 - a response of any HTTP library
+def _is_evented(reply: Any) -> bool:
     return reply.status_code < 300 and "text/event-stream" in str(reply.headers.get("content-type"))  # noqa: PLR2004 - answered
 
 
-def _earned(request: Request, reply: Any) -> Settlement:  # noqa: ANN401 - a response of any HTTP library
+def _earned(request: Request, reply: Any) -> Settlement:
     """Return what a response with a whole body has earned; one that refuses, or never came, has earned nothing."""
     if reply.status_code >= 300:  # noqa: PLR2004 - refused
         return _released(request)
@@ -275,7 +266,7 @@ class _Events(MeteredRaw):
     __slots__ = ()
 
     @property
-    def text(self) -> Any:  # noqa: ANN401 - here it is no function
+    def text(self) -> Any:
         """The body, once it is read."""
         return self._inner.text
 
@@ -286,7 +277,7 @@ class _AsyncEvents(AsyncMeteredRaw):
     __slots__ = ()
 
     @property
-    def text(self) -> Any:  # noqa: ANN401 - here it is no function
+    def text(self) -> Any:
         """The body, once it is read."""
         return self._inner.text
 

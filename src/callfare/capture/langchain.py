@@ -35,7 +35,7 @@ _INTO = {
 _OUT_OF = {"reasoning_tokens": "reasoning", "output_audio_tokens": "audio"}
 
 
-def listener(meter: Meter, *, user: str | None = None) -> Any:  # noqa: ANN401 - of LangChain's own kind, where it is there
+def listener(meter: Meter, *, user: str | None = None) -> Any:
     """Return what LangChain takes for a callback handler."""
     teller = Teller(meter, user)
     kind = getattr(sys.modules.get("langchain_core.callbacks.base"), "BaseCallbackHandler", None)

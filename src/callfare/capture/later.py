@@ -15,7 +15,7 @@ class Later:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._callfare_make = make
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the part has
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._callfare_make(), name)
 
     @property  # type: ignore[misc]  # Python lets an object say what it stands for

@@ -39,7 +39,7 @@ _OPERATIONS = {
 }
 
 
-def listener(meter: Meter, *, user: str | None = None) -> Any:  # noqa: ANN401 - of litellm's own kind, where it is there
+def listener(meter: Meter, *, user: str | None = None) -> Any:
     """Return what litellm takes for one of its loggers."""
     teller = Teller(meter, user)
     kind = getattr(sys.modules.get("litellm.integrations.custom_logger"), "CustomLogger", None)
@@ -150,7 +150,7 @@ def _received(kwargs: Mapping[str, Any], reply: object) -> dict[str, Quantity]:
     return {name: count for name, count in counted.items() if count}
 
 
-def _reader_of(operation: str) -> Any:  # noqa: ANN401 - a reader, or None for the usual one
+def _reader_of(operation: str) -> Any:
     return _read_chat if operation == "chat" else READERS.get(operation)
 
 

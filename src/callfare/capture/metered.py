@@ -81,7 +81,7 @@ def _one(
     function: Callable[..., Any], meter: Meter, intent: Intent, reading_after: Callable[[object], Reading]
 ) -> Callable[..., Any]:
     @functools.wraps(function)
-    def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the function's own
+    def call(*arguments: Any, **options: Any) -> Any:
         if is_metered():
             return function(*arguments, **options)
         ticket = meter.admit(intent)
@@ -111,7 +111,7 @@ def _async_one(
     reading_after: Callable[[object], Reading],
 ) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def call(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the function's own
+    async def call(*arguments: Any, **options: Any) -> Any:
         if is_metered():
             return await function(*arguments, **options)
         ticket = await meter.admit_async(intent)
@@ -122,7 +122,7 @@ def _async_one(
 
 async def _awaited(
     ask: Callable[[], Awaitable[Any]], ticket: Ticket, reading_after: Callable[[object], Reading]
-) -> Any:  # noqa: ANN401 - the function's own
+) -> Any:
     """Return the reply of a call, settled."""
     try:
         with marked_as_metered():

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from callfare.capture import openai_replies
-from callfare.capture.base import LOGGER, Meter, Unharmed, is_metered, marked_as_metered
+from callfare.capture.base import READING, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.dialect import Request
 from callfare.capture.leftovers import settle_surely
 from callfare.capture.openai_dialect import OpenAIDialect
@@ -119,7 +119,7 @@ class _Calls:
     user: str | None
     dialect: MistralDialect
 
-    def call(self, below: Callable[..., Any], path: str, is_stream: bool, /, *rest: Any, **fields: Any) -> Any:  # noqa: ANN401, FBT001 - the SDK's own, bound by us
+    def call(self, below: Callable[..., Any], path: str, is_stream: bool, /, *rest: Any, **fields: Any) -> Any:  # noqa: FBT001 - the SDK's own, bound by us
         """Make a call as the SDK does, metered."""
         if is_metered():
             return below(*rest, **fields)
@@ -145,7 +145,7 @@ class _Calls:
         /,
         *rest: Any,
         **fields: Any,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Make a call as the SDK does, metered."""
         if is_metered():
             return await below(*rest, **fields)
@@ -167,37 +167,36 @@ class _Calls:
     def _request(self, path: str, fields: Mapping[str, Any], *, is_stream: bool) -> Request:
         operation = self.dialect.operation_of(path) or "chat"
         base_url = str(self.given.sdk_configuration.get_server_details()[0])
-        try:
+        request: Request | None = None
+        with READING:
             told = {name: _plain(value) for name, value in fields.items()}
             # Mistral has an agent's model; a rate under the agent's own name admits it in a run.
             body = {"model": told.get("agent_id"), "input": told.get("inputs")} | told
             request = self.dialect.request_of(path, operation=operation, base_url=base_url, body=body, options={})
-        except Exception:  # noqa: BLE001 - a request that callfare cannot read may still be one the provider can
-            LOGGER.exception("callfare could not read a request; it is sent as it is")
-            request = self.dialect.bare_request(
-                operation, base_url=base_url, body=None, options={}, is_stream=is_stream
-            )
+        request = request or self.dialect.bare_request(
+            operation, base_url=base_url, body=None, options={}, is_stream=is_stream
+        )
         return replace(request, is_stream=is_stream, is_evented=is_stream)
 
 
-def _copy_of(part: Any) -> Any:  # noqa: ANN401 - a client, or a part of one
+def _copy_of(part: Any) -> Any:
     twin = object.__new__(type(part))
     vars(twin).update(vars(part))
     return twin
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - what the SDK's method is called with
+def _plain(value: Any) -> Any:
     """Return messages as dictionaries, whatever objects they were made as."""
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
-def _settle_failed(request: Request, ending: Ticketed, reply: Any, error: BaseException) -> None:  # noqa: ANN401
+def _settle_failed(request: Request, ending: Ticketed, reply: Any, error: BaseException) -> None:
     ending.apply(_after_failure(request, reply, error))
 
 
-def _after_failure(request: Request, reply: Any, error: BaseException) -> Settlement:  # noqa: ANN401 - the SDK's answer
+def _after_failure(request: Request, reply: Any, error: BaseException) -> Settlement:
     """Return what a call has earned that raised: nothing, unless Mistral had answered."""
     if getattr(error, "status_code", 0) in _ANSWERED:
         with suppress(ValueError, TypeError, RecursionError):

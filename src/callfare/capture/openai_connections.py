@@ -29,18 +29,18 @@ _OPENS = "_connect_ws"
 _SOCKET = "_connection"
 
 
-def _realtime(calls: Any, asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a client's calls
+def _realtime(calls: Any, asked: Mapping[str, Any]) -> Talk:
     model = label_of(asked.get("model")) or label_of(field_of(asked.get("extra_query"), "model"))
     base_url = str(calls.client.base_url).rstrip("/")
     return RealtimeTalk(provider=calls.dialect.provider_of(base_url), base_url=base_url, model=model)
 
 
-def _unknown(_calls: Any, _asked: Mapping[str, Any]) -> Talk | None:  # noqa: ANN401 - a client's calls
+def _unknown(_calls: Any, _asked: Mapping[str, Any]) -> Talk | None:
     LOGGER.warning("callfare does not meter this kind of session, which tells no counts it could price")
     return None
 
 
-def _responses(calls: Any, _asked: Mapping[str, Any]) -> Talk:  # noqa: ANN401 - a client's calls
+def _responses(calls: Any, _asked: Mapping[str, Any]) -> Talk:
     return ResponsesTalk(dialect=calls.dialect, base_url=str(calls.client.base_url).rstrip("/"))
 
 
@@ -57,7 +57,7 @@ _TALKS: Mapping[Path, MakeTalk] = {
 """What is said over the sockets that a resource opens, by where it stands in a client."""
 
 
-def prepare(part: Any, path: Path = ()) -> None:  # noqa: ANN401 - a client of any major, or a resource of one
+def prepare(part: Any, path: Path = ()) -> None:
     """Have the sessions metered that a client, or one of its resources, opens. What it opens none by stays as it is."""
     state = vars(part)
     if path in _TALKS and hasattr(part, "connect"):
@@ -68,7 +68,7 @@ def prepare(part: Any, path: Path = ()) -> None:  # noqa: ANN401 - a client of a
             state[name] = Later(partial(_made, part, name, made, (*path, name)))
 
 
-def _made(owner: Any, name: str, made: cached_property[Any], path: Path) -> Any:  # noqa: ANN401 - a resource of any major
+def _made(owner: Any, name: str, made: cached_property[Any], path: Path) -> Any:
     """Return a resource as the SDK makes it, in its own place, with its sessions metered."""
     state = vars(owner)
     resource = state.get(name)
@@ -79,9 +79,9 @@ def _made(owner: Any, name: str, made: cached_property[Any], path: Path) -> Any:
     return resource
 
 
-def _connect(resource: Any, theirs: Callable[..., Any], make_talk: MakeTalk) -> Callable[..., Any]:  # noqa: ANN401 - any major's
+def _connect(resource: Any, theirs: Callable[..., Any], make_talk: MakeTalk) -> Callable[..., Any]:
     @wraps(theirs)
-    def connect(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+    def connect(*arguments: Any, **options: Any) -> Any:
         manager = theirs(*arguments, **options)
         calls = getattr(vars(resource).get("_client"), CALLS, None)
         if calls is None or is_metered():
@@ -95,7 +95,7 @@ def _connect(resource: Any, theirs: Callable[..., Any], make_talk: MakeTalk) -> 
     return connect
 
 
-def _manage(manager: Any, session: Session, whose: Whose) -> None:  # noqa: ANN401 - a manager of any major
+def _manage(manager: Any, session: Session, whose: Whose) -> None:
     """Have the sockets metered that a manager opens: here, where it opens them, or in older kinds as it is entered."""
     kind = type(manager)
     is_async = hasattr(kind, "__aenter__")
@@ -117,7 +117,7 @@ def _managing(kind: type) -> type:
 
 
 def _opened(theirs: Callable[..., Any], session: Session, whose: Whose) -> Callable[..., Any]:
-    def connect_ws(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+    def connect_ws(*arguments: Any, **options: Any) -> Any:
         """Open a socket, if that is admitted. One before it, that broke, is settled first."""
         carry_out(session.ending(), whose)
         carry_out(session.opening(), whose)
@@ -132,7 +132,7 @@ def _opened(theirs: Callable[..., Any], session: Session, whose: Whose) -> Calla
 
 
 def _opened_async(theirs: Callable[..., Any], session: Session, whose: Whose) -> Callable[..., Any]:
-    async def connect_ws(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own
+    async def connect_ws(*arguments: Any, **options: Any) -> Any:
         """Open a socket, if that is admitted. One before it, that broke, is settled first."""
         await carry_out_async(session.ending(), whose)
         await carry_out_async(session.opening(), whose)
@@ -147,8 +147,8 @@ def _opened_async(theirs: Callable[..., Any], session: Session, whose: Whose) ->
     return connect_ws
 
 
-def _entered(kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a manager of an older kind
-    def enter(self: Any) -> Any:  # noqa: ANN401 - the SDK's connection
+def _entered(kind: Any) -> Callable[..., Any]:
+    def enter(self: Any) -> Any:
         """Open the connection, if that is admitted."""
         session, whose = vars(self)[_SESSION]
         carry_out(session.opening(), whose)
@@ -162,8 +162,8 @@ def _entered(kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a manager of an
     return enter
 
 
-def _entered_async(kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a manager of an older kind
-    async def enter(self: Any) -> Any:  # noqa: ANN401 - the SDK's connection
+def _entered_async(kind: Any) -> Callable[..., Any]:
+    async def enter(self: Any) -> Any:
         """Open the connection, if that is admitted."""
         session, whose = vars(self)[_SESSION]
         await carry_out_async(session.opening(), whose)
@@ -177,7 +177,7 @@ def _entered_async(kind: Any) -> Callable[..., Any]:  # noqa: ANN401 - a manager
     return enter
 
 
-def _behind(connection: Any, metered: Callable[..., Any], session: Session, whose: Whose) -> Any:  # noqa: ANN401 - the SDK's
+def _behind(connection: Any, metered: Callable[..., Any], session: Session, whose: Whose) -> Any:
     """Put a metered socket in the place of a connection's own."""
     socket = getattr(connection, _SOCKET, None)
     if socket is None:

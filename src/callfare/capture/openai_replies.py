@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from callfare.capture.dialect import Request, text_bytes, tokens_of_bytes
 from callfare.capture.settlements import Settlement
-from callfare.usage.extract import Reading, read, with_estimates
+from callfare.usage.extract import Reading, with_estimates
 from callfare.usage.fields import field_of, members_of
 from callfare.usage.quantities import Quantity
 
@@ -27,7 +27,7 @@ def settlement_of(request: Request, reply: object, *, written_bytes: int | None 
     written_bytes: the text received in a stream; None to count the text in the reply.
     """
     intent = request.intent
-    reading = read(intent.operation, reply, model=intent.model, usage=intent.usage, attributes=intent.attributes)
+    reading = request.read(reply)
     if intent.operation == "video":
         return _settlement_of_video(request, reading, field_of(reply, "status"))
     is_job = intent.operation == "responses" and bool(field_of(reply, "background"))

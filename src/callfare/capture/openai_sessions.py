@@ -93,7 +93,7 @@ class RealtimeTalk:
         self._waiting += 1
         return self._intent("chat", self._events.model, self._bound(wanted))
 
-    def unasked(self, message: Message) -> None:  # noqa: ARG002 - whichever it was
+    def unasked(self, message: Message) -> None:
         """Forget the response that a message asked for, which was not sent."""
         self._waiting = max(self._waiting - 1, 0)
 

@@ -37,7 +37,7 @@ class ChatTally(Counting):
         self._ended: set[object] = set()
         self._told: dict[str, object] = {}
 
-    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - a chunk of any major of the SDK
+    def takes_lightly(self, event: Any) -> bool:
         """Take in a chunk with a word of one choice and nothing else."""
         choices = event.choices
         if event.usage is not None or len(choices) != 1 or not self._told:
@@ -93,7 +93,7 @@ class ResponseTally(Counting):
 
     __slots__ = ()
 
-    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - an event of any major of the SDK
+    def takes_lightly(self, event: Any) -> bool:
         """Take in an event with a piece of text."""
         if event.type not in _PIECES_OF_RESPONSES:
             return False

@@ -91,7 +91,7 @@ class SpanImporter:
         self._user = user
         self._open: OrderedDict[int, _Open] = OrderedDict()
 
-    def on_start(self, span: Any, parent_context: object = None) -> None:  # noqa: ANN401, ARG002 - OpenTelemetry's
+    def on_start(self, span: Any, parent_context: object = None) -> None:
         """Take note of a span that begins."""
         with _HEARING:
             parent = span.parent
@@ -102,7 +102,7 @@ class SpanImporter:
             if len(self._open) > _OPEN_MAX:
                 self._open.popitem(last=False)[1].heard.is_over = True
 
-    def on_end(self, span: Any) -> None:  # noqa: ANN401 - a span of OpenTelemetry's
+    def on_end(self, span: Any) -> None:
         """Count a span that is one call of a model."""
         with _HEARING:
             begun = self._open.pop(span.context.span_id, None)
@@ -118,14 +118,14 @@ class SpanImporter:
     def shutdown(self) -> None:
         """Have nothing to do: every span was counted as it ended."""
 
-    def force_flush(self, timeout_millis: int = 0) -> bool:  # noqa: ARG002 - OpenTelemetry's
+    def force_flush(self, timeout_millis: int = 0) -> bool:
         """Return True: every span was counted as it ended."""
         return True
 
     def _on_ending(self, span: object) -> None:
         """Have nothing to do before a span ends; OpenTelemetry asks."""
 
-    def _record(self, span: Any, told: Mapping[str, Any], operation: str, heard: Heard) -> bool:  # noqa: ANN401
+    def _record(self, span: Any, told: Mapping[str, Any], operation: str, heard: Heard) -> bool:
         usage: dict[str, object] = {name: _first(told, names) for name, names in _USED.items()}
         is_counted = any(count is not None for count in usage.values())
         if not is_counted and getattr(getattr(span.status, "status_code", None), "name", "") == "ERROR":
@@ -151,7 +151,7 @@ class SpanImporter:
             span_id = above.parent_id
 
 
-def _first(told: Mapping[str, Any], names: tuple[str, ...]) -> Any:  # noqa: ANN401 - an attribute's value
+def _first(told: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((told[name] for name in names if told.get(name) is not None), None)
 
 

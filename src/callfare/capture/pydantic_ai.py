@@ -34,7 +34,7 @@ def listener(meter: Meter, *, user: str | None = None) -> Callable[[Any], None]:
     # Messages without an id that were told, by where they stand in memory, as long as they do.
     told: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDictionary()
 
-    def heard(result: Any) -> None:  # noqa: ANN401 - a result, or its messages
+    def heard(result: Any) -> None:
         """Record the calls of an agent's run, given its result or its new messages."""
         with _HEARING:
             messages = result.new_messages() if hasattr(result, "new_messages") else result

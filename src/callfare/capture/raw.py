@@ -15,7 +15,7 @@ from typing import Any
 from callfare.capture.base import Unharmed
 from callfare.capture.dialect import Request
 from callfare.capture.leftovers import LEFTOVERS
-from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Moment, Proxy, Watch
+from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Moment, Watch, Watched
 from callfare.capture.tallies import event_in
 
 _BODY_BYTES_MAX = 64 * 1024 * 1024
@@ -78,12 +78,12 @@ def _reply_in(body: bytes) -> object:
         return body.decode("utf-8", "replace")
 
 
-class _MeteredRaw(Proxy):
+class _MeteredRaw(Watched):
     """What sync and async raw replies share: one watch, one tee, and an end that is noticed when all is forgotten."""
 
     __slots__ = ("_forgotten", "_is_read", "_parsed", "_request", "_tee")
 
-    def __init__(self, inner: Any, watch: Watch, request: Request) -> None:  # noqa: ANN401 - whatever the SDK made
+    def __init__(self, inner: Any, watch: Watch, request: Request) -> None:
         super().__init__(inner, watch)
         self._request = request
         self._tee = Tee(request, watch)
@@ -92,7 +92,7 @@ class _MeteredRaw(Proxy):
         LEFTOVERS.make_ready()
         self._forgotten = weakref.finalize(self, watch.leave, Moment.CUT)
 
-    def _streamed(self, parsed: Any, kind: type[MeteredStream | AsyncMeteredStream]) -> Any:  # noqa: ANN401
+    def _streamed(self, parsed: Any, kind: type[MeteredStream | AsyncMeteredStream]) -> Any:
         """Return a parsed stream behind its proxy, the same at each call. From here on, the stream is watched."""
         if self._parsed is None:
             self._parsed = kind(parsed, self._watch)
@@ -113,7 +113,7 @@ class MeteredLegacyRaw(_MeteredRaw):
 
     def __init__(
         self,
-        inner: Any,  # noqa: ANN401 - whatever the SDK made
+        inner: Any,
         watch: Watch,
         request: Request,
         kind: type[MeteredStream | AsyncMeteredStream],
@@ -121,7 +121,7 @@ class MeteredLegacyRaw(_MeteredRaw):
         super().__init__(inner, watch, request)
         self._kind = kind
 
-    def parse(self, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own signature
+    def parse(self, **options: Any) -> Any:
         """Return the stream, metered."""
         return self._streamed(self._inner.parse(**options), self._kind)
 
@@ -131,7 +131,7 @@ class MeteredRaw(_MeteredRaw):
 
     __slots__ = ()
 
-    def parse(self, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own signature
+    def parse(self, **options: Any) -> Any:
         """Return the parsed reply, settled, or its stream, metered."""
         parsed = self._inner.parse(**options)
         if self._request.is_stream:
@@ -209,7 +209,7 @@ class AsyncMeteredRaw(_MeteredRaw):
 
     __slots__ = ()
 
-    async def parse(self, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own signature
+    async def parse(self, **options: Any) -> Any:
         """Return the parsed reply, settled, or its stream, metered."""
         parsed = await self._inner.parse(**options)
         if self._request.is_stream:

@@ -36,14 +36,14 @@ class RealtimeListener:
         self._teller = teller
         self._events = RealtimeEvents()
 
-    def __call__(self, event: Any) -> None:  # noqa: ANN401 - an event of any major of the SDK
+    def __call__(self, event: Any) -> None:
         """Record what an event tells was used. Most events tell nothing. Never raises."""
         with _HEARING:
             told = self._events.read(event)
             if told is not None:
                 self._teller.told(provider="openai", operation=told[0], reading=told[1])
 
-    async def hear_async(self, event: Any) -> None:  # noqa: ANN401 - an event of any major of the SDK
+    async def hear_async(self, event: Any) -> None:
         """Record what an event tells was used, without blocking the event loop."""
         with _HEARING:
             told = self._events.read(event)

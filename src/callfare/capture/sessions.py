@@ -128,7 +128,7 @@ class Settle:
 Steps = Generator[Admit | Settle, Any, Any]
 
 
-def carry_out(steps: Steps, whose: Whose) -> Any:  # noqa: ANN401 - whatever they lead to
+def carry_out(steps: Steps, whose: Whose) -> Any:
     """Carry out steps one after another; return what they lead to, or raise what they do not bear."""
     resume: Any = steps.send
     given: object = None
@@ -143,7 +143,7 @@ def carry_out(steps: Steps, whose: Whose) -> Any:  # noqa: ANN401 - whatever the
             given, resume = error, steps.throw
 
 
-async def carry_out_async(steps: Steps, whose: Whose, given: object = None) -> Any:  # noqa: ANN401 - the same
+async def carry_out_async(steps: Steps, whose: Whose, given: object = None) -> Any:
     """As `carry_out`, without blocking the event loop. What was used is put down even if the wait is cancelled."""
     resume: Any = steps.send
     while True:

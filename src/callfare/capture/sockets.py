@@ -14,6 +14,7 @@ from typing import Any
 
 from callfare.capture.base import Unharmed
 from callfare.capture.leftovers import LEFTOVERS
+from callfare.capture.proxies import Proxy
 from callfare.capture.sessions import Message, Session, Whose, carry_out, carry_out_async, keep
 
 _ENDING = Unharmed("settle a session")
@@ -31,24 +32,16 @@ def _left(session: Session, whose: Whose) -> None:
         LEFTOVERS.leave(lambda: carry_out(session.ending(), whose))
 
 
-class _Socket:
-    __slots__ = ("__weakref__", "_held", "_inner", "_session", "_whose")
+class _Socket(Proxy):
+    __slots__ = ("__weakref__", "_held", "_session", "_whose")
 
-    def __init__(self, inner: Any, session: Session, whose: Whose) -> None:  # noqa: ANN401 - any library's socket
-        self._inner = inner
+    def __init__(self, inner: Any, session: Session, whose: Whose) -> None:
+        super().__init__(inner)
         self._session = session
         self._whose = whose
         self._held: deque[Message] = deque()
         LEFTOVERS.make_ready()
         weakref.finalize(self, _left, session, whose)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the library's socket has
-        return getattr(self._inner, name)
-
-    @property  # type: ignore[misc]  # Python lets an object say what it stands for
-    def __class__(self) -> type:
-        """The class of what stands behind, so that isinstance holds."""
-        return type(self._inner)
 
 
 class MeteredSocket(_Socket):

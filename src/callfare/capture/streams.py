@@ -22,6 +22,7 @@ from msgspec.structs import replace
 from callfare.capture.base import Unharmed
 from callfare.capture.dialect import Request
 from callfare.capture.leftovers import LEFTOVERS
+from callfare.capture.proxies import Proxy
 from callfare.capture.settlements import Ending, Settlement
 
 
@@ -142,26 +143,17 @@ _KEPT: set[asyncio.Future[None]] = set()
 """Settlements under way in event loops, which hold their tasks only weakly."""
 
 
-class Proxy:
-    """Stands before an object of the SDK: is taken for it by isinstance, and hands on what it does not do itself."""
+class Watched(Proxy):
+    """Stands before an object through which a watched stream is read, or closed."""
 
-    __slots__ = ("__weakref__", "_inner", "_watch")
+    __slots__ = ("__weakref__", "_watch")
 
-    def __init__(self, inner: Any, watch: Watch) -> None:  # noqa: ANN401 - whatever object the SDK made
-        self._inner = inner
+    def __init__(self, inner: Any, watch: Watch) -> None:
+        super().__init__(inner)
         self._watch = watch
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the SDK's object has
-        return getattr(self._inner, name)
 
-    @property  # type: ignore[misc]  # Python lets an object say what it stands for
-    def __class__(self) -> type:
-        """The class of what stands behind, so that isinstance holds."""
-        kind: type = self._inner.__class__
-        return kind
-
-
-class WatchedResponse(Proxy):
+class WatchedResponse(Watched):
     """The HTTP response of a stream. The SDK's helpers close it instead of the stream."""
 
     __slots__ = ()
@@ -181,10 +173,10 @@ class WatchedResponse(Proxy):
             await self._watch.settle_async(Moment.CUT)
 
 
-class _MeteredStream(Proxy):
+class _MeteredStream(Watched):
     __slots__ = ("_held", "_response")
 
-    def __init__(self, inner: Any, watch: Watch) -> None:  # noqa: ANN401 - whatever stream the SDK made
+    def __init__(self, inner: Any, watch: Watch) -> None:
         super().__init__(inner, watch)
         self._held: deque[object] = deque()
         self._response: WatchedResponse | None = None
@@ -192,7 +184,7 @@ class _MeteredStream(Proxy):
         weakref.finalize(self, watch.leave, Moment.CUT)
 
     @property
-    def response(self) -> Any:  # noqa: ANN401 - the SDK's HTTP response
+    def response(self) -> Any:
         """The HTTP response of the stream."""
         if self._response is None:
             self._response = WatchedResponse(self._inner.response, self._watch)

@@ -33,7 +33,7 @@ class Tally(Protocol):
         """Take in an event; return whether it exists only because we asked for it, and must be hidden."""
         ...
 
-    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401 - an event of any SDK
+    def takes_lightly(self, event: Any) -> bool:
         """Take in an event that is a piece of text and nothing else; return False, untaken, for any other.
 
         Almost all events are such pieces, and cost next to nothing here. May raise for what is no object of the SDK's.
@@ -51,7 +51,7 @@ class Counting:
         self.written_bytes = 0
         self.is_final = self.is_counted = self.awaits_count = False
 
-    def takes_lightly(self, event: Any) -> bool:  # noqa: ANN401, ARG002 - as the protocol has it
+    def takes_lightly(self, event: Any) -> bool:
         """Return False: no event is known to be mere text."""
         return False
 

@@ -52,12 +52,12 @@ def metered(
 
 
 def _twin(
-    client: Any,  # noqa: ANN401 - a client of any major of the SDK
+    client: Any,
     dialect: Dialect,
     meter: Meter,
     user: str | None,
     prepare: Prepare | None,
-) -> Any:  # noqa: ANN401 - the same
+) -> Any:
     """Return a copy of a client on which `post` and `get` are ours, and whose own copies are metered too."""
     twin = copy.copy(client)
     state = vars(twin)
@@ -77,7 +77,7 @@ def _twin(
     )
     remake = twin.copy
 
-    def metered_copy(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the SDK's own signature
+    def metered_copy(*arguments: Any, **options: Any) -> Any:
         """Return a client with other options, metered as this one is."""
         return _twin(remake(*arguments, **options), dialect, meter, user, prepare)
 

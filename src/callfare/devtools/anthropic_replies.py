@@ -117,7 +117,7 @@ def _usage(fields: Json, prompt: str, output_tokens: int, thought: int) -> Json:
     input_tokens = tokens_of(prompt) + _MESSAGE_TOKENS * len(fields.get("messages") or [])
     searches = sum(str(tool.get("type", "")).startswith("web_search") for tool in fields.get("tools") or [])
     input_tokens += searches * _SEARCH_TOKENS
-    lifetime = _lifetime_in(fields)
+    lifetime = lifetime_in(fields, "cache_control")
     read, written = (input_tokens // 2, input_tokens // 4) if lifetime else (0, 0)
     used: Json = {
         "input_tokens": input_tokens - read - written,
@@ -140,13 +140,12 @@ def _usage(fields: Json, prompt: str, output_tokens: int, thought: int) -> Json:
     return used
 
 
-def _lifetime_in(value: object) -> str:
-    """Return how long the first mark of a request keeps what it marks, or "" where nothing is marked."""
+def lifetime_in(value: object, mark: str) -> str:
+    """Return how long the first mark of this name in a request keeps what it marks, or "" where nothing is marked."""
     if isinstance(value, dict):
-        mark = value.get("cache_control")
-        if isinstance(mark, dict):
-            return str(mark.get("ttl") or "5m")
-        return next(filter(None, map(_lifetime_in, value.values())), "")
-    if isinstance(value, list):
-        return next(filter(None, map(_lifetime_in, value)), "")
-    return ""
+        found = value.get(mark)
+        if isinstance(found, dict):
+            return str(found.get("ttl") or "5m")
+        value = list(value.values())
+    inner = value if isinstance(value, list) else []
+    return next(filter(None, (lifetime_in(part, mark) for part in inner)), "")

@@ -129,7 +129,9 @@ def _events_of(model: str, reply: Json) -> Iterator[Json]:
 
 def _usage(fields: Json, prompt: str, written: int) -> Json:
     input_tokens = tokens_of(prompt) + _MESSAGE_TOKENS * len(fields.get("messages") or [])
-    lifetime = _lifetime_in([fields.get("system"), fields.get("messages"), fields.get("toolConfig")])
+    lifetime = anthropic_replies.lifetime_in(
+        [fields.get("system"), fields.get("messages"), fields.get("toolConfig")], "cachePoint"
+    )
     read, kept = (input_tokens // 2, input_tokens // 4) if lifetime else (0, 0)
     used: Json = {
         "inputTokens": input_tokens - read - kept,
@@ -140,18 +142,6 @@ def _usage(fields: Json, prompt: str, written: int) -> Json:
         used |= {"cacheReadInputTokens": read, "cacheWriteInputTokens": kept}
         used["cacheDetails"] = [{"inputTokens": kept, "ttl": lifetime}]
     return used
-
-
-def _lifetime_in(value: object) -> str:
-    """Return how long the first cache point of a request keeps what stands before it, or "" where there is none."""
-    if isinstance(value, dict):
-        mark = value.get("cachePoint")
-        if isinstance(mark, dict):
-            return str(mark.get("ttl") or "5m")
-        return next(filter(None, map(_lifetime_in, value.values())), "")
-    if isinstance(value, list):
-        return next(filter(None, map(_lifetime_in, value)), "")
-    return ""
 
 
 def _limited(text: str, most: object) -> tuple[str, bool]:

@@ -136,39 +136,40 @@ def _is_last(chunk: Json) -> bool:
     return any(choice["finish_reason"] for choice in chunk["choices"])
 
 
-class FakeGroq(FakeOpenAI):
+class _FakeSibling(FakeOpenAI):
+    """A stand-in whose SDK brings the whole path."""
+
+    path = ""
+
+
+class FakeGroq(_FakeSibling):
     """The stand-in for Groq."""
 
     handler = _GroqHandler
-    path = ""
 
 
-class FakeTogether(FakeOpenAI):
+class FakeTogether(_FakeSibling):
     """The stand-in for Together."""
 
     handler = _TogetherHandler
-    path = ""
 
 
-class FakeCerebras(FakeOpenAI):
+class FakeCerebras(_FakeSibling):
     """The stand-in for Cerebras."""
 
     handler = _CerebrasHandler
-    path = ""
 
 
-class FakeMistral(FakeOpenAI):
+class FakeMistral(_FakeSibling):
     """The stand-in for Mistral."""
 
     handler = _MistralHandler
-    path = ""
 
 
-class FakePerplexity(FakeOpenAI):
+class FakePerplexity(_FakeSibling):
     """The stand-in for Perplexity."""
 
     handler = _PerplexityHandler
-    path = ""
 
 
 _KINDS = {"groq": FakeGroq, "together": FakeTogether, "cerebras": FakeCerebras}
