@@ -16,7 +16,7 @@ from callfare.usage.meters import LINEAGE
 if TYPE_CHECKING:
     from callfare.cli.screen import Screen
     from callfare.engine.price_list import PricedModel
-    from callfare.engine.price_review import Difference, Lost, Review, ShownPrices, Traffic
+    from callfare.engine.price_review import Difference, Lost, Review, Selected, ShownPrices, Traffic
 
 _SHOWN_MAX = 20
 
@@ -106,8 +106,8 @@ def rates_set(screen: Screen, book: Path, edition: str, found: Lost) -> None:
     """Tell what a model is billed by now, and what it was billed by before and is no more."""
     screen.line(f"{book} is now {edition}", "ok")
     screen.line(f"{found.model} of {found.provider} is billed by {show.listed(found.basis)}")
-    plain = [row.meter for row in found.lacks if not row.attributes]
-    where = dict.fromkeys(_selected(row.attributes) for row in found.lacks if row.attributes)
+    plain = [row.meter for row in found.lacks if not _when(row)]
+    where = dict.fromkeys(_when(row) for row in found.lacks if _when(row))
     if plain or where:
         screen.line(f"{found.below} has rates that it lacks now: {', '.join([*plain, *where])}", "warn")
         screen.line("a book stands for all of a model; what it has no rate for is not filled from below")
@@ -199,6 +199,10 @@ def _times(change: Fraction | None) -> str:
 
 def _selected(attributes: Mapping[str, str]) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(attributes.items()))
+
+
+def _when(row: Selected) -> str:
+    return " ".join(filter(None, [_selected(row.attributes), _size(row.above_input_tokens)]))
 
 
 def _size(above: int | None) -> str:

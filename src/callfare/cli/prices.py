@@ -16,6 +16,8 @@ from callfare.cli.setting_prices import set_prices
 from callfare.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from callfare.engine.engine import Engine
 
 _ACTIONS = ("list", "show", "diff", "check", "update", "set")
@@ -42,7 +44,10 @@ def prices(
     ] = None,
     rate: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[METER=USD/PER...]", help="With set: dollars for so many, input_tokens=0.25/1000000."),
+        typer.Argument(
+            metavar="[METER=USD/PER...]",
+            help="With set: dollars for so many, input_tokens=0.25/1000000; after an @ when, images=0.25@quality=high.",
+        ),
     ] = None,
     *,
     provider: Annotated[
@@ -85,11 +90,7 @@ def prices(
         "MODEL": model, "--provider": provider, "--at": at, "--days": days, "--file": file, "--attr": attr,
         "--source": source, "--from": begins,
     }  # fmt: skip
-    for option, value in said.items():
-        if value is not None and value != [] and option not in _OPTIONS[action]:
-            takers = [other for other in _ACTIONS if option in _OPTIONS[other]]
-            does = f"{show.listed(takers)} {'do' if len(takers) > 1 else 'does'}"
-            raise InvalidInput(f"{action} takes no {option}; {does}", param=option.strip("-").lower())
+    _pass_over_nothing(action, said)
     if action == "list":
         _list(session, model, provider)
     elif action == "show":
@@ -102,6 +103,15 @@ def prices(
         _update(session, file, _checked(days))
     else:
         set_prices(session, model, rate or [], provider=provider, attr=attr or [], source=source, begins=begins)
+
+
+def _pass_over_nothing(action: str, said: Mapping[str, object]) -> None:
+    """Refuse an option that an action does not take. said: the options by name, None or empty where not given."""
+    for option, value in said.items():
+        if value is not None and value != [] and option not in _OPTIONS[action]:
+            takers = [other for other in _ACTIONS if option in _OPTIONS[other]]
+            does = f"{show.listed(takers)} {'do' if len(takers) > 1 else 'does'}"
+            raise InvalidInput(f"{action} takes no {option}; {does}", param=option.strip("-").lower())
 
 
 def _checked(days: int | None) -> int:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from callfare.cli.session import Session
     from callfare.pricing.edit import NewRate
 
-_RATE = re.compile(r"([a-z_0-9]+)=([0-9]{1,9}(?:\.[0-9]{1,18})?)(?:/([0-9_]{1,16}))?", re.ASCII)
+_RATE = re.compile(r"([a-z_0-9]+)=([0-9]{1,9}(?:\.[0-9]{1,18})?)(?:/([0-9_]{1,16}))?(?:@(.+))?", re.ASCII)
+_COUNT = re.compile(r"[0-9][0-9_]{0,15}", re.ASCII)
+_ABOVE, _DAILY = "above_input_tokens", "daily"
 _PER_MAX = 10**12
 
 
@@ -96,21 +98,65 @@ def _day(text: str | None) -> date | None:
 
 
 def _rate(text: str, attributes: dict[str, str]) -> NewRate:
-    """Return a rate from `input_tokens=0.25/1000000`, or `images=0.05` for one of what is priced one by one."""
+    """Return a rate from `input_tokens=0.25/1000000`, or `images=0.05` for one of what is priced one by one.
+
+    attributes: those of all rates; what stands after an @ is this one's, its size and its hours among them.
+    """
     from callfare.pricing.edit import NewRate
     from callfare.usage.quantities import check_usage
 
     parts = _RATE.fullmatch(text)
     if parts is None:
         raise InvalidInput(f"rate {text[:64]!r} is not of the form input_tokens=0.25/1000000", param="rate")
-    meter, usd, many = parts[1], parts[2], parts[3]
+    meter, usd, many, selected = parts[1], parts[2], parts[3], parts[4]
     check_usage({meter: 1})
     if many is None and meter.endswith(("tokens", "characters")):
         raise InvalidInput(f"{text[:64]} is dollars for how many? such as {meter}={usd}/1000000", param="rate")
     per = 1 if many is None else int(many.replace("_", "") or "0")
     if not 1 <= per <= _PER_MAX:
         raise InvalidInput(f"per is {per}; give a whole number from 1 to 10^12", param="rate")
-    return NewRate(meter=meter, usd=Decimal(usd), per=per, attributes=attributes)
+    own = _selecting(selected, text)
+    above, daily = own.pop(_ABOVE, None), own.pop(_DAILY, None)
+    for name in own.keys() & attributes.keys():
+        raise InvalidInput(f"{text[:64]} says {name}, and --attr does too", param="attr")
+    return NewRate(
+        meter=meter,
+        usd=Decimal(usd),
+        per=per,
+        attributes=attributes | own,
+        above=None if above is None else _size(above),
+        daily=None if daily is None else _hours(daily),
+    )
+
+
+def _selecting(text: str | None, rate: str) -> dict[str, str]:
+    """Return what stands after the @ of a rate, such as `size=1024x1536,quality=high`."""
+    found: dict[str, str] = {}
+    for part in [] if text is None else text.split(","):
+        name, equals, value = part.partition("=")
+        if not (name and equals and value) or name in found:
+            raise InvalidInput(
+                f"{rate[:64]} says {part[:64]!r} after the @; write NAME=VALUE, parted by commas, each name once",
+                param="rate",
+            )
+        found[name] = value
+    return found
+
+
+def _size(text: str) -> int:
+    above = int(text.replace("_", "")) if _COUNT.fullmatch(text) else 0
+    if not 1 <= above <= _PER_MAX:
+        raise InvalidInput(f"{_ABOVE} is {text[:64]!r}; give a whole number from 1 to 10^12", param="rate")
+    return above
+
+
+def _hours(text: str) -> tuple[str, str]:
+    from callfare.pricing.hours import are_hours
+
+    begin, _, end = text.partition("-")
+    if not are_hours(begin, end):
+        raise InvalidInput(f"{_DAILY} is {text[:64]!r}; give hours in UTC such as 16:30-00:30", param="rate")
+    return begin, end
 
 
 def _book_name(file: Path) -> str:

@@ -73,10 +73,11 @@ class ShownPrices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """A meter, and the attributes that a rate for it needs."""
+    """A meter, and what a rate for it needs: the attributes, and that a call reads more than so much."""
 
     meter: str
     attributes: Mapping[str, str]
+    above_input_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,18 +223,24 @@ def _order(rate: Rate) -> tuple[object, ...]:
 def lost(layer: Layer, below: Iterable[Layer], model: str, provider: str, at_us: int) -> Lost:
     """Return what a model has of a layer, and what it has no more of the first one below that names it."""
     (prices,) = layer.sellers(model, provider)
-    mine = {(rate.meter, *sorted(rate.attributes.items())) for rate in prices.rates}
+    mine = {_selected(rate) for rate in prices.rates}
     stood = next((row for row in below if row.sellers(model, provider)), None)
     entry = None if stood is None else PriceBook([stood]).entry(model, provider=provider, at_us=at_us)
-    rows = [] if entry is None else sorted((rate for rate in entry.rates if rate.above is None), key=_order)
-    gone = [rate for rate in rows if (rate.meter, *sorted(rate.attributes.items())) not in mine]
+    rows = [] if entry is None else sorted(entry.rates, key=_order)
+    gone = [rate for rate in rows if _selected(rate) not in mine]
     return Lost(
         provider=prices.provider,
         model=prices.model,
         basis=prices.basis,
         below=None if stood is None else stood.name,
-        lacks=tuple(Selected(meter=rate.meter, attributes=rate.attributes) for rate in gone),
+        lacks=tuple(
+            Selected(meter=rate.meter, attributes=rate.attributes, above_input_tokens=rate.above) for rate in gone
+        ),
     )
+
+
+def _selected(rate: Rate) -> tuple[object, ...]:
+    return rate.meter, rate.above, *sorted(rate.attributes.items())
 
 
 def beside_catalogue(book: PriceBook, at_us: int, text: str = "") -> list[Difference]:

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Any
 
 from callfare.errors import InvalidInput
+from callfare.pricing.hours import WHOLE_DAY, Hours, meet, rest_of
 from callfare.pricing.locate import line_of
 from callfare.pricing.rates import ORDINARY_TIERS
 from callfare.usage.meters import LINEAGE
@@ -24,12 +25,17 @@ _BARE = re.compile(r"[a-z0-9_-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRate:
-    """A rate to be set. attributes: those that select it, none for the ordinary one."""
+    """A rate to be set. attributes: those that select it, none for the ordinary one.
+
+    above: the input tokens beyond which all of a call costs this. daily: the hours in which it holds; None for all.
+    """
 
     meter: str
     usd: Decimal
     per: int
     attributes: dict[str, str]
+    above: int | None = None
+    daily: Hours | None = None
 
 
 def with_rates(
@@ -45,8 +51,9 @@ def with_rates(
 ) -> str:
     """Return the text of a book in which a model has these rates from a day on; always, when that is None.
 
-    text: a book that loads, or "" and its name. name: what errors call it. A rate that is open ends on that day. A
-    meter that the model did not bill joins its basis, and cost nothing until that day: so it was charged before.
+    text: a book that loads, or "" and its name. name: what errors call it. A rate that is open ends on that day, and
+    goes on in the hours that the new ones leave. A meter that the model did not bill joins its basis, and cost nothing
+    until that day: so it was charged before.
 
     Raises InvalidInput where an open rate would have to change instead of ending.
     """
@@ -78,13 +85,14 @@ def _with_rows(text: str, at: int, rates: Sequence[NewRate], *, begins: date | N
     insert_at = _end_of(text, lines, at)
     rows = [_row(_nothing(meter), None, ends=begins) for meter in joining if begins is not None]
     rows += [_row(rate, begins) for rate in rates]
+    ended: dict[int, list[NewRate]] = {}
+    for number, row in enumerate(models[at]["rate"]):
+        line = line_of(text, ("model", at, "rate", number))
+        followers = [rate for rate in rates if _ends(row, rate, begins, f"{name}, line {line}")]
+        if followers:
+            ended[line] = _kept(row, followers)
+    rows += [_row(rate, begins) for kept in ended.values() for rate in kept]
     lines[insert_at:insert_at] = "".join(rows).rstrip("\n").split("\n")
-    ended = []
-    for rate in rates:
-        for number, row in enumerate(models[at]["rate"]):
-            line = line_of(text, ("model", at, "rate", number))
-            if _ends(row, rate, begins, f"{name}, line {line}"):
-                ended.append(line)
     for line in sorted(ended, reverse=True):
         lines.insert(line, f"until = {begins}")
     if joining:
@@ -133,8 +141,7 @@ def _with_tier(text: str, at: int, attribute: str, value: str) -> str:
         text = _with_keys(text, at, "derived.processing", ['from = "service_tier"'])
         text = _with_keys(text, at, values, [f'{tier} = "standard"' for tier in ORDINARY_TIERS])
     if derived is None or value not in derived["values"].values():
-        key = value if _BARE.fullmatch(value) else _quoted(value)
-        text = _with_keys(text, at, values, [f"{key} = {_quoted(value)}"])
+        text = _with_keys(text, at, values, [f"{_key(value)} = {_quoted(value)}"])
     return text
 
 
@@ -173,7 +180,9 @@ def _nothing(meter: str) -> NewRate:
 
 def _ends(row: dict[str, Any], rate: NewRate, begins: date | None, place: str) -> bool:
     """Tell whether a row is the open one that a new rate follows. place: where it stands, for people."""
-    if row["meter"] != rate.meter or row.get("attributes", {}) != rate.attributes or "until" in row:
+    if "until" in row or _selected(row) != (rate.meter, rate.above, _folded(rate.attributes)):
+        return False
+    if not meet(_hours_of(row), rate.daily or WHOLE_DAY):
         return False
     if begins is None:
         raise InvalidInput(
@@ -190,6 +199,35 @@ def _ends(row: dict[str, Any], rate: NewRate, begins: date | None, place: str) -
     return True
 
 
+def _selected(row: dict[str, Any]) -> tuple[str, int | None, dict[str, str]]:
+    """Return which calls a row is for: another row for the same ones takes its place."""
+    return row["meter"], row.get("above_input_tokens"), _folded(row.get("attributes", {}))
+
+
+def _folded(attributes: dict[str, str]) -> dict[str, str]:
+    return {name: value.casefold() for name, value in attributes.items()}
+
+
+def _hours_of(row: dict[str, Any]) -> Hours:
+    begin, end = row.get("daily", WHOLE_DAY)
+    return begin, end
+
+
+def _kept(row: dict[str, Any], followers: Sequence[NewRate]) -> list[NewRate]:
+    """Return the rates by which a row goes on in the hours that those after it leave."""
+    return [
+        NewRate(
+            meter=row["meter"],
+            usd=Decimal(row["usd"]),
+            per=row["per"],
+            attributes=row.get("attributes", {}),
+            above=row.get("above_input_tokens"),
+            daily=hours,
+        )
+        for hours in rest_of(_hours_of(row), [rate.daily or WHOLE_DAY for rate in followers])
+    ]
+
+
 def _head(provider: str, model: str, rates: Sequence[NewRate], source: str, today: date) -> str:
     meters = list(dict.fromkeys(rate.meter for rate in rates))
     basis = [meter for meter in meters if not set(LINEAGE.get(meter, ())[1:]) & set(meters)]
@@ -201,10 +239,13 @@ def _head(provider: str, model: str, rates: Sequence[NewRate], source: str, toda
 
 
 def _row(rate: NewRate, begins: date | None, *, ends: date | None = None) -> str:
-    selects = ", ".join(f"{name} = {_quoted(value)}" for name, value in rate.attributes.items())
+    selects = ", ".join(f"{_key(name)} = {_quoted(value)}" for name, value in rate.attributes.items())
+    daily = "" if rate.daily is None else f"daily = [{', '.join(map(_quoted, rate.daily))}]\n"
     return (
         f"\n[[model.rate]]\nmeter = {_quoted(rate.meter)}\n"
         + (f"attributes = {{ {selects} }}\n" if selects else "")
+        + (f"above_input_tokens = {rate.above:_}\n" if rate.above is not None else "")
+        + daily
         + f"usd = {_quoted(format(rate.usd, 'f'))}\nper = {rate.per:_}\n"
         + (f"from = {begins}\n" if begins is not None else "")
         + (f"until = {ends}\n" if ends is not None else "")
@@ -216,6 +257,10 @@ def _above(lines: Sequence[str], line: int) -> int:
     while line and (not lines[line - 1].strip() or lines[line - 1].lstrip().startswith("#")):
         line -= 1
     return line
+
+
+def _key(text: str) -> str:
+    return text if _BARE.fullmatch(text) else _quoted(text)
 
 
 def _quoted(text: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeVar
 from callfare.clock import instant_of
 from callfare.errors import InvalidTime, PriceBookInvalid
 from callfare.pricing.book import PriceBook
+from callfare.pricing.hours import are_hours, minutes_of
 from callfare.pricing.layer import Layer
 from callfare.pricing.locate import line_of
 from callfare.pricing.rates import ModelPrices, Rate
@@ -33,7 +34,6 @@ _DERIVED_KEYS = {"from", "values"}
 _PER_MAX = 10**12
 _SHOWN_LENGTH_MAX = 80
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?", re.ASCII)
-_HOUR = re.compile(r"(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", re.ASCII)
 _BOOK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _Value = TypeVar("_Value")
 
@@ -224,10 +224,9 @@ class _Reader:
         if "daily" not in row:
             return None
         hours = self._at(row, "daily", list, path)
-        found = [_HOUR.fullmatch(hour) for hour in hours if isinstance(hour, str)]
-        if len(hours) != 2 or len(found) != 2 or not all(found) or hours[0] == hours[1]:  # noqa: PLR2004 - a pair
+        if len(hours) != 2 or not are_hours(*hours):  # noqa: PLR2004 - a pair
             self._refuse((*path, "daily"), 'daily is no pair of hours in UTC, such as ["16:30", "00:30"]')
-        begin, end = (DAY_S if hour == "24:00" else int(hour[:2]) * 3600 + int(hour[3:]) * 60 for hour in hours)
+        begin, end = (minutes_of(hour) * 60 for hour in hours)
         return begin % DAY_S, end
 
     def _usd(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> Decimal:
