@@ -21,7 +21,8 @@ from genai_prices.data_snapshot import get_snapshot
 from genai_prices.data_units import unit_data
 
 from callfare.clock import instant_of
-from callfare.pricing.edition import ANY_MODEL, Header, catalogue_text
+from callfare.pricing.edition import Header, catalogue_text
+from callfare.pricing.layer import ANY_MODEL
 from callfare.pricing.rates import ORDINARY_TIERS, ModelPrices, Rate
 from callfare.pricing.timeline import DAY_S, attribute_names
 from callfare.usage.meters import LINEAGE

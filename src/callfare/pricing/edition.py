@@ -24,13 +24,11 @@ import msgspec
 
 from callfare.clock import instant_of, moment_of
 from callfare.errors import PriceBookInvalid
-from callfare.pricing.layer import Layer, forms_of
+from callfare.pricing.layer import ANY_MODEL, Layer, forms_of
 from callfare.pricing.rates import ModelPrices, Rate
 from callfare.usage.meters import METERS
 
 NAME = "catalogue"
-ANY_MODEL = "*"
-"""The name of prices that hold for whatever model of a provider has none of its own."""
 _EDITION_DIGITS = 8
 _FILE = "catalogue.jsonl"
 

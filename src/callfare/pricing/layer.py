@@ -19,6 +19,8 @@ from callfare.usage.quantities import quantity_text
 
 _SNAPSHOT = re.compile(r"(.+)-(20\d\d)(-?)(0[1-9]|1[0-2])\3(0[1-9]|[12]\d|3[01])", re.ASCII | re.DOTALL)
 _EDITION_DIGITS = 8
+ANY_MODEL = "*"
+"""The name of prices that hold for whatever model of a provider has none of its own in the same layer."""
 
 
 class Layer:
@@ -53,7 +55,8 @@ class Layer:
         by_provider = next((self._by_name[form] for form in forms_of(model.casefold()) if form in self._by_name), {})
         if provider is None:
             return tuple(by_provider.values())
-        found = by_provider.get(provider.casefold())
+        wanted = provider.casefold()
+        found = by_provider.get(wanted) or self._by_name.get(ANY_MODEL, {}).get(wanted)
         return () if found is None else (found,)
 
     def absence(self, model: str, provider: str | None) -> str:  # noqa: ARG002 - a layer that left something out knows it

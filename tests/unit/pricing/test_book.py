@@ -102,6 +102,38 @@ def test_a_model_of_another_provider_is_not_named():
     assert book.absence("m", provider="groq", at_us=NOON_US) == "no price book names m of groq"
 
 
+ANY = (
+    model("*", '["input_tokens"]', FLAT, provider="acme"),
+    model("m", '["input_tokens"]', DEAR, provider="acme"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "provider", "entry"),
+    [
+        ("whatever", "acme", ("*", "any", Decimal(1))),
+        ("whatever-2025-08-07", "ACME", ("*", "any", Decimal(1))),
+        ("m", "acme", ("m", "any", Decimal(9))),
+        ("m-2025-08-07", "acme", ("m", "any", Decimal(9))),
+        ("whatever", "other", None),
+        ("whatever", None, None),
+        ("gpt-5-mini", "other", None),
+    ],
+)
+def test_a_star_stands_for_the_models_of_its_provider_that_its_layer_does_not_name(name, provider, entry):
+    book = book_of(*ANY, name="any")
+
+    assert priced_by(book, name, provider=provider) == entry
+
+
+def test_a_star_decides_before_the_layers_below_it():
+    above = book_of(*ANY, name="any")
+    below = book_of(model("n", '["input_tokens"]', FLAT, provider="acme"), name="below")
+
+    assert priced_by(PriceBook((*above.layers, *below.layers)), "n", provider="acme") == ("*", "any", Decimal(1))
+    assert priced_by(PriceBook((*below.layers, *above.layers)), "n", provider="acme") == ("n", "below", Decimal(1))
+
+
 def test_a_model_two_providers_sell_has_no_price_until_one_is_named():
     book = book_of(
         model("m", '["input_tokens"]', FLAT, provider="azure"), model("m", '["input_tokens"]', DEAR, provider="openai")
