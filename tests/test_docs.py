@@ -13,12 +13,14 @@ from anthropic import Anthropic
 from botocore.client import BaseClient
 from google import genai
 from groq import Groq
+from ollama import Client as Ollama
 from openai import OpenAI
 
 from callfare import AsyncCallfare, Callfare, Credits, errors
 from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.fake_google import FakeGoogle
+from callfare.devtools.fake_ollama import FakeOllama
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.devtools.fake_siblings import FakeGroq, FakeMistral
 from callfare.usage.meters import ATTRIBUTES, METERS
@@ -71,6 +73,7 @@ def stand_ins(tmp_path_factory):
         FakeGroq() as groq,
         FakeMistral() as mistral,
         FakeBedrock() as bedrock,
+        FakeOllama() as ollama,
         running_fake_stripe() as stripe,
     ):
         yield {
@@ -80,6 +83,7 @@ def stand_ins(tmp_path_factory):
             "AWS_SECRET_ACCESS_KEY": "none",
             "MISTRAL_URL": mistral.base_url,
             "MISTRAL_API_KEY": "none",
+            "OLLAMA_HOST": ollama.base_url,
             "GROQ_BASE_URL": groq.base_url,
             "GROQ_API_KEY": "none",
             "OPENAI_BASE_URL": openai.base_url,
@@ -114,7 +118,7 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, stand_ins, tmp_pa
     names: dict[str, object] = {"__name__": "page"}
     with served_for(RUNNABLE[page], tmp_path, monkeypatch) as code:
         exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documents
-    closed = (OpenAI, Anthropic, genai.Client, Groq, BaseClient)
+    closed = (OpenAI, Anthropic, genai.Client, Groq, BaseClient, Ollama)
     for client in [value for value in names.values() if isinstance(value, closed)]:
         client.close()
 

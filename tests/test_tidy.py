@@ -66,6 +66,7 @@ ENTRY_POINTS = (
     "callfare.devtools.fake_anthropic",
     "callfare.devtools.fake_bedrock",
     "callfare.devtools.fake_google",
+    "callfare.devtools.fake_ollama",
     "callfare.devtools.fake_siblings",
     "callfare.devtools.fake_stripe.__main__",
     "callfare.devtools.tied",

@@ -15,14 +15,24 @@ from tests.truth import (
     anthropic_replies,
     bedrock_replies,
     google_replies,
+    ollama_replies,
     openai_replies,
     session_replies,
     sibling_replies,
 )
 
 BOOK = PriceBook(shipped_layers(has_seed=False, catalogue=None))
-REPLIES = (openai_replies, anthropic_replies, google_replies, bedrock_replies, session_replies, sibling_replies)
+REPLIES = (
+    openai_replies,
+    anthropic_replies,
+    google_replies,
+    bedrock_replies,
+    session_replies,
+    sibling_replies,
+    ollama_replies,
+)
 CASES = [case for replies in REPLIES for case in replies.CASES]
+FREE = [case for case in CASES if {usd for _, _, usd, _ in case.lines} == {"0"}]
 FORMS = [
     pytest.param(case, reply, id=f"{case.provider}, {case.name}, {type(reply).__name__}")
     for case in CASES
@@ -73,7 +83,18 @@ def test_the_lines_by_hand_sum_to_what_the_provider_says(case):
         assert sum(lines) == total or case.lines[0][0] == "billed_usd"
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.provider}, {case.name}")
+@pytest.mark.parametrize("case", FREE, ids=lambda case: f"{case.provider}, {case.name}")
+def test_what_is_free_is_so_where_it_was_answered_and_nowhere_else(case):
+    reading = reading_of(case, case.replies[0])
+
+    for elsewhere in ({}, {"region": "cloud"}):
+        rating = rating_of(case, replace(reading, attributes=elsewhere))
+        assert (rating.status, "region" in rating.reason) == ("unpriced", True)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case not in FREE], ids=lambda case: f"{case.provider}, {case.name}"
+)
 def test_a_wrong_price_would_be_seen(case):
     reading = reading_of(case, case.replies[0])
     largest = max(reading.usage, key=lambda meter: reading.usage[meter])

@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -336,8 +336,22 @@ class StandInHandler(BaseHTTPRequestHandler):
 
     def write_events(self, events: Iterable[Json], *, named: bool = True, done: bool = False) -> None:
         """Write server-sent events, each at once, as chunks: a stream that is cut is seen to be cut."""
+
+        def frame_of(event: Json) -> str:
+            name = f"event: {event['type']}\n" if named and "type" in event else ""
+            return f"{name}data: {json.dumps(event)}\n\n"
+
+        self._write_stream("text/event-stream", events, frame_of, end="data: [DONE]\n\n" if done else "")
+
+    def write_lines(self, events: Iterable[Json]) -> None:
+        """Write events as lines of JSON, each at once, as chunks."""
+        self._write_stream("application/x-ndjson", events, lambda event: json.dumps(event) + "\n")
+
+    def _write_stream(
+        self, kind: str, events: Iterable[Json], frame_of: Callable[[Json], str], *, end: str = ""
+    ) -> None:
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Content-Type", kind)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for number, event in enumerate((*self._until_fault(events), None)):
@@ -348,10 +362,9 @@ class StandInHandler(BaseHTTPRequestHandler):
                 return
             if event is None:
                 break
-            name = f"event: {event['type']}\n" if named and "type" in event else ""
-            self._chunk(f"{name}data: {json.dumps(event)}\n\n")
-        if done:
-            self._chunk("data: [DONE]\n\n")
+            self._chunk(frame_of(event))
+        if end:
+            self._chunk(end)
         self.wfile.write(b"0\r\n\r\n")
 
     def _upgrade(self, path: str) -> None:
