@@ -46,7 +46,11 @@ class GrantReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One leaf of usage at one rate: quantity × rate / per. `rate_meter` is the meter whose rate was taken."""
+    """One leaf of usage at one rate: quantity × rate / per. `rate_meter` is the meter whose rate was taken.
+
+    list_rate, adjustment: what the provider lists, and the share that was taken off it or added, such as -15%; None and
+    empty where the rate is the listed one.
+    """
 
     meter: str
     quantity: Quantity
@@ -56,6 +60,8 @@ class Line:
     attributes: Mapping[str, str]
     cost: Usd
     credits: Credits
+    list_rate: Decimal | None = None
+    adjustment: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,6 +144,8 @@ def test_show_tells_rates_source_and_what_they_stand_before(cli):
         "above_input_tokens": None,
         "hours": "",
         "holds": True,
+        "list_usd": None,
+        "adjustment": "",
     }
     assert second["source"] == "https://developers.openai.com/api/docs/pricing"
 

@@ -71,3 +71,37 @@ def test_the_text_goes_to_those_who_have_another_one(serving, accepted):
 def test_a_catalogue_is_the_servers_to_say(serving):
     with pytest.raises(Misconfigured, match="catalogue is the server's to say"):
         Callfare(serving.url, api_key=serving.credentials["service"], catalogue="none")
+
+
+def test_an_app_holds_and_is_charged_by_what_a_server_says_is_taken_off(tmp_path):
+    (tmp_path / "ours.toml").write_text(
+        'book = "ours"\n[[adjustment]]\nprovider = "anthropic"\ndiscount = "15%"\nsource = "a letter"\n'
+        "checked = 2026-11-23\nfrom = 2026-01-01\n",
+        encoding="utf-8",
+    )
+    engine = open_engine(
+        f"sqlite:///{tmp_path}/x.db",
+        [tmp_path / "ours.toml"],
+        seed_prices=True,
+        markup=1,
+        require_user=False,
+        clock=None,
+    )
+    engine.address = None
+
+    with served(engine) as serving, Callfare(serving.url, api_key=serving.credentials["service"]) as fare:
+        price = fare.price("claude-sonnet-4-5", {"input_tokens": 100_000})
+        charge = fare.record("claude-sonnet-4-5", {"input_tokens": 100_000}, user="alice", provider="anthropic")
+        found = fare.explain(charge.id)
+        terms = fare._engine._terms
+        terms.doubt(charge.edition)
+
+        assert fare._engine.settings.book.edition == serving.engine.settings.book.edition
+        assert not terms.is_due
+        terms.doubt(f"{charge.edition},other+12345678")
+        assert terms.is_due
+
+    for line in (price.lines[0], charge.lines[0], found.call.lines[0]):
+        assert (str(line.rate), str(line.list_rate), line.adjustment) == ("2.55", "3", "-15%")
+    assert str(charge.cost) == "0.255"
+    assert found.arithmetic[0].startswith("input_tokens: 100000 × $2.55 / 1000000 (-15% of $3) = $0.255")

@@ -16,7 +16,7 @@ from callfare.usage.meters import LINEAGE
 if TYPE_CHECKING:
     from callfare.cli.screen import Screen
     from callfare.engine.price_list import PricedModel
-    from callfare.engine.price_review import Difference, Lost, Review, Selected, ShownPrices, Traffic
+    from callfare.engine.price_review import Difference, Lost, Review, Selected, ShownAdjustment, ShownPrices, Traffic
 
 _SHOWN_MAX = 20
 
@@ -61,26 +61,38 @@ def shown(screen: Screen, found: Sequence[ShownPrices], reason: str) -> None:
                 "note": "" if prices.decides else "another layer or provider decides",
             }
         )
+        has_list = any(rate.list_usd is not None for rate in prices.rates)
         rows = [
             (
                 rate.meter,
                 _usd(rate.usd, rate.per),
+                *(["" if rate.list_usd is None else f"{rate.adjustment} of {show.rate(rate.list_usd)}"] * has_list),
                 _selected(rate.attributes),
                 _size(rate.above_input_tokens),
                 f"{rate.hours}, now" if rate.hours and rate.holds else rate.hours,
             )
             for rate in prices.rates
         ]
-        columns = (Column("meter"), numbers("price"), Column("where"), Column("size"), Column("hours, UTC"))
+        columns = (
+            Column("meter"), numbers("price"), *([Column("list price")] * has_list), Column("where"), Column("size"),
+            Column("hours, UTC"),
+        )  # fmt: skip
         screen.table(Table(columns=columns, rows=rows))
         screen.line()
     if not any(prices.decides and not prices.has_ended for prices in found):
         screen.line(f"as it was asked for, it has no price: {reason}", "warn")
 
 
-def diff(screen: Screen, found: Sequence[Difference], past: Sequence[Traffic], days: int) -> None:
+def diff(
+    screen: Screen,
+    found: Sequence[Difference],
+    past: Sequence[Traffic],
+    days: int,
+    adjustments: Sequence[ShownAdjustment],
+) -> None:
     """Tell the prices above the catalogue beside its own, and what past calls cost at either."""
-    if not found:
+    _adjustments(screen, adjustments)
+    if not found and not adjustments:
         screen.line("no book above the catalogue names such a model")
     _differences(screen, found, ("here", "catalogue"))
     _traffic(screen, past, days, ("here", "by the catalogue"))
@@ -113,6 +125,23 @@ def rates_set(screen: Screen, book: Path, edition: str, found: Lost) -> None:
         screen.line("a book stands for all of a model; what it has no rate for is not filled from below")
 
 
+def adjustment_set(screen: Screen, book: Path, found: ShownAdjustment, own: Sequence[str]) -> None:
+    """Tell what a provider takes off or adds now. own: its models that the book itself has, whose rates stay."""
+    screen.line(f"{book} is now {found.edition}", "ok")
+    _adjustments(screen, [found])
+    if own:
+        screen.line(f"not adjusted, since the book itself says what they cost: {', '.join(own)}", "warn")
+
+
+def _adjustments(screen: Screen, found: Sequence[ShownAdjustment]) -> None:
+    for one in found:
+        begin = "" if one.since is None else f" from {one.since:%Y-%m-%d}"
+        end = "" if one.until is None else f" until {one.until:%Y-%m-%d}"
+        models = show.counted(one.models, "model")
+        screen.line(f"{one.adjustment} of what {one.provider} lists{begin}{end}, for {models}, by {one.edition}")
+        screen.line(f"  source: {one.source}, {one.checked}")
+
+
 def _changes(screen: Screen, found: Review, days: int) -> bool:
     screen.line(f"in force {found.edition}; {found.other_made_from} makes {found.other_edition}")
     if found.edition == found.other_edition:
@@ -123,6 +152,9 @@ def _changes(screen: Screen, found: Review, days: int) -> bool:
             more = f" and {len(names) - _SHOWN_MAX:,} more" if len(names) > _SHOWN_MAX else ""
             screen.line(f"{show.counted(len(names), 'model')} {title}: {', '.join(names[:_SHOWN_MAX])}{more}")
     _differences(screen, found.differences, ("now", "then"))
+    if found.adjustments:
+        screen.line("these are list prices; on either stands what the books above the catalogue take off or add:")
+        _adjustments(screen, found.adjustments)
     _traffic(screen, found.traffic, days, ("now", "then"))
     return True
 

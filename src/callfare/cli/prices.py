@@ -12,7 +12,7 @@ from callfare.checks import check_choice, check_text
 from callfare.cli import given, price_stories, show
 from callfare.cli.near import with_near
 from callfare.cli.session import Session
-from callfare.cli.setting_prices import set_prices
+from callfare.cli.setting_prices import Told, set_adjustment, set_prices
 from callfare.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -27,9 +27,28 @@ _OPTIONS = {
     "diff": {"MODEL", "--at", "--days"},
     "check": {"--days"},
     "update": {"--file", "--days"},
-    "set": {"MODEL", "--provider", "--attr", "--source", "--from"},
+    "set": {"MODEL", "--provider", "--attr", "--source", "--from", "--until", "--discount", "--surcharge"},
 }
 """What each action takes; what it would pass over is refused."""
+_Attr = Annotated[
+    list[str] | None, typer.Option("--attr", metavar="NAME=VALUE", help="With set: what selects the rate.")
+]
+_Source = Annotated[
+    str | None, typer.Option("--source", metavar="TEXT", help="With set: the page or contract it was read from.")
+]
+_Begins = Annotated[
+    str | None, typer.Option("--from", metavar="DAY", help="With set: the first day, UTC; the rate before it ends.")
+]
+_Ends = Annotated[
+    str | None, typer.Option("--until", metavar="DAY", help="With set: the first day without the discount.")
+]
+_Discount = Annotated[
+    str | None,
+    typer.Option("--discount", metavar="SHARE", help="With set: off all that a provider lists, such as 15%."),
+]
+_Surcharge = Annotated[
+    str | None, typer.Option("--surcharge", metavar="SHARE", help="With set: added to all that a provider lists.")
+]
 _DAYS = 30
 _DAYS_MAX = 3660
 _DAY_US = 24 * 3600 * 1_000_000
@@ -65,15 +84,12 @@ def prices(
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="With update: where the catalogue is written.")
     ] = None,
-    attr: Annotated[
-        list[str] | None, typer.Option("--attr", metavar="NAME=VALUE", help="With set: what selects the rate.")
-    ] = None,
-    source: Annotated[
-        str | None, typer.Option("--source", metavar="TEXT", help="With set: the page or contract it was read from.")
-    ] = None,
-    begins: Annotated[
-        str | None, typer.Option("--from", metavar="DAY", help="With set: the first day, UTC; the rate before it ends.")
-    ] = None,
+    attr: _Attr = None,
+    source: _Source = None,
+    begins: _Begins = None,
+    ends: _Ends = None,
+    discount: _Discount = None,
+    surcharge: _Surcharge = None,
 ) -> None:
     """List prices, show one, compare them with the catalogue, or change them.
 
@@ -88,7 +104,7 @@ def prices(
         raise InvalidInput(f"{action} takes no rate; `callfare prices set MODEL {rate[0]}` does", param="rate")
     said = {
         "MODEL": model, "--provider": provider, "--at": at, "--days": days, "--file": file, "--attr": attr,
-        "--source": source, "--from": begins,
+        "--source": source, "--from": begins, "--until": ends, "--discount": discount, "--surcharge": surcharge,
     }  # fmt: skip
     _pass_over_nothing(action, said)
     if action == "list":
@@ -102,7 +118,11 @@ def prices(
     elif action == "update":
         _update(session, file, _checked(days))
     else:
-        set_prices(session, model, rate or [], provider=provider, attr=attr or [], source=source, begins=begins)
+        told = Told(provider=provider, source=source, begins=begins)
+        if discount is not None or surcharge is not None:
+            set_adjustment(session, model, attr or [], told, discount=discount, surcharge=surcharge, ends=ends)
+        else:
+            set_prices(session, model, rate or [], attr or [], told, ends=ends)
 
 
 def _pass_over_nothing(action: str, said: Mapping[str, object]) -> None:
@@ -162,8 +182,12 @@ def _diff(session: Session, model: str | None, at: str | None, days: int) -> Non
         found = price_review.beside_catalogue(book, at_us, model or "")
         lower = price_review.without_seed(book)
         past = list(price_review.traffic(engine, lower, _since_us(engine, days)))
-    answer = {"edition": book.edition, "other_edition": lower.edition, "differences": found, "traffic": past}
-    session.answer(answer, lambda screen: price_stories.diff(screen, found, past, days))
+        shares = price_review.adjustments(book, at_us)
+    answer = {
+        "edition": book.edition, "other_edition": lower.edition, "differences": found, "traffic": past,
+        "adjustments": shares,
+    }  # fmt: skip
+    session.answer(answer, lambda screen: price_stories.diff(screen, found, past, days, shares))
 
 
 def _check(session: Session, days: int) -> None:

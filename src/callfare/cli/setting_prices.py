@@ -1,8 +1,10 @@
-"""`callfare prices set`: writes rates into a book of one's own, and says what the model has lost by it."""
+"""`callfare prices set`: writes rates and discounts into a book of one's own, and says what that does to its models."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,71 +13,164 @@ from callfare.cli import given, price_stories
 from callfare.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import date
 
     from callfare.cli.session import Session
+    from callfare.pricing.book import PriceBook
     from callfare.pricing.edit import NewRate
+    from callfare.pricing.layer import Layer
 
 _RATE = re.compile(r"([a-z_0-9]+)=([0-9]{1,9}(?:\.[0-9]{1,18})?)(?:/([0-9_]{1,16}))?(?:@(.+))?", re.ASCII)
+_SHARE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?%", re.ASCII)
 _COUNT = re.compile(r"[0-9][0-9_]{0,15}", re.ASCII)
 _ABOVE, _DAILY = "above_input_tokens", "daily"
 _PER_MAX = 10**12
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """Whose prices are set, where that was read, and from which day on, as it was typed; None where it was not."""
+
+    provider: str | None
+    source: str | None
+    begins: str | None
+
+
 def set_prices(
-    session: Session,
-    model: str | None,
-    rates: list[str],
-    *,
-    provider: str | None,
-    attr: list[str],
-    source: str | None,
-    begins: str | None,
+    session: Session, model: str | None, rates: list[str], attr: list[str], told: Told, *, ends: str | None
 ) -> None:
     """Have a model cost this from a day on, by the one book that is named."""
-    from callfare.clock import SystemClock, moment_of
+    from callfare.clock import SystemClock
     from callfare.engine.price_review import lost
     from callfare.pricing.edit import with_rates
-    from callfare.pricing.load import load_layer
     from callfare.pricing.shipped import shipped_layers
-    from callfare.store.files import new_file, one_at_a_time
 
     if model is None or not rates:
         raise InvalidInput(
             "set what? `callfare prices set MODEL METER=USD/PER --provider NAME --source TEXT --book FILE`",
             param="model",
         )
-    if not provider:
-        raise InvalidInput(f"whose model is {model[:64]}? say it with --provider NAME", param="provider")
-    if not source:
-        raise InvalidInput("say where it was read, such as a page or a contract, with --source TEXT", param="source")
-    if len(session.options.book) != 1:
-        raise InvalidInput("name the one book to write with --book FILE; it is made where there is none", param="book")
-    (book,) = session.options.book
+    if ends is not None:
+        raise InvalidInput("--until is for a discount; a rate ends where the next one begins", param="until")
+    provider, source, book = _checked(session, told, f"whose model is {model[:64]}?")
     attributes = given.pairs(attr, "attr", "size=1024x1536")
     new = [_rate(text, attributes) for text in rates]
     now_us = SystemClock().now_us()
-    with one_at_a_time(book):
-        written = with_rates(
-            _text_of(book),
+    layer = _written(
+        book,
+        lambda text, today: with_rates(
+            text,
             name=str(book),
             provider=provider,
             model=model,
             rates=new,
             source=source,
-            today=moment_of(now_us).date(),
-            begins=_day(begins),
-        )
-        layer = load_layer(written, name=str(book))
-        with new_file(book.resolve(), replaces=True) as out:
-            out.write(written.encode())
+            today=today,
+            begins=_day(told.begins, "from"),
+        ),
+    )
     below = shipped_layers(has_seed=not session.options.no_seed_prices, catalogue=None)
     found = lost(layer, below, model, provider, now_us)
     answer: Mapping[str, object] = {
         "file": str(book), "edition": layer.edition, "basis": found.basis, "below": found.below, "lacks": found.lacks
     }  # fmt: skip
     session.answer(answer, lambda screen: price_stories.rates_set(screen, book, layer.edition, found))
+
+
+def set_adjustment(
+    session: Session,
+    model: str | None,
+    attr: list[str],
+    told: Told,
+    *,
+    discount: str | None,
+    surcharge: str | None,
+    ends: str | None,
+) -> None:
+    """Have all that a provider lists cost so much less, or more, from a day on, by the one book that is named."""
+    from callfare.clock import SystemClock
+    from callfare.engine.price_review import adjustment_shown, listed
+    from callfare.pricing.book import PriceBook
+    from callfare.pricing.edit_adjustment import NewAdjustment, with_adjustment
+    from callfare.pricing.shipped import shipped_layers
+
+    if model is not None or attr:
+        what = "--attr" if model is None else model[:64]
+        raise InvalidInput(
+            f"a discount is for all that a provider lists, and {what} is not; set the rates of one model instead",
+            param="model" if model is not None else "attr",
+        )
+    if discount is not None and surcharge is not None:
+        raise InvalidInput("give --discount or --surcharge, one of the two", param="surcharge")
+    provider, source, book = _checked(session, told, "whose prices?")
+    below = PriceBook(shipped_layers(has_seed=not session.options.no_seed_prices, catalogue=None))
+    kind, percent = ("surcharge", surcharge) if discount is None else ("discount", discount)
+    new = NewAdjustment(
+        provider=_seller(below, provider),
+        kind="discount" if discount is not None else "surcharge",
+        percent=_share(percent or "", kind),
+        source=source,
+        begins=_day(told.begins, "from"),
+        ends=_day(ends, "until"),
+    )
+    if new.begins is not None and new.ends is not None and new.ends <= new.begins:
+        raise InvalidInput(f"until {new.ends} is not after from {new.begins}", param="until")
+    layer = _written(book, lambda text, today: with_adjustment(text, new, name=str(book), today=today))
+    whole = PriceBook([layer, *below.layers])
+    # Of one provider's, the one that was just written begins last.
+    one = max((one for one in layer.adjustments if one.provider == new.provider), key=lambda one: one.from_us or 0)
+    found = adjustment_shown(whole, 0, one, SystemClock().now_us())
+    own = [row.model for row in listed(PriceBook([layer]), provider=new.provider)]
+    answer: Mapping[str, object] = {"file": str(book), "edition": layer.edition, "adjustment": found, "own": own}
+    session.answer(answer, lambda screen: price_stories.adjustment_set(screen, book, found, own))
+
+
+def _checked(session: Session, told: Told, question: str) -> tuple[str, str, Path]:
+    """Return what must be said of every price: whose it is, where it was read, and the book to write."""
+    if not told.provider:
+        raise InvalidInput(f"{question} say it with --provider NAME", param="provider")
+    if not told.source:
+        raise InvalidInput("say where it was read, such as a page or a contract, with --source TEXT", param="source")
+    if len(session.options.book) != 1:
+        raise InvalidInput("name the one book to write with --book FILE; it is made where there is none", param="book")
+    (book,) = session.options.book
+    return told.provider, told.source, book
+
+
+def _written(book: Path, change: Callable[[str, date], str]) -> Layer:
+    """Return a book after a change of its text, which is written only where it loads. change: of the text, today."""
+    from callfare.clock import SystemClock, moment_of
+    from callfare.pricing.load import load_layer
+    from callfare.store.files import new_file, one_at_a_time
+
+    with one_at_a_time(book):
+        written = change(_text_of(book), moment_of(SystemClock().now_us()).date())
+        layer = load_layer(written, name=str(book))
+        with new_file(book.resolve(), replaces=True) as out:
+            out.write(written.encode())
+    return layer
+
+
+def _seller(below: PriceBook, provider: str) -> str:
+    """Return the name under which a provider's prices are listed; refuse one that lists none, which is a slip."""
+    from callfare.engine.price_review import listed
+
+    sellers = {row.provider.casefold(): row.provider for row in listed(below)}
+    # Who sells others' models has prices of its own without being listed.
+    sellers |= {name: name for layer in below.layers for name in layer.resellers}
+    for layer in below.layers:
+        if layer.provider_named(provider) in sellers:
+            return sellers[layer.provider_named(provider)]
+    near = difflib.get_close_matches(provider.casefold(), sellers, n=1)
+    step = f"did you mean {near[0]}?" if near else "`callfare prices list` names whose there are"
+    raise InvalidInput(f"no price book has prices of {provider[:64]!r}; {step}", param="provider")
+
+
+def _share(text: str, what: str) -> str:
+    if not _SHARE.fullmatch(text):
+        raise InvalidInput(f"{what} is {text[:64]!r}; give a share such as 15% or 12.5%", param=what)
+    return text
 
 
 def _text_of(book: Path) -> str:
@@ -93,8 +188,8 @@ def _text_of(book: Path) -> str:
     return text
 
 
-def _day(text: str | None) -> date | None:
-    return None if text is None else given.moment(text, "from").date()
+def _day(text: str | None, what: str) -> date | None:
+    return None if text is None else given.moment(text, what).date()
 
 
 def _rate(text: str, attributes: dict[str, str]) -> NewRate:

@@ -61,4 +61,6 @@ def _line_of(line: dict[str, Any]) -> Line:
         attributes=line["attributes"],
         cost=Usd.of_units(line["picousd"]),
         credits=Credits.of_units(line["nanocredits"]),
+        list_rate=None if line.get("list_rate") is None else Decimal(line["list_rate"]),
+        adjustment=line.get("adjustment", ""),
     )

@@ -44,7 +44,7 @@ def priced(book: PriceBook, text: str, provider: str | None, at_us: int) -> list
     found = []
     for row in listed(book, text, provider):
         # Two books may have one name.
-        named = (layer.timelines(row.model, row.provider) for layer in book.layers if layer.name == row.layer)
+        named = (book.timelines(layer, row.model, row.provider) for layer in book.layers if layer.name == row.layer)
         (timeline,) = next(filter(None, named)).values()
         ended_us = timeline.ended_us(at_us)
         entry = timeline.at(at_us if ended_us is None else ended_us - 1)

@@ -18,7 +18,7 @@ from callfare.money import Usd
 from callfare.pricing.book import PriceBook
 from callfare.pricing.edition import Catalogue
 from callfare.pricing.layer import Layer
-from callfare.pricing.rates import Entry, ModelPrices, Rate
+from callfare.pricing.rates import Adjustment, Entry, ModelPrices, Rate
 from callfare.pricing.rating import rate_finished
 from callfare.pricing.shipped import is_catalogue
 from callfare.pricing.timeline import Timeline
@@ -37,11 +37,16 @@ class ListedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownRate:
-    """A rate as people read it. hours: of the UTC day, empty for all of it. holds: at the very time asked about."""
+    """A rate as people read it. hours: of the UTC day, empty for all of it. holds: at the very time asked about.
+
+    list_usd, adjustment: what is listed, and the share taken off it or added; None and empty where usd is listed.
+    """
 
     meter: str
     usd: Decimal
     per: int
+    list_usd: Decimal | None
+    adjustment: str
     attributes: Mapping[str, str]
     above_input_tokens: int | None
     hours: str
@@ -95,6 +100,24 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShownAdjustment:
+    """A share that a book takes off all that the layers below it list of a provider, or adds. since, until: its bounds.
+
+    models: how many of those layers' models it changes. holds: at the time asked about.
+    """
+
+    provider: str
+    adjustment: str
+    edition: str
+    source: str
+    checked: date
+    since: datetime | None
+    until: datetime | None
+    models: int
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """A meter of a model as one edition prices it and as another does. None where one has no rate for it.
 
@@ -143,6 +166,7 @@ class Review:
     differences: tuple[Difference, ...]
     since: datetime
     traffic: tuple[Traffic, ...]
+    adjustments: tuple[ShownAdjustment, ...]
 
 
 def listed(book: PriceBook, text: str = "", provider: str | None = None) -> list[ListedModel]:
@@ -168,7 +192,7 @@ def shown(book: PriceBook, model: str, provider: str | None, at_us: int) -> list
     """
     found: list[ShownPrices] = []
     for layer in book.layers:
-        sellers = layer.timelines(model, provider)
+        sellers = book.timelines(layer, model, provider)
         decides = not found and len(sellers) == 1
         found += filter(None, (_shown_at(timeline, at_us, decides=decides) for timeline in sellers.values()))
     return found
@@ -208,6 +232,8 @@ def _shown_rate(rate: Rate, *, holds: bool) -> ShownRate:
         meter=rate.meter,
         usd=rate.usd,
         per=rate.per,
+        list_usd=rate.list_usd,
+        adjustment=rate.adjustment,
         attributes=rate.attributes,
         above_input_tokens=rate.above,
         hours=hours,
@@ -270,6 +296,35 @@ def _entry_of(book: PriceBook, prices: ModelPrices, at_us: int) -> Entry | None:
     if found is not None or not ends:
         return found
     return book.entry(prices.model, provider=prices.provider, at_us=min(max(ends) - 1, at_us))
+
+
+def adjustments(book: PriceBook, at_us: int) -> list[ShownAdjustment]:
+    """Return the adjustments of all layers, the topmost first, which is the one that decides where two hold."""
+    return [
+        adjustment_shown(book, number, one, at_us)
+        for number, layer in enumerate(book.layers)
+        for one in layer.adjustments
+    ]
+
+
+def adjustment_shown(book: PriceBook, number: int, one: Adjustment, at_us: int) -> ShownAdjustment:
+    """Return one of the adjustments of a book's layer. number: that layer's place."""
+    layer, below = book.layers[number], book.layers[number + 1 :]
+    names = {lower.provider_named(one.provider) for lower in book.layers}
+    own = {model.casefold() for seller, model in _names_of(layer) if seller.casefold() in names}
+    theirs = {model.casefold() for lower in below for seller, model in _names_of(lower) if seller.casefold() in names}
+    has_begun = one.from_us is None or one.from_us <= at_us
+    return ShownAdjustment(
+        provider=one.provider,
+        adjustment=one.text,
+        edition=layer.edition,
+        source=one.source,
+        checked=one.checked,
+        since=None if one.from_us is None else moment_of(one.from_us),
+        until=None if one.until_us is None else moment_of(one.until_us),
+        models=len(theirs - own),
+        holds=has_begun and (one.until_us is None or at_us < one.until_us),
+    )
 
 
 def without_seed(book: PriceBook) -> PriceBook:
@@ -352,6 +407,7 @@ def review(engine: Engine, other: Catalogue, since_us: int) -> Review:
         differences=tuple(differences),
         since=moment_of(since_us),
         traffic=tuple(traffic(engine, then, since_us)),
+        adjustments=tuple(adjustments(book, now_us)),
     )
 
 

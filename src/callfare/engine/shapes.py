@@ -129,6 +129,8 @@ def price(rating: Rating, entry: PriceEntry, attributes: Mapping[str, str]) -> P
                 attributes=line.attributes,
                 cost=Usd.of_units(line.picousd),
                 credits=Credits.of_units(line.nanocredits),
+                list_rate=line.list_rate,
+                adjustment=line.adjustment,
             )
             for line in rating.lines
         ),
@@ -232,9 +234,10 @@ def arithmetic(event: Event) -> tuple[str, ...]:
             shown.append(f"{line.meter}: {quantity_text(line.quantity)} × no rate ({event.reason})")
             continue
         of = "" if line.rate_meter == line.meter else f" (the rate of {line.rate_meter})"
+        of += "" if line.list_rate is None else f" ({line.adjustment} of ${line.list_rate:f})"
         times = "" if event.markup == "1" else f" × {event.markup}"
         shown.append(
-            f"{line.meter}: {quantity_text(line.quantity)} × ${line.rate} / {line.per}{of} = ${line.cost}{times}"
+            f"{line.meter}: {quantity_text(line.quantity)} × ${line.rate:f} / {line.per}{of} = ${line.cost}{times}"
             f" = {line.credits} credits"
         )
     return tuple(shown)

@@ -7,9 +7,10 @@ Books are immutable; an edition id names their content. Refuses nothing itself: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from callfare.clock import moment_of
+from callfare.pricing.adjusting import Placed, adjusted
 from callfare.pricing.layer import Layer
 from callfare.pricing.rates import Entry
 from callfare.pricing.timeline import Timeline
@@ -29,6 +30,7 @@ class PriceBook:
         self.edition = ",".join(layer.edition for layer in self.layers)
         self.attribute_names = frozenset(name for layer in self.layers for name in layer.attribute_names)
         self._decided: dict[tuple[str, str | None], Timeline | None] = {}
+        self._adjusted: dict[int, Timeline] = {}
 
     def entry(self, model: str, *, provider: str | None = None, at_us: int) -> Entry | None:
         """Return what is in force for a model at an instant, or None when it has no price then.
@@ -50,7 +52,7 @@ class PriceBook:
         """Return why `entry` is None, as a phrase for people."""
         shown = model if len(model) <= _NAME_SHOWN_MAX and model.isprintable() else ascii(model[:_NAME_SHOWN_MAX])
         for layer in self.layers:
-            sellers = layer.timelines(model, provider)
+            sellers = self.timelines(layer, model, provider)
             if len(sellers) > 1:
                 names = sorted(sellers)
                 return (
@@ -64,9 +66,31 @@ class PriceBook:
         left_out = next(filter(None, (layer.absence(model, provider) for layer in self.layers)), "")
         return left_out or f"no price book names {shown}{f' of {provider}' if provider else ''}"
 
+    def timelines(self, layer: Layer, model: str, provider: str | None) -> Mapping[str, Timeline]:
+        """Return what a layer knows of a model, by provider, at what the layers above it leave of its prices."""
+        found = layer.timelines(model, provider)
+        above = self.layers[: self.layers.index(layer)]
+        if not any(upper.adjustments for upper in above):
+            return found
+        return {seller: self._adjusted_by(above, seller, timeline) for seller, timeline in found.items()}
+
+    def _adjusted_by(self, above: Iterable[Layer], seller: str, timeline: Timeline) -> Timeline:
+        found = self._adjusted.get(id(timeline))
+        if found is None:
+            names = {seller.casefold()}
+            placed: list[Placed] = [
+                (one, upper.edition)
+                for upper in above
+                for one in upper.adjustments
+                if not names.isdisjoint(layer.provider_named(one.provider) for layer in self.layers)
+            ]
+            # All timelines that are ever found are kept by their layer, so no other object has their identity.
+            found = self._adjusted[id(timeline)] = adjusted(timeline, placed) if placed else timeline
+        return found
+
     def _decide(self, model: str, provider: str | None) -> Timeline | None:
         for layer in self.layers:
-            sellers = layer.timelines(model, provider)
+            sellers = self.timelines(layer, model, provider)
             if sellers:
                 return next(iter(sellers.values())) if len(sellers) == 1 else None
         return None

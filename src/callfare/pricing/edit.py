@@ -98,14 +98,14 @@ def _with_rows(text: str, at: int, rates: Sequence[NewRate], *, begins: date | N
     if joining:
         # The basis stands in the head of its model, above every line that was added.
         place = line_of(text, ("model", at, "basis")) - 1
-        lines[place] = lines[place].replace("[", f"[{', '.join(map(_quoted, joining))}, ", 1)
+        lines[place] = lines[place].replace("[", f"[{', '.join(map(quoted, joining))}, ", 1)
     return "\n".join(lines) + "\n"
 
 
 def _end_of(text: str, lines: Sequence[str], at: int) -> int:
     """Return the line below which what joins a model is written."""
     is_last = at + 1 == len(tomllib.loads(text)["model"])
-    return len(lines) if is_last else _above(lines, line_of(text, ("model", at + 1)) - 1)
+    return len(lines) if is_last else above(lines, line_of(text, ("model", at + 1)) - 1)
 
 
 def _with_source(text: str, at: int, rates: Sequence[NewRate], *, source: str, begins: date | None) -> str:
@@ -115,10 +115,10 @@ def _with_source(text: str, at: int, rates: Sequence[NewRate], *, source: str, b
         return text
     since = "" if begins is None else f" from {begins}"
     meters = ", ".join(dict.fromkeys(rate.meter for rate in rates))
-    written = _quoted(f"{said}; {meters}{since}: {source}")
+    written = quoted(f"{said}; {meters}{since}: {source}")
     lines = text.split("\n")
     place = line_of(text, ("model", at, "source")) - 1
-    for form in (_quoted(said), f"'{said}'"):
+    for form in (quoted(said), f"'{said}'"):
         # A source that goes over several lines is left to whoever wrote it.
         if form in lines[place]:
             lines[place] = lines[place].replace(form, written, 1)
@@ -130,7 +130,7 @@ def _with_tier(text: str, at: int, attribute: str, value: str) -> str:
     """Return a book in which a call of an ordinary tier costs what it did before this tier had a rate of its own."""
     row: dict[str, Any] = tomllib.loads(text)["model"][at]
     if attribute == "service_tier" and attribute not in row.get("ordinary", {}):
-        return _with_keys(text, at, "ordinary", [f"service_tier = [{', '.join(map(_quoted, ORDINARY_TIERS))}]"])
+        return _with_keys(text, at, "ordinary", [f"service_tier = [{', '.join(map(quoted, ORDINARY_TIERS))}]"])
     if attribute != "processing":
         return text
     if attribute not in row.get("ordinary", {}):
@@ -141,7 +141,7 @@ def _with_tier(text: str, at: int, attribute: str, value: str) -> str:
         text = _with_keys(text, at, "derived.processing", ['from = "service_tier"'])
         text = _with_keys(text, at, values, [f'{tier} = "standard"' for tier in ORDINARY_TIERS])
     if derived is None or value not in derived["values"].values():
-        text = _with_keys(text, at, values, [f"{_key(value)} = {_quoted(value)}"])
+        text = _with_keys(text, at, values, [f"{_key(value)} = {quoted(value)}"])
     return text
 
 
@@ -232,27 +232,27 @@ def _head(provider: str, model: str, rates: Sequence[NewRate], source: str, toda
     meters = list(dict.fromkeys(rate.meter for rate in rates))
     basis = [meter for meter in meters if not set(LINEAGE.get(meter, ())[1:]) & set(meters)]
     return (
-        f"[[model]]\nprovider = {_quoted(provider)}\nname = {_quoted(model)}\n"
-        f"basis = [{', '.join(_quoted(meter) for meter in basis)}]\n"
-        f"source = {_quoted(source)}\nchecked = {today}\n"
+        f"[[model]]\nprovider = {quoted(provider)}\nname = {quoted(model)}\n"
+        f"basis = [{', '.join(quoted(meter) for meter in basis)}]\n"
+        f"source = {quoted(source)}\nchecked = {today}\n"
     )
 
 
 def _row(rate: NewRate, begins: date | None, *, ends: date | None = None) -> str:
-    selects = ", ".join(f"{_key(name)} = {_quoted(value)}" for name, value in rate.attributes.items())
-    daily = "" if rate.daily is None else f"daily = [{', '.join(map(_quoted, rate.daily))}]\n"
+    selects = ", ".join(f"{_key(name)} = {quoted(value)}" for name, value in rate.attributes.items())
+    daily = "" if rate.daily is None else f"daily = [{', '.join(map(quoted, rate.daily))}]\n"
     return (
-        f"\n[[model.rate]]\nmeter = {_quoted(rate.meter)}\n"
+        f"\n[[model.rate]]\nmeter = {quoted(rate.meter)}\n"
         + (f"attributes = {{ {selects} }}\n" if selects else "")
         + (f"above_input_tokens = {rate.above:_}\n" if rate.above is not None else "")
         + daily
-        + f"usd = {_quoted(format(rate.usd, 'f'))}\nper = {rate.per:_}\n"
+        + f"usd = {quoted(format(rate.usd, 'f'))}\nper = {rate.per:_}\n"
         + (f"from = {begins}\n" if begins is not None else "")
         + (f"until = {ends}\n" if ends is not None else "")
     )
 
 
-def _above(lines: Sequence[str], line: int) -> int:
+def above(lines: Sequence[str], line: int) -> int:
     """Return where a table ends: above the blank lines and comments that belong to the next one."""
     while line and (not lines[line - 1].strip() or lines[line - 1].lstrip().startswith("#")):
         line -= 1
@@ -260,10 +260,10 @@ def _above(lines: Sequence[str], line: int) -> int:
 
 
 def _key(text: str) -> str:
-    return text if _BARE.fullmatch(text) else _quoted(text)
+    return text if _BARE.fullmatch(text) else quoted(text)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """Return text as TOML writes it; what needs more than two escapes is refused."""
     if not text.isprintable():
         raise InvalidInput(f"{text[:64]!a} is not printable", param="model")

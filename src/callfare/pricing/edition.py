@@ -115,6 +115,7 @@ class Catalogue(Layer):
     def __init__(self, file: Traversable | Path | Unsaved) -> None:
         self._file = file
         self.name = NAME
+        self.adjustments = ()
         self.header = self._opened()
         self.edition = self.header.edition
         self._timelines = {}
@@ -133,6 +134,11 @@ class Catalogue(Layer):
         return tuple(self._prices(number) for number in range(len(self._rows)))
 
     @property
+    def resellers(self) -> frozenset[str]:
+        """The providers that sell others' models at those others' prices."""
+        return frozenset(self.header.stand_ins)
+
+    @property
     def size(self) -> int:
         """How many models it has prices of."""
         return len(self._rows)
@@ -146,7 +152,7 @@ class Catalogue(Layer):
         """Return the prices of a model, one for each provider that may be meant: its maker where none is named."""
         name = model.casefold()
         if provider is not None:
-            found = self._of(name, self._provider(provider))
+            found = self._of(name, self.provider_named(provider))
             return () if found is None else (found,)
         for pattern, maker in self._makers:
             if pattern.search(name) and (found := self._of(name, maker)):
@@ -158,9 +164,13 @@ class Catalogue(Layer):
         }
         return tuple(self._prices(number) for seller, number in numbers.items() if seller not in resellers)
 
+    def provider_named(self, provider: str) -> str:
+        """Return the catalogue's name of a provider, for any that others have for it."""
+        return self.header.provider_names.get(provider.casefold(), provider.casefold())
+
     def absence(self, model: str, provider: str | None) -> str:
         """Return why a model was left out of the catalogue, as a phrase for people; empty where it was not."""
-        wanted = None if provider is None else self._provider(provider)
+        wanted = None if provider is None else self.provider_named(provider)
         return next(
             (
                 f"the catalogue leaves out {name} of {seller}: {reason}"
@@ -175,9 +185,6 @@ class Catalogue(Layer):
         """The whole file, once it was found to be what its edition was named after."""
         assert self._rows is not None
         return self._file.read_bytes()
-
-    def _provider(self, provider: str) -> str:
-        return self.header.provider_names.get(provider.casefold(), provider.casefold())
 
     def _of(self, name: str, provider: str) -> ModelPrices | None:
         """Return what a provider takes for a model, as its own or for somebody else's that it sells."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 
-from callfare.pricing.rates import ModelPrices, Rate
+from callfare.pricing.rates import Adjustment, ModelPrices, Rate
 from callfare.pricing.timeline import Timeline, attribute_names, timeline_of
 from callfare.usage.quantities import quantity_text
 
@@ -26,10 +26,11 @@ ANY_MODEL = "*"
 class Layer:
     """The prices of one source, under a name and an edition that changes whenever a price does."""
 
-    def __init__(self, name: str, models: Iterable[ModelPrices]) -> None:
+    def __init__(self, name: str, models: Iterable[ModelPrices], adjustments: Iterable[Adjustment] = ()) -> None:
         self.name = name
         self.models = tuple(models)
-        self.edition = edition_of(name, self.models)
+        self.adjustments = tuple(adjustments)
+        self.edition = edition_of(name, self.models, self.adjustments)
         self._by_name: dict[str, dict[str, ModelPrices]] = {}
         for prices in self.models:
             for own_name in (prices.model, *prices.names):
@@ -40,6 +41,11 @@ class Layer:
     def attribute_names(self) -> frozenset[str]:
         """The attributes that some rate depends on, or that one is derived from."""
         return frozenset(name for prices in self.models for name in attribute_names(prices, prices.rates))
+
+    @property
+    def resellers(self) -> frozenset[str]:
+        """The providers that sell others' models at those others' prices."""
+        return frozenset()
 
     @property
     def size(self) -> int:
@@ -58,6 +64,10 @@ class Layer:
         wanted = provider.casefold()
         found = by_provider.get(wanted) or self._by_name.get(ANY_MODEL, {}).get(wanted)
         return () if found is None else (found,)
+
+    def provider_named(self, provider: str) -> str:
+        """Return how this layer writes a provider, in lower case, whatever name it was given of those it knows."""
+        return provider.casefold()
 
     def absence(self, model: str, provider: str | None) -> str:  # noqa: ARG002 - a layer that left something out knows it
         """Return why this layer has nothing for a model, as a phrase for people; empty where it just has not."""
@@ -81,9 +91,12 @@ def forms_of(name: str) -> tuple[str, ...]:
     return name, f"{family}-{year}{other}{month}{other}{day}", family
 
 
-def edition_of(name: str, models: Iterable[ModelPrices]) -> str:
+def edition_of(name: str, models: Iterable[ModelPrices], adjustments: Sequence[Adjustment] = ()) -> str:
     """Return the name of an edition: the layer's, and a short hash of all that its prices say."""
     content = sorted(_content(prices) for prices in models)
+    if adjustments:
+        # Where there are none, editions stay what they were before there could be any.
+        content.append(["adjustments", sorted(map(_content_of_adjustment, adjustments))])
     return f"{name}+{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_EDITION_DIGITS]}"
 
 
@@ -106,6 +119,10 @@ def _content(prices: ModelPrices) -> list[object]:
         # What older books could not say is left out where it is not said, so that their editions stay what they were.
         *([more] if any(more) else []),
     ]
+
+
+def _content_of_adjustment(one: Adjustment) -> list[str]:
+    return [one.provider, one.text, one.source, one.checked.isoformat(), str(one.from_us), str(one.until_us)]
 
 
 def _content_of_rate(rate: Rate) -> list[object]:

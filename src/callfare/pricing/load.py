@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -23,17 +23,21 @@ from callfare.pricing.book import PriceBook
 from callfare.pricing.hours import are_hours, minutes_of
 from callfare.pricing.layer import Layer
 from callfare.pricing.locate import line_of
-from callfare.pricing.rates import ModelPrices, Rate
+from callfare.pricing.rates import Adjustment, ModelPrices, Rate
 from callfare.pricing.timeline import DAY_S, holds_at
 from callfare.usage.meters import LINEAGE, METERS
 
-_BOOK_KEYS = {"book", "description", "model"}
+_BOOK_KEYS = {"book", "description", "model", "adjustment"}
 _MODEL_KEYS = {"provider", "name", "names", "basis", "otherwise", "source", "checked", "rate", "derived", "ordinary"}
 _RATE_KEYS = {"meter", "per", "usd", "from", "until", "attributes", "above_input_tokens", "daily"}
+_ADJUSTMENT_KEYS = {"provider", "discount", "surcharge", "source", "checked", "from", "until"}
 _DERIVED_KEYS = {"from", "values"}
 _PER_MAX = 10**12
 _SHOWN_LENGTH_MAX = 80
 _USD = re.compile(r"[0-9]{1,9}(\.[0-9]{1,18})?", re.ASCII)
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%", re.ASCII)
+_PERCENT_MAX = 100
+_ALL_TIMES_US = 2**63
 _BOOK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _Value = TypeVar("_Value")
 
@@ -100,7 +104,9 @@ class _Reader:
             self._refuse(("book",), f"book is {name or own_name!r}; use lower-case letters, digits, '.', '_' and '-'")
         if "description" in table:
             self._text_at(table, "description", ())
-        rows = self._rows(table, "model", ())
+        adjustments = self._adjustments(table)
+        # A book may do with adjustments alone.
+        rows = self._rows(table, "model", ()) if "model" in table or not adjustments else []
         models = [self._model(row, ("model", index)) for index, row in enumerate(rows)]
         seen: set[tuple[str, str]] = set()
         for index, prices in enumerate(models):
@@ -109,7 +115,7 @@ class _Reader:
                 if key in seen:
                     self._refuse(("model", index, "name"), f"{name_taken} of {prices.provider} stands twice")
                 seen.add(key)
-        return Layer(name or own_name, models)
+        return Layer(name or own_name, models, adjustments)
 
     def _parsed(self) -> dict[str, Any]:
         try:
@@ -120,6 +126,50 @@ class _Reader:
             raise PriceBookInvalid(f"{self._name}, line {line}: not TOML: {error}") from None
         except (ValueError, RecursionError) as error:
             raise PriceBookInvalid(f"{self._name}, line 1: not TOML that can be read: {error}") from None
+
+    def _adjustments(self, table: Mapping[str, Any]) -> list[Adjustment]:
+        rows = self._rows(table, "adjustment", ()) if "adjustment" in table else []
+        found = [self._adjustment(row, ("adjustment", index)) for index, row in enumerate(rows)]
+        taken: dict[str, list[int]] = {}
+        for number, one in enumerate(found):
+            taken.setdefault(one.provider.casefold(), []).append(number)
+        for numbers in taken.values():
+            numbers.sort(key=lambda number: _bounds(found[number]))
+            for before, after in pairwise(numbers):
+                if _bounds(found[before])[1] > _bounds(found[after])[0]:
+                    self._refuse(
+                        ("adjustment", max(before, after)),
+                        f"this adjustment of {found[after].provider} overlaps another; end one where the other begins",
+                    )
+        return found
+
+    def _adjustment(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> Adjustment:
+        self._only(row, _ADJUSTMENT_KEYS, path)
+        kinds = [kind for kind in ("discount", "surcharge") if kind in row]
+        if len(kinds) != 1:
+            self._refuse(path, "an adjustment is either a discount or a surcharge; give one of the two")
+        kind = kinds[0]
+        text = self._text_at(row, kind, path)
+        parts = _PERCENT.fullmatch(text)
+        if parts is None or Decimal(parts[1]) > _PERCENT_MAX:
+            self._refuse((*path, kind), f"{kind} is {_shown(text)}; give a share from 0% to {_PERCENT_MAX}%")
+        percent = Decimal(parts[1])
+        from_us, until_us = self._span(row, path)
+        return Adjustment(
+            provider=self._text_at(row, "provider", path),
+            percent=-percent if kind == "discount" else percent,
+            source=self._text_at(row, "source", path),
+            checked=self._day(row, path),
+            from_us=from_us,
+            until_us=until_us,
+        )
+
+    def _span(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[int | None, int | None]:
+        """Return the first instant at which something holds and the first at which it no longer does."""
+        from_us, until_us = self._instant(row, "from", path), self._instant(row, "until", path)
+        if from_us is not None and until_us is not None and from_us >= until_us:
+            self._refuse((*path, "until"), "until is not after from")
+        return from_us, until_us
 
     def _model(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> ModelPrices:
         self._only(row, _MODEL_KEYS, path)
@@ -195,9 +245,7 @@ class _Reader:
         per = self._at(row, "per", int, path)
         if not 1 <= per <= _PER_MAX:
             self._refuse((*path, "per"), f"per is {_shown(per)}; give a whole number from 1 to 10^12")
-        from_us, until_us = self._instant(row, "from", path), self._instant(row, "until", path)
-        if from_us is not None and until_us is not None and from_us >= until_us:
-            self._refuse((*path, "until"), "until is not after from")
+        from_us, until_us = self._span(row, path)
         return Rate(
             meter=meter,
             usd=self._usd(row, path),
@@ -360,6 +408,14 @@ def _shown(value: object) -> str:
         return "a number of more than twenty-four digits"
     text = repr(value)
     return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[: _SHOWN_LENGTH_MAX - 1]}…"
+
+
+def _bounds(one: Adjustment) -> tuple[int, int]:
+    """Return when an adjustment begins and ends; before and after all times where it has no bound."""
+    return (
+        -_ALL_TIMES_US if one.from_us is None else one.from_us,
+        _ALL_TIMES_US if one.until_us is None else one.until_us,
+    )
 
 
 def _meet_in_time(first: Rate, second: Rate) -> bool:

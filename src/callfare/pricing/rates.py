@@ -21,6 +21,7 @@ class Rate:
     from_us, until_us: the first instant at which it holds and the first at which it no longer does; None for no bound.
     above: the input tokens of a call beyond which all of it costs this, and no less far rate; None for any size.
     daily: the second of the UTC day from which it holds and that from which it does not; None for the whole day.
+    list_usd, adjustment: what is listed, and the share that was taken off or added; None and empty for a list price.
     """
 
     meter: str
@@ -31,6 +32,28 @@ class Rate:
     until_us: int | None = None
     above: int | None = None
     daily: tuple[int, int] | None = None
+    list_usd: Decimal | None = None
+    adjustment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adjustment:
+    """A share that a provider takes off all that it lists in the layers below, or adds to it, and where that is said.
+
+    percent: of the list price; below zero for a discount. from_us, until_us: as a rate has them.
+    """
+
+    provider: str
+    percent: Decimal
+    source: str
+    checked: date
+    from_us: int | None = None
+    until_us: int | None = None
+
+    @property
+    def text(self) -> str:
+        """How it is told: -15% or +10%."""
+        return f"{self.percent.normalize():+f}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

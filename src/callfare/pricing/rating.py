@@ -35,12 +35,12 @@ _NO_MARKUP = Fraction(1)
 _INPUT_METERS = frozenset(name for name, lineage in LINEAGE.items() if lineage[-1] == "input_tokens")
 
 
-class Line(Struct, frozen=True, kw_only=True):
+class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One leaf of usage at one rate.
 
     rate: dollars for `per` of the meter; None where none was found, and then nothing of the call is billed.
     rate_meter: the meter the rate stands under: the leaf's own, or its nearest ancestor's.
-    attributes: those that selected the rate.
+    attributes: those that selected the rate. list_rate, adjustment: as `Rate` has them, where it is no list price.
     """
 
     meter: str
@@ -52,6 +52,8 @@ class Line(Struct, frozen=True, kw_only=True):
     picousd: int
     nanocredits: int
     billed: bool
+    list_rate: Decimal | None = None
+    adjustment: str = ""
 
 
 class Rating(Struct, frozen=True, kw_only=True):
@@ -85,6 +87,8 @@ class _Step(NamedTuple):
     attributes: dict[str, str]
     picousd: tuple[int, int]
     nanocredits: tuple[int, int]
+    list_usd: Decimal | None = None
+    adjustment: str = ""
 
 
 class _Plan(NamedTuple):
@@ -260,6 +264,8 @@ def _line(step: _Step, quantity: Quantity, *, is_billed: bool) -> Line:
         picousd=picousd,
         nanocredits=nanocredits,
         billed=is_billed,
+        list_rate=step.list_usd,
+        adjustment=step.adjustment,
     )
 
 
@@ -341,6 +347,8 @@ def _step(name: str, row: Rate, markup: Fraction) -> _Step:
         attributes=dict(row.attributes),
         picousd=(cost_usd * PICOUSD_PER_USD).as_integer_ratio(),
         nanocredits=(cost_usd * CREDITS_PER_USD * NANOCREDITS_PER_CREDIT * markup).as_integer_ratio(),
+        list_usd=row.list_usd,
+        adjustment=row.adjustment,
     )
 
 

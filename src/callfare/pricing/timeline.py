@@ -15,7 +15,7 @@ _US = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Day:
+class Day:
     """The entries of one day, one after another, where rates depend on the hour."""
 
     starts_s: tuple[int, ...]
@@ -27,19 +27,23 @@ class Timeline:
     """The entries of one model. An entry is None while no rate is in force."""
 
     starts_us: tuple[int, ...]
-    entries: tuple[Entry | _Day | None, ...]
+    entries: tuple[Entry | Day | None, ...]
 
     def at(self, at_us: int) -> Entry | None:
         """Return what is in force at an instant, or None."""
         found = self.entries[bisect_right(self.starts_us, at_us)]
-        if type(found) is _Day:
+        if type(found) is Day:
             return found.entries[bisect_right(found.starts_s, at_us // _US % DAY_S)]
         return found  # type: ignore[return-value]  # what is no day is an entry or none
+
+    def standing_at(self, at_us: int | None) -> Entry | Day | None:
+        """Return what stands at an instant, all hours of a day together. at_us: None for the beginning of time."""
+        return self.entries[0 if at_us is None else bisect_right(self.starts_us, at_us)]
 
     def of_day(self, at_us: int) -> tuple[Entry, ...]:
         """Return what is in force at some hour of the UTC day of an instant, one entry where hours do not differ."""
         found = self.entries[bisect_right(self.starts_us, at_us)]
-        entries = found.entries if type(found) is _Day else (found,)
+        entries = found.entries if type(found) is Day else (found,)
         return tuple(entry for entry in entries if isinstance(entry, Entry))
 
     def ended_us(self, at_us: int) -> int | None:
@@ -78,12 +82,12 @@ class _Stretch:
     from_us: int | None
     until_us: int | None
 
-    def day_of(self, rates: tuple[Rate, ...]) -> _Day:
+    def day_of(self, rates: tuple[Rate, ...]) -> Day:
         """Return the entries of a day, one for each part of it that no rate divides."""
         bounds = {bound for rate in rates if rate.daily for bound in rate.daily if bound % DAY_S}
         starts_s = tuple(sorted(bounds))
         entries = [self.entry_of(tuple(rate for rate in rates if holds_at(rate, second))) for second in (0, *starts_s)]
-        return _Day(starts_s, tuple(entries))
+        return Day(starts_s, tuple(entries))
 
     def entry_of(self, rates: tuple[Rate, ...]) -> Entry | None:
         """Return the entry of rates that are in force together, None when there is no rate."""

@@ -166,6 +166,8 @@ def lines_text(lines: list[Facts]) -> str:
                 "attributes": line["attributes"],
                 "picousd": _usd(line["costUsd"]),
                 "nanocredits": _credits(line["credits"]),
+                "list_rate": line.get("listRateUsd"),
+                "adjustment": line.get("adjustment") or "",
             }
             for line in lines
         ]

@@ -23,7 +23,7 @@ from callfare.errors import CallfareError, Misconfigured
 from callfare.pricing.book import PriceBook
 from callfare.pricing.edition import Catalogue, Unsaved, shipped_catalogue
 from callfare.pricing.layer import Layer
-from callfare.pricing.rates import ModelPrices, Rate
+from callfare.pricing.rates import Adjustment, ModelPrices, Rate
 from callfare.remote.client import Client
 from callfare.settings import Settings
 
@@ -74,7 +74,10 @@ class RemoteTerms:
     def doubt(self, edition: str) -> None:
         """Have the prices asked for again when a charge was priced by an edition that is not known here."""
         found = self._found
-        if found is not None and edition and all(layer.edition != edition for layer in found.book.layers):
+        if found is None or not edition:
+            return
+        known = {layer.edition for layer in found.book.layers}
+        if not known.issuperset(edition.split(",")):
             self._asked_at_s = -_FRESH_S
 
     def _known(self) -> Settings:
@@ -164,7 +167,19 @@ def _catalogue_of(facts: Facts | None, known: Catalogue) -> list[Layer]:
 
 
 def _layer(facts: Facts) -> Layer:
-    return Layer(facts["name"], [_model(model) for model in facts["models"]])
+    adjustments = [_adjustment(one) for one in facts.get("adjustments", ())]
+    return Layer(facts["name"], [_model(model) for model in facts["models"]], adjustments)
+
+
+def _adjustment(facts: Facts) -> Adjustment:
+    return Adjustment(
+        provider=facts["provider"],
+        percent=Decimal(facts["percent"]),
+        source=facts["source"],
+        checked=date.fromisoformat(facts["checked"]),
+        from_us=None if facts["since"] is None else _instant(facts["since"]),
+        until_us=None if facts["until"] is None else _instant(facts["until"]),
+    )
 
 
 def _model(facts: Facts) -> ModelPrices:

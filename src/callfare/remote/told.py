@@ -102,6 +102,8 @@ def line(facts: Facts) -> Line:
         attributes=facts["attributes"],
         cost=Usd(facts["costUsd"]),
         credits=Credits(facts["credits"]),
+        list_rate=None if facts.get("listRateUsd") is None else Decimal(facts["listRateUsd"]),
+        adjustment=facts.get("adjustment") or "",
     )
 
 

@@ -93,6 +93,39 @@ def test_lines_that_do_not_come_to_what_they_say_are_wrong(lines):
         rated(lines, {"input_tokens": 1234}, "1")
 
 
+def test_a_rate_is_what_its_share_leaves_of_the_list_price():
+    line = _line("input_tokens", 1_000_000, "2.55", 1_000_000, 2_550_000_000_000, 255_000_000_000)
+    more = _line("output_tokens", 1_000_000, "3.3", 1_000_000, 3_300_000_000_000, 330_000_000_000)
+    lines = [line | {"list_rate": "3", "adjustment": "-15%"}, more | {"list_rate": "3", "adjustment": "+10%"}]
+
+    came = rated(json.dumps(lines), {"input_tokens": 1_000_000, "output_tokens": 1_000_000}, "1")
+
+    assert came == (5_850_000_000_000, 585_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("list_rate", "adjustment"),
+    [
+        ("3", "-14%"),
+        ("4", "-15%"),
+        (None, "-15%"),
+        ("3", ""),
+        ("3", "-15"),
+        ("3", "%"),
+        ("3", "much%"),
+        ("1/0", "-15%"),
+        ("3", "+-15%"),
+    ],
+)
+def test_a_rate_that_its_share_does_not_leave_is_wrong(list_rate, adjustment):
+    line = _line("input_tokens", 1_000_000, "2.55", 1_000_000, 2_550_000_000_000, 255_000_000_000)
+
+    lines = json.dumps([line | {"list_rate": list_rate, "adjustment": adjustment}])
+
+    with pytest.raises(Wrong, match=r"input_tokens|no number"):
+        rated(lines, {"input_tokens": 1_000_000}, "1")
+
+
 @pytest.mark.parametrize("markup", ["", "one", "1/0", "1E99999999", "inf"])
 def test_a_markup_that_is_no_number_is_wrong(markup):
     with pytest.raises(Wrong):

@@ -101,7 +101,11 @@ def test_lines_are_counted_whatever_their_ending(tmp_path, ending):
         ('book = "project"', 'book = "Our Prices"', "line 1: book is 'Our Prices'; use lower-case letters"),
         ('book = "project"', "book = 5", "line 1: book is 5; give text in quotes"),
         ('"What we pay."', "5", "line 2: description is 5; give text in quotes"),
-        ("description", "descripton", "line 2: unknown key 'descripton'; known are book, description, model"),
+        (
+            "description",
+            "descripton",
+            "line 2: unknown key 'descripton'; known are adjustment, book, description, model",
+        ),
         ('provider = "openai"', 'provider = ""', "line 5: provider is empty or not printable"),
         ('provider = "openai"\n', "", "line 4: provider is missing"),
         ('name = "m"', "name = 5", "line 6: name is 5; give text in quotes"),

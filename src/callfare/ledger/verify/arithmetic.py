@@ -21,6 +21,7 @@ Number: TypeAlias = int | Fraction
 Worth: TypeAlias = tuple[int, int]
 
 _NUMBER = re.compile(r"-?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:E[+-]?[0-9]{1,2}|/[0-9]{1,40})?", re.ASCII)
+_SHARE = re.compile(r"((?:-|\+)[0-9]{1,3}(?:\.[0-9]{1,6})?)%", re.ASCII)
 _WHOLE_DIGITS_MAX = 30
 
 
@@ -38,6 +39,8 @@ class _StoredLine(msgspec.Struct, frozen=True, gc=False):
     picousd: str | int
     nanocredits: str | int
     billed: bool
+    list_rate: str | int | None = None
+    adjustment: str = ""
 
 
 _lines = msgspec.json.Decoder(list[_StoredLine]).decode
@@ -93,6 +96,17 @@ def _times(quantity: Number, worth: Worth) -> int:
     return numerator if denominator == 1 else divide_half_even(numerator, denominator)
 
 
+def _check_adjustment(line: _StoredLine) -> None:
+    """Refuse a rate that is not what its adjustment leaves of the listed one. Raises Wrong."""
+    if line.list_rate is None and not line.adjustment:
+        return
+    parts = _SHARE.fullmatch(line.adjustment)
+    if parts is None or line.list_rate is None or line.rate is None:
+        raise Wrong(f"{line.meter} is adjusted by {line.adjustment[:40]!r} from {str(line.list_rate)[:40]}")
+    if number(line.rate) != Fraction(number(line.list_rate)) * (100 + Fraction(parts[1])) / 100:
+        raise Wrong(f"{line.meter} costs {line.rate}, which is not {line.list_rate} and {line.adjustment}")
+
+
 def rated(text: str, usage: dict[str, Number], markup: str) -> tuple[int, int]:
     """Return what stored lines come to, in picodollars and nanocredits, each line computed again.
 
@@ -115,6 +129,7 @@ def rated(text: str, usage: dict[str, Number], markup: str) -> tuple[int, int]:
         quantity = number(line.quantity)
         if disjoint.get(line.meter) != quantity:
             raise Wrong(f"{line.meter} is {line.quantity}, the usage says {disjoint.get(line.meter)}")
+        _check_adjustment(line)
         found = (0, 0)
         if line.billed and line.rate is not None:
             worth = _worth(line.rate, line.per, markup)

@@ -21,7 +21,10 @@ from callfare.usage.quantities import quantity_text
 
 
 class Line(Answer):
-    """One leaf of usage at one rate: quantity × rateUsd / per. rateMeter is the meter whose rate was taken."""
+    """One leaf of usage at one rate: quantity × rateUsd / per. rateMeter is the meter whose rate was taken.
+
+    listRateUsd, adjustment: what the provider lists, and the share taken off it or added; null where rateUsd is listed.
+    """
 
     meter: str
     quantity: QuantityText
@@ -31,6 +34,8 @@ class Line(Answer):
     attributes: dict[str, str]
     cost_usd: UsdText
     credits: CreditsText
+    list_rate_usd: str | None
+    adjustment: str | None
 
     @classmethod
     def of(cls, line: answers.Line) -> Self:
@@ -44,6 +49,8 @@ class Line(Answer):
             attributes=dict(line.attributes),
             cost_usd=str(line.cost),
             credits=str(line.credits),
+            list_rate_usd=None if line.list_rate is None else format(line.list_rate, "f"),
+            adjustment=line.adjustment or None,
         )
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from callfare import answers
 from callfare.clock import moment_of
+from callfare.pricing import layer as said_layer
 from callfare.pricing import rates as said
 from callfare.pricing.edition import Catalogue
 from callfare.server.wire.base import Answer, Asked, CreditsText
@@ -94,12 +95,49 @@ class ModelPrices(Answer):
         )
 
 
+class Adjustment(Answer):
+    """What a provider takes off all that the layers below list, below zero, or adds. since, until: as a rate's."""
+
+    provider: str
+    percent: Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$", examples=["-15"])]
+    source: str
+    checked: date
+    since: datetime | None
+    until: datetime | None
+
+    @classmethod
+    def of(cls, one: said.Adjustment) -> Self:
+        """Return an adjustment as it goes out."""
+        return cls(
+            provider=one.provider,
+            percent=format(one.percent, "f"),
+            source=one.source,
+            checked=one.checked,
+            since=None if one.from_us is None else moment_of(one.from_us),
+            until=None if one.until_us is None else moment_of(one.until_us),
+        )
+
+
 class Layer(Answer):
-    """One price book. Of the layers the first that names a model decides. The catalogue's models are left out here."""
+    """One price book. Of the layers the first that names a model decides. The catalogue's models are left out here.
+
+    adjustments: of the layers below it, and none of its own models.
+    """
 
     name: str
     edition: str
     models: list[ModelPrices]
+    adjustments: list[Adjustment]
+
+    @classmethod
+    def of(cls, layer: said_layer.Layer) -> Self:
+        """Return a price book as it goes out."""
+        return cls(
+            name=layer.name,
+            edition=layer.edition,
+            models=[ModelPrices.of(model) for model in layer.models],
+            adjustments=[Adjustment.of(one) for one in layer.adjustments],
+        )
 
 
 class CatalogueText(Answer):
@@ -131,11 +169,7 @@ class Prices(Answer):
         catalogue = next((layer for layer in settings.book.layers if isinstance(layer, Catalogue)), None)
         return cls(
             edition=settings.book.edition,
-            layers=[
-                Layer(name=layer.name, edition=layer.edition, models=[ModelPrices.of(model) for model in layer.models])
-                for layer in settings.book.layers
-                if layer is not catalogue
-            ],
+            layers=[Layer.of(layer) for layer in settings.book.layers if layer is not catalogue],
             catalogue=None
             if catalogue is None
             else CatalogueText(

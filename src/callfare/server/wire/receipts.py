@@ -106,6 +106,8 @@ def _charge(receipt: receipts.ChargeReceipt) -> dict[str, Any]:
                 "attributes": line.attributes,
                 "costUsd": str(line.cost),
                 "credits": str(line.credits),
+                "listRateUsd": None if line.list_rate is None else format(line.list_rate, "f"),
+                "adjustment": line.adjustment or None,
             }
             for line in Lines(receipt.lines)
         ],
