@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from anthropic import Anthropic
 from botocore.client import BaseClient
+from cohere import Client as CohereClient
 from google import genai
 from groq import Groq
 from ollama import Client as Ollama
@@ -19,6 +20,7 @@ from openai import OpenAI
 from callfare import AsyncCallfare, Callfare, Credits, errors
 from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_bedrock import FakeBedrock
+from callfare.devtools.fake_cohere import FakeCohere
 from callfare.devtools.fake_google import FakeGoogle
 from callfare.devtools.fake_ollama import FakeOllama
 from callfare.devtools.fake_openai import FakeOpenAI
@@ -74,6 +76,7 @@ def stand_ins(tmp_path_factory):
         FakeMistral() as mistral,
         FakeBedrock() as bedrock,
         FakeOllama() as ollama,
+        FakeCohere() as cohere,
         running_fake_stripe() as stripe,
     ):
         yield {
@@ -84,6 +87,8 @@ def stand_ins(tmp_path_factory):
             "MISTRAL_URL": mistral.base_url,
             "MISTRAL_API_KEY": "none",
             "OLLAMA_HOST": ollama.base_url,
+            "COHERE_URL": cohere.base_url,
+            "CO_API_KEY": "none",
             "GROQ_BASE_URL": groq.base_url,
             "GROQ_API_KEY": "none",
             "OPENAI_BASE_URL": openai.base_url,
@@ -121,6 +126,8 @@ def test_the_code_of_a_page_runs_and_prints_what_it_says(page, stand_ins, tmp_pa
     closed = (OpenAI, Anthropic, genai.Client, Groq, BaseClient, Ollama)
     for client in [value for value in names.values() if isinstance(value, closed)]:
         client.close()
+    for client in [value for value in names.values() if isinstance(value, CohereClient)]:
+        client.__exit__(None, None, None)
 
     assert capsys.readouterr().out.splitlines() == said(RUNNABLE[page])
 

@@ -65,6 +65,7 @@ ENTRY_POINTS = (
     "callfare.devtools.demo",
     "callfare.devtools.fake_anthropic",
     "callfare.devtools.fake_bedrock",
+    "callfare.devtools.fake_cohere",
     "callfare.devtools.fake_google",
     "callfare.devtools.fake_ollama",
     "callfare.devtools.fake_siblings",

@@ -14,6 +14,7 @@ from callfare.usage.meters import LINEAGE
 from tests.truth import (
     anthropic_replies,
     bedrock_replies,
+    cohere_replies,
     google_replies,
     ollama_replies,
     openai_replies,
@@ -30,6 +31,7 @@ REPLIES = (
     session_replies,
     sibling_replies,
     ollama_replies,
+    cohere_replies,
 )
 CASES = [case for replies in REPLIES for case in replies.CASES]
 FREE = [case for case in CASES if {usd for _, _, usd, _ in case.lines} == {"0"}]

@@ -37,12 +37,16 @@ def test_the_tree_is_the_one_that_was_agreed_on():
         "characters": None,
         "audio_seconds": None,
         "images": None,
+        "input_images": None,
+        "pages": None,
         "video_seconds": None,
         "calls": None,
         "web_searches": "calls",
         "file_searches": "calls",
         "web_fetches": "calls",
         "code_executions": "calls",
+        "search_units": "calls",
+        "classifications": "calls",
         "billed_usd": None,
     }
 
