@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from bench.rounds import TINY, Stage
 from bench.table import Figure, Row, at_least, at_most
 from callfare import Callfare
 from callfare.pricing.book import PriceBook
+from callfare.pricing.load import load_layer
 from callfare.pricing.rating import rate, rate_finished
 from callfare.pricing.shipped import shipped_layers
 from callfare.usage.quantities import Quantity
@@ -109,7 +111,32 @@ async def rows(stage: Stage) -> list[Row]:
         found.append(
             Row("  the same", Figure("/s", tuple(rates[_RATE])), _TOKENCOST, Figure("/s", tuple(rates[_THREE])))
         )
-    return [*found, _right(book, tokencost)]
+    return [*found, _reading(stage), _right(book, tokencost)]
+
+
+def _reading(stage: Stage) -> Row:
+    """Return the row of reading a book of many rates of one meter, beside the standard parser of its text alone."""
+    head = 'book = "x"\n[[model]]\nprovider = "p"\nname = "m"\nbasis = ["images"]\nsource = "s"\nchecked = 2026-11-22\n'
+    rate_of = '[[model.rate]]\nmeter = "images"\nattributes = {{ size = "{0}x{0}" }}\nusd = "0.01"\nper = 1\n'.format
+    text = head + "".join(map(rate_of, range(2000)))
+    ours_ms, theirs_ms = [], []
+    for _ in range(stage.size.rounds):
+        theirs_ms.append(_ms(lambda: tomllib.loads(text)))
+        ours_ms.append(_ms(lambda: load_layer(text)))
+    return Row(
+        "a book of 2,000 rates, read",
+        Figure(" ms", tuple(ours_ms)),
+        "tomllib, its text alone",
+        Figure(" ms", tuple(theirs_ms)),
+        at_most(5),
+    )
+
+
+def _ms(work: Callable[[], object]) -> float:
+    gc.collect()
+    begin = time.perf_counter()
+    work()
+    return (time.perf_counter() - begin) * 1000
 
 
 _FACADE = "fare.price, three lines"

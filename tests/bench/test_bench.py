@@ -35,6 +35,7 @@ BARRED = {
     ("added to a wrapped call, async", "the bare call", "≤ 100 µs"),
     ("rate, as a record does", "genai-prices calc_price", "≥ 10"),
     ("  the same, a call", "genai-prices calc_price", "≤ 5 µs"),
+    ("a book of 2,000 rates, read", "tomllib, its text alone", "≤ 5"),
     ("SQLite, 400 records at once", "bare executemany of the rows", "≥ 0.2 (aim 0.4)"),
     ("PostgreSQL, 400 records at once", "bare COPY of the rows", "≥ 0.2 (aim 0.4)"),
     ("PostgreSQL, webhooks, 20% replays, 256", "one by one, 32", "≥ 4 (aim 8)"),

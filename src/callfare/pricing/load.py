@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -23,8 +23,9 @@ from callfare.pricing.book import PriceBook
 from callfare.pricing.hours import are_hours, minutes_of
 from callfare.pricing.layer import Layer
 from callfare.pricing.locate import line_of
+from callfare.pricing.overlaps import first_overlap
 from callfare.pricing.rates import Adjustment, ModelPrices, Rate
-from callfare.pricing.timeline import DAY_S, holds_at
+from callfare.pricing.timeline import DAY_S
 from callfare.usage.meters import LINEAGE, METERS
 
 _BOOK_KEYS = {"book", "description", "model", "adjustment"}
@@ -178,8 +179,9 @@ class _Reader:
         billed = [*basis, *(meter for instead in otherwise for meter in instead)]
         rows = self._rows(row, "rate", path)
         rates = [self._rate(rate, (*path, "rate", index), billed) for index, rate in enumerate(rows)]
+        rated = {rate.meter for rate in rates if rate.above is None}
         for meter in billed:
-            if not any(rate.meter == meter and rate.above is None for rate in rates):
+            if meter not in rated:
                 self._refuse((*path, "basis"), f"the basis names {meter}, which has no rate")
         self._no_overlaps(rates, path)
         ordinary = self._ordinary(row, path)
@@ -335,17 +337,12 @@ class _Reader:
 
     def _no_overlaps(self, rates: list[Rate], path: tuple[str | int, ...]) -> None:
         """Refuse two rates of a meter of which a call could meet both and neither is the more particular."""
-        for (_, first), (index, second) in combinations(enumerate(rates), 2):
-            if first.meter != second.meter or first.above != second.above or not _meet_in_time(first, second):
-                continue
-            ours, theirs = dict(first.attributes), dict(second.attributes)
-            if any(ours[name] != theirs[name] for name in ours.keys() & theirs.keys()):
-                continue
-            if ours == theirs or not (ours.items() <= theirs.items() or theirs.items() <= ours.items()):
-                self._refuse(
-                    (*path, "rate", index),
-                    f"this rate for {second.meter} overlaps another; end one where the other begins",
-                )
+        index = first_overlap(rates)
+        if index is not None:
+            self._refuse(
+                (*path, "rate", index),
+                f"this rate for {rates[index].meter} overlaps another; end one where the other begins",
+            )
 
     def _known_meter(self, meter: object, path: tuple[str | int, ...]) -> str:
         if not isinstance(meter, str) or meter not in METERS:
@@ -416,18 +413,3 @@ def _bounds(one: Adjustment) -> tuple[int, int]:
         -_ALL_TIMES_US if one.from_us is None else one.from_us,
         _ALL_TIMES_US if one.until_us is None else one.until_us,
     )
-
-
-def _meet_in_time(first: Rate, second: Rate) -> bool:
-    """Tell whether there is an instant at which both rates hold."""
-    return _meet_in_a_day(first, second) and all(
-        one.until_us is None or other.from_us is None or other.from_us < one.until_us
-        for one, other in ((first, second), (second, first))
-    )
-
-
-def _meet_in_a_day(first: Rate, second: Rate) -> bool:
-    """Tell whether there is a second of the day at which both rates hold: if there is, one of them begins at one."""
-    if first.daily is None or second.daily is None:
-        return True
-    return holds_at(first, second.daily[0]) or holds_at(second, first.daily[0])

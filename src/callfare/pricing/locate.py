@@ -6,7 +6,8 @@ Refuses nothing: text that parses is assumed, and what cannot be found is placed
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 Path = tuple[str | int, ...]
 """Keys and array positions from the top of the document, such as ("model", 0, "rate", 2, "usd")."""
@@ -31,8 +32,9 @@ def line_of(text: str, path: Sequence[str | int]) -> int:
     return lines.get(wanted, 1)
 
 
-def _lines(text: str) -> dict[Path, int]:
-    """Return where each table and each key at the start of a line stands."""
+@lru_cache(maxsize=2)
+def _lines(text: str) -> Mapping[Path, int]:
+    """Return where each table and each key at the start of a line stands. Whoever asks for many asks of one text."""
     found: dict[Path, int] = {}
     arrays: dict[Path, int] = {}
     table: Path = ()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from callfare.pricing.rates import Entry, ModelPrices, Rate
 from callfare.usage.meters import LINEAGE
@@ -59,8 +60,9 @@ def timeline_of(prices: ModelPrices, *, layer: str, edition: str) -> Timeline:
     bounds = {bound for rate in prices.rates for bound in (rate.from_us, rate.until_us) if bound is not None}
     starts_us = tuple(sorted(bounds))
     entries = []
-    for from_us, until_us in pairwise((None, *starts_us, None)):
-        rates = tuple(rate for rate in prices.rates if _covers(rate, from_us, until_us))
+    for (from_us, until_us), rates in zip(
+        pairwise((None, *starts_us, None)), _holding(prices.rates, starts_us), strict=True
+    ):
         stretch = _Stretch(prices, layer, edition, from_us, until_us)
         entries.append(stretch.day_of(rates) if any(rate.daily for rate in rates) else stretch.entry_of(rates))
     return Timeline(starts_us, tuple(entries))
@@ -86,7 +88,9 @@ class _Stretch:
         """Return the entries of a day, one for each part of it that no rate divides."""
         bounds = {bound for rate in rates if rate.daily for bound in rate.daily if bound % DAY_S}
         starts_s = tuple(sorted(bounds))
-        entries = [self.entry_of(tuple(rate for rate in rates if holds_at(rate, second))) for second in (0, *starts_s)]
+        entries = [
+            self.entry_of(tuple(rate for rate in rates if holds_at(rate.daily, second))) for second in (0, *starts_s)
+        ]
         return Day(starts_s, tuple(entries))
 
     def entry_of(self, rates: tuple[Rate, ...]) -> Entry | None:
@@ -120,16 +124,31 @@ def _below(basis: tuple[str, ...]) -> frozenset[str]:
     return frozenset(meter for meter, lineage in LINEAGE.items() if not set(lineage).isdisjoint(basis))
 
 
-def _covers(rate: Rate, from_us: int | None, until_us: int | None) -> bool:
-    """Tell whether a rate holds all through a stretch of time that no rate's bound divides."""
-    begins_in_time = rate.from_us is None or (from_us is not None and rate.from_us <= from_us)
-    ends_in_time = rate.until_us is None or (until_us is not None and until_us <= rate.until_us)
-    return begins_in_time and ends_in_time
+def _holding(rates: Sequence[Rate], starts_us: Sequence[int]) -> Iterator[tuple[Rate, ...]]:
+    """Yield the rates that hold before the first bound and after each, in their order.
+
+    Each rate is taken in once and let go once: a model may have thousands, one after another.
+    """
+    holding = {number: rate for number, rate in enumerate(rates) if rate.from_us is None}
+    beginning, ending = _by_bound(rates, "from_us"), _by_bound(rates, "until_us")
+    yield tuple(holding.values())
+    for start_us in starts_us:
+        for number in ending.get(start_us, ()):
+            del holding[number]
+        holding |= {number: rates[number] for number in beginning.get(start_us, ())}
+        yield tuple(holding[number] for number in sorted(holding))
 
 
-def holds_at(rate: Rate, second: int) -> bool:
-    """Tell whether a rate holds at a second of the UTC day. Hours that end before they begin pass midnight."""
-    if rate.daily is None:
+def _by_bound(rates: Sequence[Rate], bound: Literal["from_us", "until_us"]) -> dict[int | None, list[int]]:
+    found: dict[int | None, list[int]] = {}
+    for number, rate in enumerate(rates):
+        found.setdefault(getattr(rate, bound), []).append(number)
+    return found
+
+
+def holds_at(hours: tuple[int, int] | None, second: int) -> bool:
+    """Tell whether hours hold a second of the UTC day. Those that end before they begin pass midnight."""
+    if hours is None:
         return True
-    begin, end = rate.daily
+    begin, end = hours
     return begin <= second < end if begin < end else second >= begin or second < end
