@@ -22,12 +22,14 @@ from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.fake_cohere import FakeCohere
 from callfare.devtools.fake_google import FakeGoogle
+from callfare.devtools.fake_huggingface import FakeHuggingFace
 from callfare.devtools.fake_ollama import FakeOllama
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.devtools.fake_siblings import FakeGroq, FakeMistral
 from callfare.usage.meters import ATTRIBUTES, METERS
 from tests.support.certificates import certified
 from tests.support.fake_stripe import TEST_KEY, running_fake_stripe
+from tests.support.rerouted import rerouted
 from tests.support.serving import engine_on, served
 from tests.test_tidy import LAYERS
 
@@ -77,6 +79,8 @@ def stand_ins(tmp_path_factory):
         FakeBedrock() as bedrock,
         FakeOllama() as ollama,
         FakeCohere() as cohere,
+        FakeHuggingFace() as hub,
+        rerouted(hub.base_url),
         running_fake_stripe() as stripe,
     ):
         yield {
@@ -86,6 +90,7 @@ def stand_ins(tmp_path_factory):
             "AWS_SECRET_ACCESS_KEY": "none",
             "MISTRAL_URL": mistral.base_url,
             "MISTRAL_API_KEY": "none",
+            "HF_TOKEN": "hf_none",
             "OLLAMA_HOST": ollama.base_url,
             "COHERE_URL": cohere.base_url,
             "CO_API_KEY": "none",

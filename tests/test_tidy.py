@@ -67,6 +67,7 @@ ENTRY_POINTS = (
     "callfare.devtools.fake_bedrock",
     "callfare.devtools.fake_cohere",
     "callfare.devtools.fake_google",
+    "callfare.devtools.fake_huggingface",
     "callfare.devtools.fake_ollama",
     "callfare.devtools.fake_siblings",
     "callfare.devtools.fake_stripe.__main__",

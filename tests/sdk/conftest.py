@@ -13,8 +13,11 @@ from callfare.capture import google
 from callfare.capture.anthropic import wrap
 from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_google import FakeGoogle
+from callfare.devtools.fake_huggingface import FakeHuggingFace
 from tests.capture.conftest import Either
 from tests.capture.fake_meter import FakeMeter
+from tests.sdk.hubs import EitherHub
+from tests.support.rerouted import rerouted
 
 
 @pytest.fixture
@@ -84,3 +87,17 @@ async def gemini_either(request, gemini_client):
 async def vertex_either(request, vertex_client):
     yield EitherGemini(vertex_client, is_async=request.param == "async")
     await vertex_client.aio.aclose()
+
+
+@pytest.fixture
+def hub():
+    """The stand-in for Hugging Face and whoever stands behind its router: its SDK reaches nothing else."""
+    with FakeHuggingFace() as server, rerouted(server.base_url):
+        yield server
+
+
+@pytest.fixture(params=["sync", "async"])
+async def either_hub(request, hub, meter):
+    made = EitherHub(meter, is_async=request.param == "async")
+    yield made
+    await made.close()

@@ -16,6 +16,7 @@ from tests.truth import (
     bedrock_replies,
     cohere_replies,
     google_replies,
+    huggingface_replies,
     ollama_replies,
     openai_replies,
     session_replies,
@@ -32,6 +33,7 @@ REPLIES = (
     sibling_replies,
     ollama_replies,
     cohere_replies,
+    huggingface_replies,
 )
 CASES = [case for replies in REPLIES for case in replies.CASES]
 FREE = [case for case in CASES if {usd for _, _, usd, _ in case.lines} == {"0"}]

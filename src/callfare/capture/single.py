@@ -17,7 +17,8 @@ from callfare.capture.settlements import Ending, Settlement
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.usage.extract import read
 
-_SETTLING = Unharmed("settle a call")
+SETTLING = Unharmed("settle a call")
+"""Around what is done about a call once it was made."""
 NO_ANSWER = object()
 """In place of an answer that did not come."""
 
@@ -55,10 +56,10 @@ async def send_async(request: Request, answers: Answers, ending: Ending, below: 
         with marked_as_metered():
             reply = await below()
     except BaseException as error:
-        with _SETTLING:
+        with SETTLING:
             await ending.apply_async(answers.after_failure(request, NO_ANSWER, error))
         raise
-    with _SETTLING:
+    with SETTLING:
         await ending.apply_async(answers.settlement_of(request, reply))
     return reply
 
@@ -67,8 +68,9 @@ def stream(request: Request, answers: Answers, ending: Ending, below: Callable[[
     """Return the SDK's stream, begun, and settled whatever becomes of it."""
     try:
         with marked_as_metered():
-            begun = _Begun(below())
-        return MeteredStream(begun, Watch(request, ending))
+            events = Events(below())
+            events.begin()
+        return MeteredStream(events, Watch(request, ending))
     except BaseException as error:
         failure = error
         settle_surely(lambda: ending.apply(answers.after_failure(request, NO_ANSWER, failure)))
@@ -81,30 +83,34 @@ async def stream_async(
     """Return the SDK's stream, begun, and settled whatever becomes of it."""
     try:
         with marked_as_metered():
-            begun = _AsyncBegun(await below())
-            await begun.begin()
+            events = AsyncEvents(await below())
+            await events.begin()
     except BaseException as error:
-        with _SETTLING:
+        with SETTLING:
             await ending.apply_async(answers.after_failure(request, NO_ANSWER, error))
         raise
-    return AsyncMeteredStream(begun, Watch(request, ending))
+    return AsyncMeteredStream(events, Watch(request, ending))
 
 
-class _Begun(Proxy):
-    """An iterator of the SDK's whose first event was taken ahead of its reader."""
+class Events(Proxy):
+    """An iterator of the SDK's, whose first event may be taken ahead of its reader."""
 
     __slots__ = ("_first",)
 
     def __init__(self, events: Iterator[Any]) -> None:
         super().__init__(events)
-        self._first = [event for event in [next(events, NO_ANSWER)] if event is not NO_ANSWER]
+        self._first: list[Any] = []
+
+    def begin(self) -> None:
+        """Take the first event, with which the request is sent."""
+        self._first = [event for event in [next(self._inner, NO_ANSWER)] if event is not NO_ANSWER]
 
     def __next__(self) -> object:
         return self._first.pop() if self._first else next(self._inner)
 
 
-class _AsyncBegun(Proxy):
-    """The same for an async one."""
+class AsyncEvents(Proxy):
+    """The same of an async client."""
 
     __slots__ = ("_first",)
 
@@ -113,7 +119,7 @@ class _AsyncBegun(Proxy):
         self._first: list[Any] = []
 
     async def begin(self) -> None:
-        """Take the first event."""
+        """Take the first event, with which the request is sent."""
         self._first = [event for event in [await anext(self._inner, NO_ANSWER)] if event is not NO_ANSWER]
 
     async def __anext__(self) -> object:

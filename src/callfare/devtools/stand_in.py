@@ -341,15 +341,16 @@ class StandInHandler(BaseHTTPRequestHandler):
             name = f"event: {event['type']}\n" if named and "type" in event else ""
             return f"{name}data: {json.dumps(event)}\n\n"
 
-        self._write_stream("text/event-stream", events, frame_of, end="data: [DONE]\n\n" if done else "")
+        self.write_stream("text/event-stream", events, frame_of, end="data: [DONE]\n\n" if done else "")
 
     def write_lines(self, events: Iterable[Json]) -> None:
         """Write events as lines of JSON, each at once, as chunks."""
-        self._write_stream("application/x-ndjson", events, lambda event: json.dumps(event) + "\n")
+        self.write_stream("application/x-ndjson", events, lambda event: json.dumps(event) + "\n")
 
-    def _write_stream(
+    def write_stream(
         self, kind: str, events: Iterable[Json], frame_of: Callable[[Json], str], *, end: str = ""
     ) -> None:
+        """Write events as this content type has them, each at once, as chunks."""
         self.send_response(200)
         self.send_header("Content-Type", kind)
         self.send_header("Transfer-Encoding", "chunked")

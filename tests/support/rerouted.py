@@ -1,0 +1,37 @@
+"""Hugging Face's SDK led to a stand-in, whichever host it means to reach: over real sockets, by its own factories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+import huggingface_hub
+
+
+@contextmanager
+def rerouted(base_url: str) -> Iterator[None]:
+    """Lead each request that the SDK makes within to this address. The host it meant stays in its header."""
+    place = httpx2.URL(base_url)
+
+    def lead(request: httpx2.Request) -> None:
+        request.url = request.url.copy_with(scheme=place.scheme, host=place.host, port=place.port)
+
+    class Transport(httpx2.HTTPTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            lead(request)
+            return super().handle_request(request)
+
+    class AsyncTransport(httpx2.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            lead(request)
+            return await super().handle_async_request(request)
+
+    huggingface_hub.set_client_factory(lambda: httpx2.Client(transport=Transport()))
+    huggingface_hub.set_async_client_factory(lambda: httpx2.AsyncClient(transport=AsyncTransport()))
+    try:
+        yield
+    finally:
+        huggingface_hub.set_client_factory(httpx2.Client)
+        huggingface_hub.set_async_client_factory(httpx2.AsyncClient)
+        huggingface_hub.close_session()
