@@ -17,6 +17,7 @@ import pytest
 from callfare import Callfare, Credits
 from callfare.cli.watching import levels
 from tests.cli.terminals import SCRIPT
+from tests.support.ports import held_port
 from tests.support.serving import engine_on, served
 
 LEDGER = "sqlite:///callfare.db"
@@ -147,16 +148,16 @@ def test_sizes_that_change_at_any_moment_do_not_stop_it(fare, sized):
 
 
 def test_it_looks_on_while_a_server_is_away_and_says_when_it_is_back(folder, watching):
-    engine = engine_on(LEDGER)
-    with served(engine) as serving:
-        port, key = serving.port, serving.credentials["service"]
-        words = ("--server", serving.url, "--json")
-        process = watching(*words, stdout=subprocess.PIPE, env=os.environ | {"CALLFARE_API_KEY": key})
-        first = json.loads(process.stdout.readline())
-    away = process.stderr.readline()
-    with served(engine_on(LEDGER), port=port, shown=lambda *_: {}) as serving:
-        back = process.stderr.readline()
-        again = json.loads(process.stdout.readline())
+    with held_port() as port:
+        with served(engine_on(LEDGER), port=port) as serving:
+            words = ("--server", serving.url, "--json")
+            key = {"CALLFARE_API_KEY": serving.credentials["service"]}
+            process = watching(*words, stdout=subprocess.PIPE, env=os.environ | key)
+            first = json.loads(process.stdout.readline())
+        away = process.stderr.readline()
+        with served(engine_on(LEDGER), port=port, shown=lambda *_: {}):
+            back = process.stderr.readline()
+            again = json.loads(process.stdout.readline())
 
     assert b"looking on" in away
     assert b"answers again" in back

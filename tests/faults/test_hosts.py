@@ -16,18 +16,19 @@ from tests.faults.traffic import Traffic
 from tests.faults.waiting import until_all_are_answered, until_answered
 from tests.support.commands import grant
 from tests.support.fixtures import address, give_back
-from tests.support.postgres import Server, free_port, new_folder, owner, running_server
+from tests.support.ports import held_port
+from tests.support.postgres import Server, new_folder, owner, running_server
 
 
 @pytest.fixture
 def pair() -> Iterator[tuple[Server, Server]]:
     """A server, and another that follows it: nothing is answered before both have it."""
-    with running_server(is_durable=True) as primary, new_folder() as folder:
+    with running_server(is_durable=True) as primary, new_folder() as folder, held_port() as port:
         copy = ["-h", "127.0.0.1", "-p", str(primary.port), "-U", "callfare", "-D", folder / "data", "-R", "-c", "fast"]
         subprocess.run(
             [primary.programs / "pg_basebackup", *copy], check=True, capture_output=True, user=owner(), cwd="/"
         )
-        standby = Server(primary.programs, folder, free_port())
+        standby = Server(primary.programs, folder, port)
         standby.start()
         primary.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
         primary.ask("SELECT pg_reload_conf()")
@@ -45,12 +46,13 @@ def both(url: str, first: Server, second: Server) -> str:
 
 def test_a_host_that_is_down_is_passed_over(tmp_path):
     url = address("postgres", tmp_path)
-    store = PostgresStore(url.replace("@", f"@127.0.0.1:{free_port()},"))
+    with held_port() as nobodys:
+        store = PostgresStore(url.replace("@", f"@127.0.0.1:{nobodys},"))
 
-    store.apply([grant("alice", 5)])
+        store.apply([grant("alice", 5)])
 
-    assert store.snapshot("alice") is not None
-    store.close()
+        assert store.snapshot("alice") is not None
+        store.close()
     give_back(tmp_path)
 
 

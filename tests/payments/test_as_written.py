@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.ports import held_port
 from tests.support.selling import selling
 
 ROOT = Path(__file__).parents[2]
@@ -87,8 +87,8 @@ def paid(address: str) -> None:
 
 @pytest.fixture
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    with held_port() as port:
+        yield port
 
 
 def test_the_three_commands_of_the_readme_lead_to_a_bought_package(tmp_path, free_port):

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -20,6 +19,7 @@ from callfare import Callfare
 from callfare.ledger.rows import Event
 from callfare.store.open import open_store
 from tests.support import processes, seeds
+from tests.support.ports import held_port
 from tests.support.postgres import shared_server
 
 SCRIPT = str(Path(sys.executable).with_name("callfare"))
@@ -46,12 +46,11 @@ def address(request, tmp_path, monkeypatch):
 class House:
     """A server and an app, each of which can be killed and started again, and what the app was told."""
 
-    def __init__(self, ledger: str, plant: str) -> None:
+    def __init__(self, ledger: str, port: int, plant: str) -> None:
         self.ledger = ledger
         self._plant = plant
         self._apps = 0
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self._port = str(listener.getsockname()[1])
+        self._port = str(port)
         self.url = f"http://127.0.0.1:{self._port}"
         self.told: list[str] = []
         self.start_server()
@@ -132,9 +131,16 @@ class House:
         return found
 
 
-def live(ledger: str, plant: str, *, seed: int, rounds: int = 1, deaths: Sequence[str] = VICTIMS) -> House:
+@pytest.fixture
+def port():
+    """The port of the server, however often it is killed."""
+    with held_port() as port:
+        yield port
+
+
+def live(ledger: str, port: int, plant: str, *, seed: int, rounds: int = 1, deaths: Sequence[str] = VICTIMS) -> House:
     """Return a house in which all died who are named, so many times, in an order and at moments that a seed decides."""
-    chance, house = Random(seed), House(ledger, plant)
+    chance, house = Random(seed), House(ledger, port, plant)
     for _ in range(rounds):
         for victims in chance.sample(deaths, len(deaths)):
             house.hear(chance.randint(1, 60))
@@ -144,8 +150,8 @@ def live(ledger: str, plant: str, *, seed: int, rounds: int = 1, deaths: Sequenc
     return house
 
 
-def test_killing_server_and_app_under_load_loses_no_usage_and_doubles_none(address, pytestconfig):
-    house = live(address, "none", seed=seeds.chosen, rounds=pytestconfig.getoption("--fault-rounds"))
+def test_killing_server_and_app_under_load_loses_no_usage_and_doubles_none(address, port, pytestconfig):
+    house = live(address, port, "none", seed=seeds.chosen, rounds=pytestconfig.getoption("--fault-rounds"))
 
     print(json.dumps({"seed": seeds.chosen, "taken": len(house.told)}))
     assert house.faults() == []
@@ -153,7 +159,7 @@ def test_killing_server_and_app_under_load_loses_no_usage_and_doubles_none(addre
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
-def test_a_spool_that_writes_nothing_is_seen(address):
-    house = live(address, "acknowledge_without_writing", seed=1, deaths=["server, then app"])
+def test_a_spool_that_writes_nothing_is_seen(address, port):
+    house = live(address, port, "acknowledge_without_writing", seed=1, deaths=["server, then app"])
 
     assert any("is lost" in fault for fault in house.faults())

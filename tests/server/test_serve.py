@@ -19,6 +19,7 @@ import pytest
 
 from callfare import Callfare
 from callfare.server.serving import Listening, bound
+from tests.support.ports import held_port
 
 SCRIPT = str(Path(sys.executable).with_name("callfare"))
 B = "/api/billing"
@@ -32,9 +33,9 @@ def without_settings():
 
 @pytest.fixture
 def free_port():
-    """A port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+    """A port that nobody else can listen on."""
+    with held_port() as port:
+        yield port
 
 
 class Server:

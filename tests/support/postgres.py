@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ import psycopg
 import pytest
 
 from callfare.store.postgres import PostgresStore
+from tests.support.ports import held_port
 
 # For tests of what is written, not of whether it survives: several times faster.
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off")
@@ -206,27 +206,19 @@ def new_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def running_server(
     programs: Path | None = None, *, is_durable: bool = False, settings: tuple[str, ...] = ()
 ) -> Iterator[Server]:
     """Yield a new server, run by the programs in a folder. Without durability it is several times faster."""
     programs = programs or programs_of()
-    with new_folder() as folder:
+    with new_folder() as folder, held_port() as port:
         subprocess.run(
             [programs / "initdb", "-D", folder / "data", "-A", "trust", "-U", "callfare", "-E", "UTF8", "--no-sync",
              "--locale=C.UTF-8"],
             check=True, capture_output=True, user=owner(), cwd="/",
         )  # fmt: skip
-        server = Server(programs, folder, free_port(), settings if is_durable else (*_FAST, *settings))
+        server = Server(programs, folder, port, settings if is_durable else (*_FAST, *settings))
         server.start()
         try:
             yield server
