@@ -21,7 +21,7 @@ from tests.faults.traffic import Traffic, attempts
 from tests.support.audit import faults
 from tests.support.commands import account_number
 
-# How much longer than its deadline a call may take: what other processes do on a busy machine.
+# How much longer than its deadline a call may take, besides the time in which other processes kept it waiting.
 _GRACE_S = 1
 
 

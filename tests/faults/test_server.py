@@ -15,7 +15,7 @@ from callfare.ledger.receipts import GrantReceipt
 from callfare.store.postgres import PostgresStore
 from tests.faults.fleet import Fleet
 from tests.faults.traffic import Traffic
-from tests.faults.waiting import until_all_are_answered, until_answered
+from tests.faults.waiting import pause, until_all_are_answered, until_answered
 from tests.support.commands import grant
 from tests.support.postgres import Server, running_server
 
@@ -99,9 +99,7 @@ def test_a_frozen_server_holds_no_call_beyond_its_deadline(server, traffic):
     fleet = Fleet(traffic)
     until_answered(traffic)
     server.send(signal.SIGSTOP)
-    frozen_at = time.monotonic()
-    while time.monotonic() < frozen_at + DEADLINE_S * 2:
-        time.sleep(0.05)
+    pause(DEADLINE_S * 2)
     server.send(signal.SIGCONT)
     recovery_s = until_all_are_answered(traffic, time.monotonic())
     verdict = fleet.end()
@@ -116,9 +114,7 @@ def test_a_wait_without_a_deadline_is_noticed(server, traffic):
     fleet = Fleet(replace(traffic, plant="wait_for_ever"))
     until_answered(traffic)
     server.send(signal.SIGSTOP)
-    frozen_at = time.monotonic()
-    while time.monotonic() < frozen_at + DEADLINE_S + 1.5:
-        time.sleep(0.05)
+    pause(DEADLINE_S + 3)
     server.send(signal.SIGCONT)
     until_all_are_answered(traffic, time.monotonic())
     verdict = fleet.end()

@@ -27,6 +27,7 @@ from callfare.store.postgres import PostgresStore
 from callfare.store.protocol import Store
 from callfare.store.sqlite import SqliteStore
 from tests.support import commands as make
+from tests.support.lateness import Lateness
 
 _TURN = 8
 _GIVE_UP_S = 60
@@ -125,6 +126,11 @@ def attempts(log: Path) -> Iterator[dict[str, Any]]:
 
 def write(traffic: Traffic, writer: int) -> None:
     """Go on where the log ends, until everything is sent or the word to stop is there."""
+    with Lateness() as lateness:
+        _write(traffic, writer, lateness)
+
+
+def _write(traffic: Traffic, writer: int, lateness: Lateness) -> None:
     store = traffic.store()
     noted = list(attempts(traffic.log(writer)))
     number = sum("answers" in line for line in noted)
@@ -136,18 +142,18 @@ def write(traffic: Traffic, writer: int) -> None:
         commands = traffic.batch(writer, number)
         if traffic.plant == "retry_with_another_key":
             commands = [_rekeyed(command, tries) for command in commands]
-        begin = time.monotonic()
-        _note(log, number=number, at=begin)
+        _note(log, number=number, at=time.monotonic())
+        begin_s = lateness.elapsed_s()
         try:
             answers = [_told(answer) for answer in store.apply(commands)]
         except LedgerUnavailable as error:
-            _note(log, number=number, at=time.monotonic(), took_s=time.monotonic() - begin, failed=error.message)
+            _note(log, number=number, at=time.monotonic(), took_s=lateness.elapsed_s() - begin_s, failed=error.message)
             tries += 1
             if time.monotonic() > give_up:
                 raise
             time.sleep(0.05)
             continue
-        _note(log, number=number, at=time.monotonic(), took_s=time.monotonic() - begin, answers=answers)
+        _note(log, number=number, at=time.monotonic(), took_s=lateness.elapsed_s() - begin_s, answers=answers)
         give_up = time.monotonic() + _GIVE_UP_S
         number, tries = number + 1, 0
     store.close()
@@ -171,19 +177,24 @@ def _rekeyed(command: Command, tries: int) -> Command:
 
 def read(traffic: Traffic) -> None:
     """Read all balances until told to stop, and note whatever no reader may ever see."""
+    with Lateness() as lateness:
+        _read(traffic, lateness)
+
+
+def _read(traffic: Traffic, lateness: Lateness) -> None:
     store = traffic.store()
     readings = traffic.readings().open("a", encoding="utf-8")
     count, longest_s = 0, 0.0
     while not traffic.stop().exists():
         for user in traffic.names():
-            begin = time.monotonic()
+            begin_s = lateness.elapsed_s()
             try:
                 wrong = wrong_with(store, user)
             except LedgerUnavailable:
                 wrong = ""
             else:
                 count += 1
-            longest_s = max(longest_s, time.monotonic() - begin)
+            longest_s = max(longest_s, lateness.elapsed_s() - begin_s)
             if wrong:
                 print(f"a reader saw {user} with {wrong}", file=readings, flush=True)
     print(json.dumps({"reads": count, "longest_s": longest_s}), file=readings, flush=True)
