@@ -43,7 +43,7 @@ def asked(address: str, credential: str) -> str:
     """Return all of what a server says to one who shows a credential, headers included."""
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {credential}"})  # noqa: S310 - ours
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - ours
             return f"{answer.status} {answer.headers} {answer.read().decode()}"
     except urllib.error.HTTPError as refusal:
         return f"{refusal.code} {refusal.headers} {refusal.read().decode()}"

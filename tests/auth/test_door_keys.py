@@ -188,10 +188,10 @@ async def test_a_key_that_is_not_there_takes_as_long_as_one_whose_secret_is_wron
 
     for number in range(400):
         credential = (unknown, wrong)[number % 2]
-        begin_s = time.perf_counter()
+        begin_s = time.process_time()
         await refused(door, f"Bearer {credential}", f"2001:db8:{number:x}::1")
-        took[credential].append(time.perf_counter() - begin_s)
+        took[credential].append(time.process_time() - begin_s)
 
-    # The same work for both; medians, because the machine has other things to do.
+    # The same work for both: of this process alone, and medians, because the machine has other things to do.
     assert len(digested) == 400
     assert 0.5 < statistics.median(took[unknown]) / statistics.median(took[wrong]) < 2

@@ -30,7 +30,7 @@ class SlowStore:
         self.reads += 1
         found = self._store.look(asked)
         self.begun.set()
-        self.go_on.wait(10)
+        self.go_on.wait(60)
         if self.error is not None:
             raise self.error
         return found
@@ -47,7 +47,7 @@ def slow(engine):
 
 
 async def begun(slow):
-    assert await asyncio.to_thread(slow.begun.wait, 10)
+    assert await asyncio.to_thread(slow.begun.wait, 60)
 
 
 async def test_a_hundred_requests_with_one_key_share_their_look_ups(engine, make, slow):

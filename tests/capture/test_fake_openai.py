@@ -20,7 +20,7 @@ ASK = {"model": "gpt-5-mini", "input": "hey"}
 
 def connect(fake):
     address = urlsplit(fake.base_url)
-    return http.client.HTTPConnection(address.hostname, address.port, timeout=5)
+    return http.client.HTTPConnection(address.hostname, address.port, timeout=60)
 
 
 def post(fake, path, body, **headers):
@@ -137,7 +137,7 @@ def test_it_runs_as_a_background_job_until_it_is_told_to_end(number):
                 client.responses.create(**ASK)
 
             program.send_signal(number)
-            rest = program.communicate(timeout=10)[0]
+            rest = program.communicate(timeout=60)[0]
         finally:
             program.kill()
 

@@ -300,7 +300,7 @@ async def test_a_call_that_is_cancelled_before_any_answer_is_let_go(async_client
     pause = Pause()
     fake.script(Fault(pause=pause))
     call = asyncio.create_task(async_client.responses.create(model="gpt-5-mini", input="hey"))
-    await asyncio.to_thread(pause.reached.wait, 5)
+    await asyncio.to_thread(pause.reached.wait, 60)
 
     call.cancel()
     with pytest.raises(asyncio.CancelledError):

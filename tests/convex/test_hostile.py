@@ -54,7 +54,7 @@ def lied_to():
     """Returns a store whose deployment answers as a script says."""
     servers, stores = [], []
 
-    def made(script, deadline_s=2):
+    def made(script, deadline_s=30):
         server = Liar(script)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
@@ -177,7 +177,7 @@ def test_what_always_conflicts_ends_with_the_deadline_and_is_not_believed(lied_t
         lambda told, name, args: told.succeed(
             False if name == "apply" else {"nowUs": to_wire(5), "answers": none_for(args)}
         ),
-        deadline_s=1,
+        deadline_s=2,
     )
 
     with pytest.raises(LedgerUnavailable, match=r"others changed the same rows|timed out"):

@@ -11,6 +11,7 @@ from stripe import Webhook
 
 from tests.fake_stripe.making import session
 from tests.support.receiver import receiving
+from tests.support.slow_store import until
 
 
 @pytest.fixture
@@ -223,8 +224,7 @@ def test_the_payer_is_sent_on_only_after_the_webhook_was_answered(fake, client, 
 
     paying = threading.Thread(target=pay, daemon=True)
     paying.start()
-    while not receiver.arrived:
-        pass
+    until(lambda: receiver.arrived)
     was_sent_on = sent_on.wait(0.3)
     receiver.gate.set()
     paying.join(30)

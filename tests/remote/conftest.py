@@ -41,5 +41,5 @@ def scripted():
 @pytest.fixture
 def fare(scripted):
     """A façade on that server."""
-    with Callfare(scripted.url, api_key="cf_test_secret", deadline_s=3) as fare:
+    with Callfare(scripted.url, api_key="cf_test_secret", deadline_s=30) as fare:
         yield fare

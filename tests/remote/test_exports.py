@@ -162,7 +162,7 @@ def answering(body, headers):
 def test_an_answer_that_is_no_whole_export_is_taken_for_none(tmp_path, body, headers, code):
     with (
         answering(body, headers) as url,
-        Callfare(url, api_key="cf_test_x", deadline_s=1) as fare,
+        Callfare(url, api_key="cf_test_x") as fare,
         pytest.raises(CallfareError) as raised,
     ):
         fare.export("users", tmp_path / "all")

@@ -12,6 +12,7 @@ from callfare import AsyncCallfare, Callfare, Credits, LedgerUnavailable
 from callfare.clock import elapsed_s
 from callfare.ids import jitter
 from callfare.remote import client
+from tests.support.ports import held_port
 from tests.support.scripted import Scripted
 from tests.support.serving import engine_on, served
 
@@ -114,11 +115,16 @@ def test_a_server_that_says_nothing_or_next_to_nothing_is_given_up_in_time(mute)
             assert 0.9 < elapsed_s() - began_s < 30
 
 
-async def test_while_a_server_is_away_nothing_new_begins_and_nothing_made_is_lost(tmp_path):
+@pytest.fixture
+def port():
+    with held_port() as port:
+        yield port
+
+
+async def test_while_a_server_is_away_nothing_new_begins_and_nothing_made_is_lost(tmp_path, port):
     ledger = f"sqlite:///{tmp_path}/callfare.db"
-    with served(engine_on(ledger)) as serving:
-        port, key = serving.port, serving.credentials["service"]
-        fare = AsyncCallfare(serving.url, api_key=key, deadline_s=1)
+    with served(engine_on(ledger), port=port) as serving:
+        fare = AsyncCallfare(serving.url, api_key=serving.credentials["service"])
         await fare.grant("alice", 100, key="welcome")
         run = await fare.open_run("story", user="alice", run_id="r1", hold=4)
     made = await run.record(**IMAGE)

@@ -47,7 +47,7 @@ def test_results_that_are_left_are_charged_as_far_as_they_were_read(client, mete
 
     for _ in client.messages.batches.results(batch.id):
         break
-    assert meter.tickets[0].ended.wait(5)
+    assert meter.tickets[0].ended.wait(60)
 
     assert [ticket.settled[0][0].response_id for ticket in meter.tickets] == [f"{batch.id}/a"]
     assert meter.tickets[0].is_estimated is False

@@ -174,7 +174,7 @@ def test_a_key_that_is_no_clean_text_is_refused(client, key):
 
 
 def test_two_credentials_are_none(server):
-    with socket.create_connection((server.host, server.port), timeout=10) as line:
+    with socket.create_connection((server.host, server.port), timeout=60) as line:
         line.sendall(
             b"GET /api/billing/balance?userId=alice HTTP/1.1\r\nHost: localhost\r\n"
             b"Authorization: Bearer alice\r\nAuthorization: Bearer service\r\nConnection: close\r\n\r\n"
@@ -186,7 +186,7 @@ def test_two_credentials_are_none(server):
 
 def test_whoever_goes_before_all_was_sent_is_no_fault_of_ours(server, caplog):
     with caplog.at_level("INFO", logger="callfare.http"):
-        with socket.create_connection((server.host, server.port), timeout=10) as line:
+        with socket.create_connection((server.host, server.port), timeout=60) as line:
             head = (
                 f"Host: localhost\r\nAuthorization: Bearer {server.credentials['service']}\r\nX-Request-Id: gone-1\r\n"
             )

@@ -21,6 +21,7 @@ from callfare.spool_place import Place, place_of
 from tests.spool.power import Disk
 from tests.support.commands import close, record
 from tests.support.processes import finish, start
+from tests.support.slow_store import until
 
 
 def entry(number: int = 1) -> Entry:
@@ -99,10 +100,11 @@ def test_threads_that_wait_together_share_an_fsync(spool, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", slow)
     threads = [threading.Thread(target=spool.keep, args=([entry(number)],)) for number in range(1, 41)]
-    for thread in threads:
+    threads[0].start()
+    until(lambda: len(counted) == 1)
+    for thread in threads[1:]:
         thread.start()
-    while len(spool._queue) < 39:
-        threading.Event().wait(0.001)
+    until(lambda: len(spool._queue) == 39)
     may_go.set()
     for thread in threads:
         thread.join(20)

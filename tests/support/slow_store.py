@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
+from callfare.clock import elapsed_s
 from callfare.committer import Committer
 from callfare.errors import CallfareError, InsufficientCredit, LedgerCorrupt, LedgerUnavailable
 from callfare.ledger.commands import Command, OpenRun
@@ -64,8 +65,10 @@ def waiting(committer: Committer, count: int) -> None:
 
 
 def until(is_so: Callable[[], bool]) -> None:
-    """Return once it is so."""
+    """Return once it is so, which must not take for ever."""
+    give_up_s = elapsed_s() + 60
     while not is_so():
+        assert elapsed_s() < give_up_s, "it never came to be so"
         threading.Event().wait(0.001)
 
 

@@ -295,7 +295,7 @@ async def test_a_task_is_told_when_no_thread_can_be_started(without_threads):
     committer = Committer(store)
 
     with pytest.raises(LedgerUnavailable):
-        await asyncio.wait_for(committer.commit_async(open_run("one")), 5)
+        await asyncio.wait_for(committer.commit_async(open_run("one")), 60)
 
     assert not committer._queue
     assert store.batches == []
@@ -306,9 +306,9 @@ async def test_the_lane_recovers_when_threads_can_be_had_again(monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(lane.threading.Thread, "start", lambda self: (_ for _ in ()).throw(RuntimeError("no")))
         with pytest.raises(LedgerUnavailable):
-            await asyncio.wait_for(committer.commit_async(open_run("one")), 5)
+            await asyncio.wait_for(committer.commit_async(open_run("one")), 60)
 
-    assert await asyncio.wait_for(committer.commit_async(open_run("two")), 5) == Receipt()
+    assert await asyncio.wait_for(committer.commit_async(open_run("two")), 60) == Receipt()
     committer.close()
 
 
@@ -320,7 +320,7 @@ async def test_a_task_is_told_when_gevent_came_too_late(monkeypatch):
     committer = Committer(SlowStore())
 
     with pytest.raises(Misconfigured):
-        await asyncio.wait_for(committer.commit_async(open_run("one")), 5)
+        await asyncio.wait_for(committer.commit_async(open_run("one")), 60)
 
 
 async def test_commands_that_belong_together_are_committed_together_and_answered_one_by_one():
