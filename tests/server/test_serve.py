@@ -83,6 +83,27 @@ def start(tmp_path):
         server.process.communicate()
 
 
+STOPPED_EARLY = """
+import os, signal, uvicorn
+from callfare.cli import main
+run = uvicorn.Server.run
+def stopped_before_it_hears(*given, **named):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return run(*given, **named)
+uvicorn.Server.run = stopped_before_it_hears
+main()
+"""
+
+
+def test_a_signal_that_comes_while_it_starts_ends_it_too(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_EARLY, "serve", "--port", "0"],
+        cwd=tmp_path, env=without_settings(), capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert ended.returncode == 0
+
+
 def test_a_terminal_is_told_the_key_of_the_first_start(tmp_path):
     ours, theirs = pty.openpty()
     command = [SCRIPT, "serve", "--port", "0"]

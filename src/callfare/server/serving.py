@@ -216,7 +216,7 @@ def serve(app: Any, listening: Listening, listener: socket.socket, ready: Callab
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     server = _Announcing(configured(app, listening), ready)
-    with _heard_once():
+    with _heard_once(server):
         server.run(sockets=[listener])
     _log.info("stopped")
     return server.started
@@ -241,9 +241,16 @@ def configured(app: Any, listening: Listening) -> uvicorn.Config:  # noqa: ANN40
 
 
 @contextmanager
-def _heard_once() -> Iterator[None]:
-    """Let a signal end the server and nothing else: uvicorn raises it again for whoever had it before."""
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+def _heard_once(server: uvicorn.Server) -> Iterator[None]:
+    """Let a signal end the server and nothing else: uvicorn raises it again for whoever had it before.
+
+    One that comes before uvicorn hears of signals ends it once it has begun.
+    """
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
