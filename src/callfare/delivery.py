@@ -23,6 +23,7 @@ from callfare.committer import answers_of
 from callfare.errors import CallfareError, LedgerCorrupt, LedgerNotFound, LedgerUnavailable, Misconfigured
 from callfare.finished import Finished
 from callfare.ledger.receipts import BatchReceipt, ChargeReceipt, JobReceipt
+from callfare.mutexes import Bell
 from callfare.spool_file import Entry
 from callfare.store.gate import Gate
 
@@ -64,12 +65,12 @@ class Delivery:
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
         self._turn = Gate()
-        self._starting = threading.Lock()
-        self._wake = threading.Event()
+        self._starting = threading.RLock()
+        self._wake = Bell()
         self._thread: threading.Thread | None = None
         self._is_away = self._is_closed = False
         # The local views of runs that have usage in the spool, and what guards the counting.
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()
         self._views: defaultdict[tuple[int, str], WeakSet[LocalRun]] = defaultdict(WeakSet)
 
     def restart(self) -> None:
@@ -179,27 +180,32 @@ class Delivery:
     def begin(self) -> None:
         """Have what waits delivered by a thread, unless one is at it."""
         self._after_fork()
+        if self._is_closed:
+            return
+        thread = threading.Thread(target=self._work, name="callfare-delivery", daemon=True)
         with self._starting:
-            if self._thread is None and not self._is_closed:
-                thread = threading.Thread(target=self._work, name="callfare-delivery", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:
-                    # Python is ending: what waits is for whoever opens the ledger next.
-                    return
-                self._thread = thread
+            if self._thread is not None:
+                return
+            # Set first: whoever interrupts its start must not start another.
+            self._thread = thread
+            try:
+                thread.start()
+            except BaseException as error:
+                self._thread = None
+                # Python is ending: what waits is for whoever opens the ledger next.
+                if not isinstance(error, RuntimeError):
+                    raise
 
     def answered(self) -> None:
         """Take note that the ledger has answered somebody else: there is no need to wait any longer."""
         self._is_away = False
-        self._wake.set()
+        self._wake.ring()
 
     def _work(self) -> None:
         tries = 0
         while True:
             if tries or self._is_away:
                 self._wake.wait(_DELAYS_MS[min(tries, len(_DELAYS_MS) - 1)] / 1000)
-                self._wake.clear()
                 if self._is_closed:
                     break
             try:
@@ -209,11 +215,20 @@ class Delivery:
             except Exception:  # noqa: BLE001 - nobody else would hear of it, and what waits must be tried again
                 _log.exception("what waits in %s could not be delivered", self.spool.folder)
             tries += 1
-            with self._starting:
-                if not self.has_waiting and not self._is_away:
-                    self._thread = None
-                    return
+            if self._is_over():
+                return
         self._thread = None
+
+    def _is_over(self) -> bool:
+        with self._starting:
+            is_over = not self.has_waiting and not self._is_away
+            if is_over:
+                self._thread = None
+                # What interrupted this may have kept a call before that, and then began no thread for it.
+                is_over = not self.has_waiting
+            if not is_over:
+                self._thread = threading.current_thread()
+            return is_over
 
     def deliver(self, progress: Callable[[int], None] | None = None) -> Tally:
         """Give the ledger everything that waits here and that no living process has, and return how much that was.
@@ -239,12 +254,11 @@ class Delivery:
                     file.close()
                     raise
         self._is_away = False
-        self._wake.set()
+        self._wake.ring()
         with self._counting:
-            for key in [
-                key for key, views in self._views.items() if not any(view.spooled_nanocredits for view in views)
-            ]:
-                del self._views[key]
+            for key in list(self._views):
+                if not any(view.spooled_nanocredits for view in self._views[key]):
+                    del self._views[key]
         if errand.delivered:
             _log.info("%d calls that waited in %s were delivered", errand.delivered, self.spool.folder)
         return Tally(errand.delivered, errand.refused)
@@ -278,9 +292,9 @@ class Delivery:
         """End the thread once it has tried. What still waits is for whoever opens the ledger next."""
         self._after_fork()
         self._is_closed = True
-        self._wake.set()
+        self._wake.ring()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
             # Not for ever: what a signal runs in the middle of a write cannot wait for those who wait for that write.
             thread.join(_CLOSE_WAIT_S)
         with suppress(LedgerUnavailable):

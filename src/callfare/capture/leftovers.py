@@ -32,7 +32,7 @@ class Leftovers:
 
     def _renew(self) -> None:
         """Begin without a thread: a forked child has none, and what its parent left is the parent's to do."""
-        self._start = threading.Lock()
+        self._start = threading.RLock()
         self._thread: threading.Thread | None = None
         self._waiting: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
 
@@ -41,8 +41,16 @@ class Leftovers:
         if self._thread is None:
             with self._start:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="callfare-leftovers", daemon=True)
-                    self._thread.start()
+                    self._begin(threading.Thread(target=self._work, name="callfare-leftovers", daemon=True))
+
+    def _begin(self, thread: threading.Thread) -> None:
+        # Set first: whoever interrupts its start must not start another.
+        self._thread = thread
+        try:
+            thread.start()
+        except BaseException:
+            self._thread = None
+            raise
 
     def leave(self, settle: Callable[[], None]) -> None:
         """Have a settlement made soon. Waits a moment for it, except in an event loop, which must not be held up."""

@@ -186,7 +186,7 @@ class Session:
         self._asked: deque[Ticket] = deque()
         self._standing: Ticket | None = None
         self._is_leaving = self._is_over = False
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._pid = os.getpid()
         self.refusal: Exception | None = None
 

@@ -55,7 +55,7 @@ class Watch:
         self._tally = request.dialect.tally_of(request)
         self._stage = _OPEN
         self._settled_bytes = 0
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._pid = os.getpid()
 
     @property

@@ -11,7 +11,7 @@ import os
 import ssl
 import threading
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from io import BufferedReader, RawIOBase
 from socket import socket
@@ -128,7 +128,7 @@ class Connections:
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
-        self._gate = threading.Lock()
+        self._gate = threading.RLock()
         self._free: list[_Kept] = []
         self._is_closed = False
 
@@ -220,8 +220,8 @@ class Connections:
         return _Timed(address.host, address.port)
 
     def _taken(self) -> _Timed | None:
-        with self._gate:
-            while self._free:
+        with self._gate, suppress(IndexError):
+            while True:
                 kept = self._free.pop()
                 if elapsed_s() - kept.since_s < _IDLE_S_MAX:
                     return kept.connection
@@ -241,8 +241,9 @@ class Connections:
             self._start_afresh()
         with self._gate:
             self._is_closed = True
-            while self._free:
-                self._free.pop().connection.close()
+            with suppress(IndexError):
+                while True:
+                    self._free.pop().connection.close()
 
 
 class _Headers(dict[str, str]):

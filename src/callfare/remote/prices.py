@@ -45,7 +45,7 @@ class RemoteTerms:
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
-        self._asking = threading.Lock()
+        self._asking = threading.RLock()
 
     @property
     def book(self) -> PriceBook:

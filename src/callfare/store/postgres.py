@@ -9,7 +9,6 @@ harmless.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from callfare.clock import elapsed_s
 from callfare.errors import CallfareError, InvalidInput, LedgerCorrupt, LedgerNotFound, LedgerUnavailable
 from callfare.ledger import rollups
 from callfare.ledger.rows import TABLES, Event, Rollup, Row, digest_of, lowest_key
+from callfare.mutexes import Turns
 from callfare.store.answers import rows_of, seen
 from callfare.store.batch import decide_all
 from callfare.store.gate import Gate
@@ -85,7 +85,7 @@ class PostgresStore:
         # Those on which each statement stands by itself, without a transaction around it.
         self._lookers: list[BoundedConnection] = []
         self._batches = 0
-        self._turns = threading.BoundedSemaphore(_READERS_MAX)
+        self._turns = Turns(_READERS_MAX)
         # Roll-ups as this process wrote them last, with their seals.
         self._rolled: dict[Pk, tuple[Rollup, int]] = {}
         self._distrust = 0
@@ -274,7 +274,7 @@ class PostgresStore:
         self._after_fork()
         idle = self._readers if idle is None else idle
         ends_at_s = elapsed_s() + self._deadline_s
-        if not self._turns.acquire(timeout=self._deadline_s):
+        if not self._turns.take(self._deadline_s):
             raise LedgerUnavailable(f"{_READERS_MAX} reads at once, and none came to an end in time; retry")
         try:
             is_single = idle is self._lookers
@@ -282,7 +282,7 @@ class PostgresStore:
             with self._read_on(connection, ends_at_s, idle):
                 yield connection
         finally:
-            self._turns.release()
+            self._turns.give_back()
 
     @contextmanager
     def _read_on(
