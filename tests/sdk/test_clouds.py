@@ -10,6 +10,7 @@ import pytest
 
 from callfare import Callfare
 from callfare.capture.clients import wrap_client
+from callfare.capture.providers import endpoint_at
 from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.fake_openai import FakeOpenAI
@@ -105,8 +106,40 @@ def test_claude_at_vertex_costs_what_google_takes_for_it(vertex_claude):
             ask(client)
 
         [call] = fare.calls(run).items
-        # 5 at $3 and 57 at $15 a million.
-        assert (call.provider, call.status, call.cost) == ("google", "priced", Usd("0.00087"))
+        # 5 at $3.30 and 57 at $16.50 a million: us-east5 is a tenth dearer than the global endpoint.
+        assert (call.provider, call.status, call.cost) == ("google", "priced", Usd("0.000957"))
+        assert call.attributes["endpoint"] == "regional"
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint"),
+    [
+        ("https://aiplatform.googleapis.com/v1", "global"),
+        ("https://global-aiplatform.googleapis.com", "global"),
+        ("https://us-east5-aiplatform.googleapis.com/v1", "regional"),
+        ("https://EUROPE-WEST1-aiplatform.googleapis.com/", "regional"),
+        ("https://aiplatform.eu.rep.googleapis.com/v1", "regional"),
+        ("https://generativelanguage.googleapis.com/", ""),
+        ("https://api.anthropic.com", ""),
+        ("https://aiplatform.googleapis.com.example.org", ""),
+        ("http://127.0.0.1:8080", ""),
+        ("http://[::1", ""),
+        ("", ""),
+    ],
+)
+def test_an_address_of_google_cloud_tells_what_kind_of_endpoint_it_is(address, endpoint):
+    assert endpoint_at(address) == endpoint
+
+
+@pytest.mark.parametrize(("region", "endpoint"), [("global", "global"), ("eu", "regional"), ("us-east5", "regional")])
+def test_a_client_of_vertex_says_its_endpoint_behind_a_proxy_too(region, endpoint, meter):
+    options = VERTEX | {"region": region}
+    with anthropic.AnthropicVertex(base_url="http://127.0.0.1:9", timeout=1, **options) as bare:
+        client = wrap_client(bare, meter, user=None)
+        with pytest.raises(anthropic.APIConnectionError):
+            ask(client)
+
+    assert meter.ticket.intent.attributes == {"endpoint": endpoint}
 
 
 @pytest.fixture(params=["sync", "async"])

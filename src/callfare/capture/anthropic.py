@@ -33,7 +33,7 @@ from callfare.capture.dialect import (
     tokens_of_bytes,
     whole,
 )
-from callfare.capture.providers import maker_of, provider_at
+from callfare.capture.providers import endpoint_at, endpoint_in, maker_of, provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, ReplyTally, Tally
 from callfare.capture.twins import metered
@@ -63,7 +63,10 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    dialect = AnthropicDialect(provider, maker=maker_of(client, _CLOUDS, _MAKER))
+    maker = maker_of(client, _CLOUDS, _MAKER)
+    region = getattr(client, "region", None)
+    endpoint = endpoint_in(region) if maker == "google" and isinstance(region, str) and region else ""
+    dialect = AnthropicDialect(provider, maker=maker, endpoint=endpoint)
     return metered(client, dialect, meter, user=user, like="Anthropic()")
 
 
@@ -73,10 +76,12 @@ class AnthropicDialect:
 
     provider: who answers; None for whose address it is.
     maker: who is taken to answer at an address that is nobody's.
+    endpoint: "global" or "regional" where a client of Google Cloud says so; else its address does.
     """
 
     provider: str | None = None
     maker: str = _MAKER
+    endpoint: str = ""
 
     def provider_of(self, base_url: str) -> str:
         """Return who answers at an address."""
@@ -146,7 +151,13 @@ class AnthropicDialect:
             operation=operation,
             model=str(fields.get("model") or ""),
             usage=plausible_usage(bounds),
-            attributes=plausible_attributes({"speed": fields.get("speed"), "region": fields.get("inference_geo")}),
+            attributes=plausible_attributes(
+                {
+                    "speed": fields.get("speed"),
+                    "region": fields.get("inference_geo"),
+                    "endpoint": self.endpoint or endpoint_at(base_url),
+                }
+            ),
         )
         return Request(
             intent=intent, dialect=self, body=body, options=options, is_stream=is_stream, is_evented=is_stream

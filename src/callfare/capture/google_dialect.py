@@ -31,7 +31,7 @@ from callfare.capture.dialect import (
     tokens_of_bytes,
     whole,
 )
-from callfare.capture.providers import provider_at
+from callfare.capture.providers import endpoint_at, provider_at
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Tally
 from callfare.usage.extract import read, with_estimates
@@ -153,6 +153,7 @@ class GoogleDialect:
         names = {"image": {"size": "sampleImageSize"}, "video": {"resolution": "resolution"}}.get(operation, {})
         sound = field_of(asked, "generateAudio")
         told: dict[str, object] = {name: field_of(asked, field) for name, field in names.items()}
+        told["endpoint"] = endpoint_at(base_url)
         if operation == "video" and isinstance(sound, bool):
             told["audio"] = "yes" if sound else "no"
         intent = Intent(

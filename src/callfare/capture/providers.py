@@ -58,6 +58,9 @@ _PATTERNS = [
     for row in _TABLE["provider"]
     for pattern in row.get("patterns", ())
 ]
+_GOOGLE_CLOUD = re.compile(
+    r"(?:(?P<region>[a-z0-9-]+)-)?aiplatform\.(?:(?P<area>[a-z0-9-]+)\.rep\.)?googleapis\.com", re.ASCII
+)
 
 
 @lru_cache(maxsize=256)
@@ -78,6 +81,21 @@ def provider_at(base_url: str, maker: str = "openai") -> str:
                 return str(name)
         host = host.partition(".")[2]
     return maker
+
+
+@lru_cache(maxsize=256)
+def endpoint_at(base_url: str) -> str:
+    """Return whether an address of Google Cloud is "global" or "regional", as part of the price; "" for any other."""
+    try:
+        found = _GOOGLE_CLOUD.fullmatch(urlsplit(base_url).hostname or "")
+    except ValueError:
+        return ""
+    return "" if found is None else endpoint_in(found["region"] or found["area"] or "global")
+
+
+def endpoint_in(region: str) -> str:
+    """Return what kind of endpoint a region of Google Cloud is told by; an area such as "eu" costs as a region does."""
+    return "global" if region == "global" else "regional"
 
 
 def maker_of(client: object, clouds: Mapping[str, str], otherwise: str) -> str:

@@ -24,6 +24,7 @@ from callfare.clock import instant_of
 from callfare.pricing.edition import Header, catalogue_text
 from callfare.pricing.layer import ANY_MODEL
 from callfare.pricing.rates import ORDINARY_TIERS, ModelPrices, Rate
+from callfare.pricing.shares import Share, shares_of
 from callfare.pricing.timeline import DAY_S, attribute_names
 from callfare.usage.meters import LINEAGE
 
@@ -179,22 +180,25 @@ def _models_of(provider: theirs.Provider, checked: date, left_out: list[tuple[st
 
 def _prices_of(provider: theirs.Provider, model: theirs.ModelInfo, names: Sequence[str], checked: date) -> ModelPrices:
     tells_its_charge = provider.id == _TELLS_ITS_CHARGE
+    shares = shares_of(provider.id, model.id)
     asked = [] if tells_its_charge else _variants_of(model)
     rates = [rate for variant in (_ORDINARILY, *asked) for rate in _rates_of(model, variant)]
     basis = _basis_of(rates)
     rates += [
         replace(rate, attributes=dict(one.attributes)) for one in (_ORDINARILY, *asked) for rate in _free_of(provider)
     ]
+    listed = tuple(rates)
+    rates += [rate for share in shares for rate in share.of(listed)]
     return ModelPrices(
         provider=provider.id,
         model=model.id,
         basis=(_CHARGED.meter,) if tells_its_charge else basis,
         otherwise=(basis,) if tells_its_charge else (),
         rates=(*rates, _CHARGED) if tells_its_charge else tuple(rates),
-        source=_source_of(provider),
+        source="; ".join([_source_of(provider), *dict.fromkeys(_told(share) for share in shares)]),
         checked=checked,
         derived={} if tells_its_charge else _DERIVED,
-        ordinary={} if tells_its_charge else _ordinary_of(model, _ORDINARY_OF.get(provider.id, {})),
+        ordinary={} if tells_its_charge else _ordinary_of(model, _ORDINARY_OF.get(provider.id, {}), shares),
         names=tuple(name for name in names if name != model.id),
         patterns=tuple(_pattern_of(clause) for clause in _alternatives(model.match) if _name_in(clause) is None),
     )
@@ -206,6 +210,10 @@ def _free_of(provider: theirs.Provider) -> tuple[Rate, ...]:
 
 def _source_of(provider: theirs.Provider) -> str:
     return (provider.pricing_urls or ["https://github.com/pydantic/genai-prices"])[0]
+
+
+def _told(share: Share) -> str:
+    return f"{share.attribute} {share.value}: {share.source}, {share.checked}"
 
 
 def _uncounted(model: theirs.ModelInfo) -> str:
@@ -260,8 +268,12 @@ def _attributes_of(variant: theirs.PriceVariant) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, value) for name, value in ours.items() if value not in ORDINARY_TIERS))
 
 
-def _ordinary_of(model: theirs.ModelInfo, of_provider: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+def _ordinary_of(
+    model: theirs.ModelInfo, of_provider: Mapping[str, tuple[str, ...]], shares: Sequence[Share]
+) -> dict[str, tuple[str, ...]]:
     ordinary = {name: set(values) for name, values in (*_ORDINARY.items(), *of_provider.items())}
+    for share in shares:
+        ordinary.setdefault(share.attribute, set()).update(share.ordinary)
     for variant in model.price_variants or ():
         for name, value in _attributes_of(variant):
             values = ordinary.setdefault(name, {"standard"})

@@ -345,6 +345,10 @@ def _instant_of(day: date | None) -> int | None:
 
 
 def _resold(prices: ModelPrices, provider: str) -> ModelPrices:
-    """Return prices as another provider takes them: its tiers are its own, so only what has no tier."""
-    rates = tuple(rate for rate in prices.rates if not rate.attributes.keys() & prices.ordinary.keys())
+    """Return prices as another provider takes them: its tiers are its own, so only what has no tier.
+
+    What an endpoint of its own takes more for, the maker's prices say for it.
+    """
+    tiers = prices.ordinary.keys() - {"endpoint"}
+    rates = tuple(rate for rate in prices.rates if not rate.attributes.keys() & tiers)
     return replace(prices, provider=provider, rates=rates)

@@ -148,9 +148,9 @@ def test_a_call_costs_what_was_charged_at_its_time(model, usage, attributes, day
         ("gpt-image-1-mini", {"images": 1}, {"size": "512x512", "quality": "low"}, "has no rate for size 512x512"),
         ("gpt-image-1-mini", {"images": 1}, {"size": "1024x1024"}, "depends on quality"),
         ("sora-2", {"video_seconds": 8}, {"size": "720x1280"}, "media has no rate for sora-2 in force on 2026-11-22"),
-        # served in one country it costs a tenth more, which the catalogue does not know
-        ("claude-opus-4-6", {"input_tokens": 1}, {"region": "us"}, "claude-opus-4-6 has no rate for region us"),
-        ("claude-sonnet-5", {"input_tokens": 1}, {"region": "us"}, "claude-sonnet-5 has no rate for region us"),
+        # served in one country it costs more, how much is known of the United States and of later models only
+        ("claude-opus-4-5", {"input_tokens": 1}, {"region": "us"}, "claude-opus-4-5 has no rate for region us"),
+        ("claude-sonnet-5", {"input_tokens": 1}, {"region": "eu"}, "claude-sonnet-5 has no rate for region eu"),
         ("claude-sonnet-4-5", {"input_tokens": 1}, {"speed": "fast"}, "claude-sonnet-4-5 has no rate for speed fast"),
         ("claude-sonnet-4-5", {"input_tokens": 1}, {"service_tier": "priority"}, "has no rate for processing priority"),
         ("gpt-unheard-of", {"input_tokens": 1}, {}, "no price book names gpt-unheard-of"),
