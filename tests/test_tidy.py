@@ -71,6 +71,7 @@ ENTRY_POINTS = (
     "callfare.devtools.fake_ollama",
     "callfare.devtools.fake_siblings",
     "callfare.devtools.fake_stripe.__main__",
+    "callfare.devtools.fake_xai",
     "callfare.devtools.tied",
 )
 

@@ -1,12 +1,13 @@
 """SDKs that need aiohttp, in an environment of their own: beside it other SDKs use other connections.
 
-Amazon Bedrock through aiobotocore, and Fireworks.
+Amazon Bedrock through aiobotocore, Fireworks, and xAI, whose tests run there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -22,20 +23,35 @@ PYTHON = ROOT / ".venv-assistants" / "bin" / "python"
 FOREIGN = Path(__file__).parent / "foreign"
 
 
-def told_by(script, address, folder):
-    """Return what a script prints that calls a stand-in."""
+def done_there(*command, folder):
+    """Return what a command of that environment's Python prints."""
     if not PYTHON.exists():
         pytest.skip("these SDKs are not installed: ./run test --all does it")
     done = subprocess.run(
-        [PYTHON, FOREIGN / script, address],
+        [PYTHON, *command],
         cwd=folder,
         env=os.environ | {"HOME": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def told_by(script, address, folder):
+    """Return what a script prints that calls a stand-in."""
+    return json.loads(done_there(FOREIGN / script, address, folder=folder))
+
+
+def test_calls_of_xai_are_charged_as_it_says():
+    # What stands above them needs SDKs that are not there.
+    alone = [f"--confcutdir={FOREIGN}", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-q"]
+
+    files = [FOREIGN / "xai_calls.py", FOREIGN / "xai_streams.py"]
+    told = done_there("-m", "pytest", "-p", "tests.sdk.foreign.xai_kinds", *files, *alone, folder=ROOT)
+
+    assert re.search(r"^\d+ passed in", told, re.MULTILINE)
 
 
 def test_calls_of_fireworks_are_charged_at_its_prices(tmp_path):

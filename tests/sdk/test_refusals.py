@@ -25,7 +25,7 @@ def test_the_refusal_of_an_sdk_says_what_to_wrap_instead(meter, package):
         wrap_client(client_of(package), meter, user=None)
 
 
-@pytest.mark.parametrize("package", ["xai_sdk", "openrouter"])
+@pytest.mark.parametrize("package", ["openrouter"])
 def test_the_address_it_names_is_one_whose_provider_is_known(package):
     address = re.search(r'base_url="([^"]+)"', ELSEWHERE[package])[1]
 

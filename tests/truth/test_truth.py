@@ -21,6 +21,7 @@ from tests.truth import (
     openai_replies,
     session_replies,
     sibling_replies,
+    xai_replies,
 )
 
 BOOK = PriceBook(shipped_layers(has_seed=False, catalogue=None))
@@ -34,6 +35,7 @@ REPLIES = (
     ollama_replies,
     cohere_replies,
     huggingface_replies,
+    xai_replies,
 )
 CASES = [case for replies in REPLIES for case in replies.CASES]
 FREE = [case for case in CASES if {usd for _, _, usd, _ in case.lines} == {"0"}]

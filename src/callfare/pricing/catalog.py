@@ -102,8 +102,9 @@ _ORDINARY_OF: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "anthropic": {"region": ("global",), "speed": ("standard",)},
 }
 _FREE_OF = {"anthropic": (Rate(meter="web_fetches", usd=Decimal(0), per=1),)}
-# OpenRouter tells what it charged; that stands before any table.
-_TELLS_ITS_CHARGE = "openrouter"
+# These tell what they charged; that stands before any table. OpenRouter passes on what makers charge, at one tier.
+_TELLS_ITS_CHARGE = ("openrouter", "x-ai")
+_HAS_NO_TIERS = "openrouter"
 _CHARGED = Rate(meter="billed_usd", usd=Decimal(1), per=1)
 # A minimum for each call is nothing that a rate can say.
 _WITH_A_MINIMUM = {
@@ -167,7 +168,7 @@ def _models_of(provider: theirs.Provider, checked: date, left_out: list[tuple[st
             left_out += [(provider.id, name, reason) for name in names[model.id]]
         else:
             yield _prices_of(provider, model, names[model.id], checked)
-    if provider.id == _TELLS_ITS_CHARGE:
+    if provider.id in _TELLS_ITS_CHARGE:
         yield ModelPrices(
             provider=provider.id,
             model=ANY_MODEL,
@@ -179,9 +180,9 @@ def _models_of(provider: theirs.Provider, checked: date, left_out: list[tuple[st
 
 
 def _prices_of(provider: theirs.Provider, model: theirs.ModelInfo, names: Sequence[str], checked: date) -> ModelPrices:
-    tells_its_charge = provider.id == _TELLS_ITS_CHARGE
+    tells_its_charge, has_tiers = provider.id in _TELLS_ITS_CHARGE, provider.id != _HAS_NO_TIERS
     shares = shares_of(provider.id, model.id)
-    asked = [] if tells_its_charge else _variants_of(model)
+    asked = _variants_of(model) if has_tiers else []
     rates = [rate for variant in (_ORDINARILY, *asked) for rate in _rates_of(model, variant)]
     basis = _basis_of(rates)
     rates += [
@@ -194,14 +195,20 @@ def _prices_of(provider: theirs.Provider, model: theirs.ModelInfo, names: Sequen
         model=model.id,
         basis=(_CHARGED.meter,) if tells_its_charge else basis,
         otherwise=(basis,) if tells_its_charge else (),
-        rates=(*rates, _CHARGED) if tells_its_charge else tuple(rates),
+        rates=(*rates, *(_charged(has_tiers=has_tiers) if tells_its_charge else ())),
         source="; ".join([_source_of(provider), *dict.fromkeys(_told(share) for share in shares)]),
         checked=checked,
-        derived={} if tells_its_charge else _DERIVED,
-        ordinary={} if tells_its_charge else _ordinary_of(model, _ORDINARY_OF.get(provider.id, {}), shares),
+        derived=_DERIVED if has_tiers else {},
+        ordinary=_ordinary_of(model, _ORDINARY_OF.get(provider.id, {}), shares) if has_tiers else {},
         names=tuple(name for name in names if name != model.id),
         patterns=tuple(_pattern_of(clause) for clause in _alternatives(model.match) if _name_in(clause) is None),
     )
+
+
+def _charged(*, has_tiers: bool) -> tuple[Rate, ...]:
+    """Return the rate of what a provider says it charged, at each tier: a charge is one whichever tier it is of."""
+    tiers = sorted(set(_DERIVED["processing"][1].values()) - {"standard"}) if has_tiers else []
+    return (_CHARGED, *(replace(_CHARGED, attributes={"processing": tier}) for tier in tiers))
 
 
 def _free_of(provider: theirs.Provider) -> tuple[Rate, ...]:

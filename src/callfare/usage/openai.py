@@ -13,6 +13,7 @@ from typing import Any
 
 from callfare.usage.fields import Counted, Reader, field_of, list_of, members_of, sum_of
 from callfare.usage.quantities import Quantity
+from callfare.usage.xai import ticks_in
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _INTO = {
@@ -140,6 +141,8 @@ def tokens_in(used: object) -> dict[str, object]:
 def _billed_in(told: Mapping[str, Any]) -> object:
     """Return the dollars that a provider says it charged; None where it does not say all of it."""
     cost = told.get("cost")
+    if cost is None and "cost_in_usd_ticks" in told:
+        return ticks_in(told)
     if cost is not None and not isinstance(cost, Real | str):
         # Perplexity tells its parts beside it, and a total of zero as long as a reply is not complete.
         cost = field_of(cost, "total_cost") or None
