@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from subprocess import run
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import InferenceClient
@@ -13,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from callfare.capture.base import marked_as_metered
 from callfare.capture.clients import wrap_client
+from callfare.capture.huggingface_dialect import Asked, HuggingFaceDialect, LineTally
 from callfare.devtools.fake_huggingface import LLAMA
 from callfare.devtools.stand_in import Fault, Pause
 from callfare.errors import InsufficientCredit, InvalidInput
@@ -177,6 +179,45 @@ def test_what_is_changed_on_a_metered_client_holds(hub, meter):
         client.chat_completion(HELLO, model=LLAMA)
 
     assert meter.ticket.released == 1
+
+
+def test_what_somebody_else_has_put_before_the_sdks_function_is_called(hub, meter):
+    bare = InferenceClient(provider="together", api_key=TOKEN)
+    theirs, seen = bare._inner_post, []
+    bare._inner_post = lambda parameters, *, stream=False: seen.append(stream) or theirs(parameters, stream=stream)
+
+    client = wrap_client(wrap_client(bare, meter, user="bob"), meter, user="alice")
+    client.chat_completion(HELLO, model=LLAMA)
+    list(client.chat_completion(HELLO, model=LLAMA, stream=True))
+
+    assert seen == [False, True]
+    assert [(ticket.user, ticket.usage) for ticket in meter.tickets] == [("alice", USAGE)] * 2
+
+
+def test_what_the_sdk_asks_again_in_other_words_is_a_call_of_its_own(hub, meter):
+    refusal = "The following `model_kwargs` are not used by the model: ['return_full_text']"
+    hub.script(Fault(status=400, message=refusal))
+
+    text = wrap_client(InferenceClient(hub.base_url), meter, user=None).text_generation("hi there", model=hub.base_url)
+
+    refused, answered = meter.tickets
+    assert (refused.settled, refused.released, answered.usage["input_tokens"]) == ([], 1, 2)
+    assert text
+
+
+CHUNK = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"boats"},"finish_reason":null}]}'
+
+
+def test_lines_of_bytes_as_older_majors_have_them_are_read_and_shown(meter):
+    dialect = HuggingFaceDialect()
+    asked = SimpleNamespace(
+        url="https://router.huggingface.co/v1", task="conversational", model="m", json={"model": "m"}
+    )
+    tally = LineTally(dialect.asked_of(Asked(), asked, is_stream=True, asks_usage=True))
+
+    hidden = [tally.take(line) for line in (CHUNK, b"", CHUNK, b"data: [DONE]")]
+
+    assert (hidden, tally.written_bytes) == ([False, True, False, False], 10)
 
 
 def test_calls_of_several_threads_are_each_counted_once(hub, meter):

@@ -44,7 +44,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    if isinstance(client, type) or not all(hasattr(client, part) for part in (_POST, "chat_completion", "exit_stack")):
+    if isinstance(client, type) or not all(hasattr(client, part) for part in (_POST, "chat_completion")):
         kind = getattr(client, "__name__", type(client).__name__)
         raise InvalidInput(f"{kind} is no client of this SDK; give one such as InferenceClient()", param="client")
     former = vars(client).get(_CALLS)
@@ -54,11 +54,12 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     twin: ClientT = object.__new__(kind)
     state = vars(twin)
     state.update({name: value for name, value in vars(client).items() if name not in _ours(former)})
-    below = partial(getattr(kind, _POST), twin)
+    own = former.own if isinstance(former, _Calls) else vars(client).get(_POST)
     is_async = inspect.iscoroutinefunction(getattr(kind, _POST))
     dialect = HuggingFaceDialect(provider, str(getattr(client, "provider", None) or ""))
     methods = dict(_methods_of(kind))
-    calls = (_AsyncCalls if is_async else _Calls)(below, meter, user, dialect, frozenset(methods))
+    below = partial(getattr(kind, _POST), twin) if own is None else own
+    calls = (_AsyncCalls if is_async else _Calls)(below, own, _quiet(kind), meter, user, dialect, frozenset(methods))
     state.update({name: partial(calls.call, twin, name, first) for name, first in methods.items()})
     state.update({_POST: partial(calls.post, Asked()), _CALLS: calls})
     return twin
@@ -80,10 +81,14 @@ def _methods_of(kind: type) -> Iterator[tuple[str, str]]:
 class _Calls:
     """The SDK's function below ours, and for whom calls are metered.
 
-    methods: those of the client that were replaced. refuses_usage: a server has refused to be asked for its count.
+    own: what somebody else had put into its place on the given client; None for nothing.
+    kind: the class of the copies that calls are made on. methods: those of the client that were replaced.
+    refuses_usage: a server has refused to be asked for its count.
     """
 
     below: Callable[..., Any]
+    own: Callable[..., Any] | None
+    kind: Any
     meter: Meter
     user: str | None
     dialect: HuggingFaceDialect
@@ -103,7 +108,7 @@ class _Calls:
             given=given,
             seconds=_seconds_of(given) if method == _HEARING else None,
         )
-        one = object.__new__(type(twin))
+        one = object.__new__(self.kind)
         state = vars(one)
         state.update({name: value for name, value in vars(twin).items() if name not in self.names})
         state[_POST] = partial(self.post, asked)
@@ -176,6 +181,13 @@ class _AsyncCalls(_Calls):
             self.refuses_usage |= is_plain
             return AsyncMeteredStream(AsyncEvents(lines), Watch(request, ending))
         return await self.streamed_async(plain, ending, parameters, is_plain=True)
+
+
+def _quiet(kind: Any) -> Any:
+    """Return a class of clients that says nothing when one is dropped: older majors warn of connections left open."""
+    if not hasattr(kind, "__del__"):
+        return kind
+    return type(kind.__name__, (kind,), {"__del__": lambda _self: None, "__module__": kind.__module__})
 
 
 def _plain_of(request: Request, error: BaseException) -> Request | None:

@@ -7,6 +7,7 @@ picture is a picture, sound is its seconds, speech its characters, and anything 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -50,7 +51,8 @@ _OPERATIONS = {
 # What the SDK says in the place of a model where only an address is known.
 _NO_MODEL = ("dummy", "tgi")
 _DATA, _DONE = "data:", "data: [DONE]"
-_SAYING_MORE = ('"usage":{', '"usage": ', '"error"', '"reasoning', '"tool_calls":[', '"x_groq"')
+# What a line says that must be read: a count, a fault, or words beside the content.
+_SAYS_MORE = re.compile(r'"(?:usage"(?!:null)|error|reasoning|tool_calls"(?!:null)|x_groq)').search
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,14 +271,17 @@ class LineTally(Counting):
         if not found or self.reply is None or not event.isascii():
             return False
         text, _, after = rest.partition('"')
-        if '"finish_reason":null' not in after or "\\" in text or _says_more(before) or _says_more(after):
+        if '"finish_reason":null' not in after or "\\" in text or _SAYS_MORE(before) or _SAYS_MORE(after):
             return False
         self._chunks.written_bytes = self.written_bytes = self.written_bytes + len(text)
         return True
 
     def take(self, event: object) -> bool:
         """Take in a line."""
-        line = event if isinstance(event, str) else ""
+        # Lines of older majors of the SDK are bytes.
+        line = event.decode("utf-8", "replace") if isinstance(event, bytes) else event
+        if not isinstance(line, str):
+            return False
         if line.strip() == _DONE:
             self.is_final, self.awaits_count = self.is_counted, False
             return False
@@ -298,11 +303,6 @@ class LineTally(Counting):
             self.written_bytes += text_bytes(token.get("text"))
         if told.get("details") is not None:
             self.end({"usage": tokens_of(told["details"])})
-
-
-def _says_more(part: str) -> bool:
-    """Whether a part of a line says what must be read: a count, a fault, or words beside the content."""
-    return any(name in part for name in _SAYING_MORE)
 
 
 def _event_in(line: str) -> Mapping[str, object] | None:

@@ -186,6 +186,9 @@ class Answer:
 
     def made(self, **fields: Any) -> Any:
         """Return the SDK's object of a reply or an event, having looked at its fields."""
+        if fields.get("done") is False and self.told:
+            # One word of many, which says nothing that the first did not.
+            return self.kind(**fields)
         for name in ("model", "remote_host", "done_reason"):
             if fields.get(name) is not None:
                 self.told[name] = fields[name]
