@@ -211,12 +211,21 @@ async def test_a_servers_own_address_has_its_own_prices_and_names(either_hub, hu
     await either_hub.ask(either_hub.client(provider="featherless-ai", api_key="of_theirs"))
 
     first, second = meter.tickets
-    assert (first.intent.provider, first.settled[0][0].model) == ("together", f"{LLAMA}-Turbo")
+    assert (first.intent.provider, first.intent.model) == ("together", f"{LLAMA}-Turbo")
+    assert first.settled[0][0].model == f"{LLAMA}-Turbo"
     assert (second.intent.provider, second.intent.model) == ("featherless-ai", LLAMA)
     assert [seen.headers["host"] for seen in hub.requests if seen.method == "POST"] == [
         "api.together.xyz",
         "api.featherless.ai",
     ]
+
+
+async def test_elsewhere_than_behind_the_router_the_model_that_answered_wins(either_hub, hub, meter):
+    await either_hub.ask(either_hub.client(hub.base_url, provider="together"), model="gpt-5-mini")
+
+    [(reading, _)] = meter.ticket.settled
+    assert (meter.ticket.intent.model, reading.model) == ("gpt-5-mini", "gpt-5-mini-2025-08-07")
+    assert meter.ticket.intent.provider == "huggingface"
 
 
 async def test_an_endpoint_of_ones_own_is_named_by_its_address_where_nobody_names_a_model(either_hub, hub, meter):

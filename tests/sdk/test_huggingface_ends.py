@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
-from callfare.capture.base import marked_as_metered
+from callfare.capture.base import is_metered, marked_as_metered
 from callfare.capture.clients import wrap_client
 from callfare.capture.huggingface_dialect import Asked, HuggingFaceDialect, LineTally
 from callfare.devtools.fake_huggingface import LLAMA
@@ -184,13 +184,15 @@ def test_what_is_changed_on_a_metered_client_holds(hub, meter):
 def test_what_somebody_else_has_put_before_the_sdks_function_is_called(hub, meter):
     bare = InferenceClient(provider="together", api_key=TOKEN)
     theirs, seen = bare._inner_post, []
-    bare._inner_post = lambda parameters, *, stream=False: seen.append(stream) or theirs(parameters, stream=stream)
+    bare._inner_post = lambda parameters, *, stream=False: (
+        seen.append((stream, is_metered())) or theirs(parameters, stream=stream)
+    )
 
     client = wrap_client(wrap_client(bare, meter, user="bob"), meter, user="alice")
     client.chat_completion(HELLO, model=LLAMA)
     list(client.chat_completion(HELLO, model=LLAMA, stream=True))
 
-    assert seen == [False, True]
+    assert seen == [(False, True), (True, True)]
     assert [(ticket.user, ticket.usage) for ticket in meter.tickets] == [("alice", USAGE)] * 2
 
 

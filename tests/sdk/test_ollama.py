@@ -12,13 +12,13 @@ from subprocess import run
 import ollama
 import pytest
 
-from callfare import Callfare
-from callfare.capture.base import marked_as_metered
+from callfare.capture.base import is_metered, marked_as_metered
 from callfare.capture.clients import wrap_client
+from callfare.capture.ollama import text_in
 from callfare.devtools.fake_ollama import ALIAS, FakeOllama
 from callfare.devtools.stand_in import Fault, Pause
-from callfare.errors import InsufficientCredit, InvalidInput, UnpricedModel
-from callfare.money import Credits, Usd
+from callfare.errors import InsufficientCredit, InvalidInput
+from callfare.money import Credits
 
 MODEL = "llama3.2"
 HELLO = [{"role": "user", "content": "hi there"}]
@@ -224,6 +224,17 @@ async def test_a_stream_left_is_an_estimate_and_the_count_corrects_it(kind, mete
     assert whole.usage == USAGE
 
 
+async def test_thoughts_and_calls_of_tools_are_in_an_estimate(kind, server, meter):
+    server.script(Fault(usage=None))
+    await kind.read(await kind.ask(stream=True, think=True), most=2)
+    await asyncio.to_thread(meter.ticket.ended.wait, 10)
+
+    # "Let me " is seven characters.
+    assert (meter.ticket.is_estimated, meter.ticket.usage["output_tokens"]) == (True, 2)
+    called = {"role": "assistant", "tool_calls": [{"function": {"name": "find", "arguments": {"place": "harbour"}}}]}
+    assert text_in(ollama.ChatResponse(message=called)) == len("harbour")
+
+
 async def test_a_stream_that_is_closed_is_an_estimate(kind, meter):
     stream = await kind.ask(stream=True)
     if kind.is_async:
@@ -304,6 +315,22 @@ async def test_a_server_that_is_not_there_is_no_call(meter):
     assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_a_call_that_is_cancelled_before_its_answer_is_released(server, meter, is_stream):
+    pause = Pause()
+    server.script(Fault(pause=pause))
+    async with ollama.AsyncClient(host=server.base_url) as bare:
+        client = wrap_client(bare, meter, user=None)
+        asking = asyncio.create_task(client.chat(model=MODEL, messages=HELLO, stream=is_stream))
+        assert await asyncio.to_thread(pause.reached.wait, 10)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        pause.released.set()
+
+    assert (meter.ticket.settled, meter.ticket.released) == ([], 1)
+
+
 # Hostile replies
 
 
@@ -354,6 +381,18 @@ def test_a_client_wrapped_twice_meters_once(client, meter):
     wrap_client(client, meter, user="alice").chat(model=MODEL, messages=HELLO)
 
     assert (meter.ticket.user, meter.ticket.usage) == ("alice", USAGE)
+
+
+async def test_what_lies_below_knows_that_its_calls_are_metered(server, meter):
+    with ollama.Client(host=server.base_url) as bare:
+        theirs, seen = bare._request, []
+        bare._request = lambda *rest, **fields: seen.append(is_metered()) or theirs(*rest, **fields)
+        client = wrap_client(bare, meter, user=None)
+        client.chat(MODEL, HELLO)
+        list(client.chat(MODEL, HELLO, stream=True))
+        client.list()
+
+    assert seen == [True, True, False]
 
 
 async def test_a_call_within_another_metered_one_is_not_metered_again(kind, meter):
@@ -407,69 +446,6 @@ def test_nothing_that_was_said_is_kept(client, meter):
     [(reading, _)] = meter.ticket.settled
     assert reading.raw["usage"] == {"prompt_eval_count": 8, "eval_count": reading.usage["output_tokens"]}
     assert "cheese" not in json.dumps(reading.raw)
-
-
-# Prices
-
-OURS = """
-book = "ours"
-
-[[model]]
-provider = "ollama"
-name = "llama3.2"
-basis = ["input_tokens", "output_tokens"]
-source = "what our machines cost"
-checked = 2026-11-23
-
-[[model.rate]]
-meter = "input_tokens"
-usd = "0.10"
-per = 1_000_000
-
-[[model.rate]]
-meter = "output_tokens"
-usd = "0.20"
-per = 1_000_000
-"""
-
-
-def test_what_ones_own_machine_runs_is_free_and_recorded(bare):
-    with Callfare("memory://") as fare:
-        fare.grant("alice", 2000, key="k")
-        with fare.run("story", user="alice") as run_handle:
-            fare.wrap(bare).chat(model=MODEL, messages=HELLO)
-
-        [call] = fare.calls(run_handle).items
-        assert (call.provider, call.status, call.cost, call.usage) == ("ollama", "priced", Usd("0"), USAGE)
-
-
-def test_what_ones_own_machine_runs_costs_what_one_says(bare, tmp_path):
-    book = tmp_path / "ours.toml"
-    book.write_text(OURS)
-    with Callfare("memory://", books=[str(book)]) as fare:
-        fare.grant("alice", 2000, key="k")
-        with fare.run("story", user="alice") as run_handle:
-            fare.wrap(bare).chat(model="llama3.2:latest", messages=HELLO)
-            fare.wrap(bare).chat(model="qwen3", messages=HELLO)
-
-        # 5 at $0.10 and 57 at $0.20 a million; another model is nobody's business.
-        first, second = fare.calls(run_handle).items
-        assert (first.status, first.cost) == ("priced", Usd("0.0000119"))
-        assert (second.status, second.cost) == ("priced", Usd("0"))
-
-
-def test_what_the_cloud_runs_has_no_price_until_it_is_given_one(bare):
-    with Callfare("memory://") as fare:
-        fare.grant("alice", 2000, key="k")
-        client = fare.wrap(bare)
-        with fare.run("story", user="alice"), pytest.raises(UnpricedModel, match="region cloud"):
-            client.chat(model="gpt-oss:120b-cloud", messages=HELLO)
-        with fare.user("alice"):
-            client.chat(model="gpt-oss:120b-cloud", messages=HELLO)
-            client.chat(model=ALIAS, messages=HELLO)
-
-        used = fare.usage("alice")
-        assert (used.calls, used.unpriced_calls) == (2, 2)
 
 
 def test_capture_does_not_import_the_sdk():

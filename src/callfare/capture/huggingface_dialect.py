@@ -130,8 +130,10 @@ class HuggingFaceDialect:
         place = urlsplit(url)
         if place.hostname != _ROUTER:
             names = [name for name in (mapped, str(body.get("model") or ""), asked) if _is_name(name)]
-            at_nobodys = self.named if self.named not in ("", "auto") else MAKER
-            return self.provider or provider_at(url, at_nobodys), names[0] if names else place.hostname or ""
+            # Where an address stands for the model, nobody is named.
+            is_named = self.named not in ("", "auto") and _is_name(mapped)
+            provider = provider_at(url, self.named if is_named else MAKER)
+            return self.provider or provider, names[0] if names else place.hostname or ""
         first = place.path.strip("/").partition("/")[0]
         name, _, chosen = (asked or mapped).partition(":")
         if first != "v1":
