@@ -21,6 +21,7 @@ from callfare.devtools.fake_siblings import FakeMistral
 from callfare.devtools.stand_in import Fault
 from callfare.errors import InsufficientCredit, InvalidInput
 from callfare.money import Credits, Usd
+from tests.sdk.mistral_clients import Kind, closed
 
 MODEL = "mistral-small-latest"
 HELLO = [{"role": "user", "content": "hi there"}]
@@ -35,11 +36,9 @@ def server():
 
 @pytest.fixture
 async def bare(server):
-    # Each kind of call has connections of its own, and each its own way to close them.
     client = Mistral(server_url=server.base_url, api_key="none")
     yield client
-    client.sdk_configuration.client.close()
-    await client.sdk_configuration.async_client.aclose()
+    await closed(client)
 
 
 @pytest.fixture
@@ -47,16 +46,8 @@ def client(bare, meter):
     return wrap_client(bare, meter, user=None)
 
 
-class Kind:
-    """One kind of call of the client, in the same words for both."""
-
-    def __init__(self, client, *, is_async):
-        self.client, self.is_async = client, is_async
-
-    async def do(self, part, method, **fields):
-        found = getattr(getattr(self.client, part), f"{method}_async" if self.is_async else method)
-        reply = found(**fields)
-        return await reply if self.is_async else reply
+class Chats(Kind):
+    """Chats in the same words for both."""
 
     async def ask(self, **options):
         return await self.do("chat", "complete", **{"model": MODEL, "messages": HELLO} | options)
@@ -64,13 +55,10 @@ class Kind:
     async def stream(self, **options):
         return await self.do("chat", "stream", **{"model": MODEL, "messages": HELLO} | options)
 
-    async def events(self, stream):
-        return [event async for event in stream] if self.is_async else list(stream)
-
 
 @pytest.fixture(params=["sync", "async"])
 def kind(request, client):
-    return Kind(client, is_async=request.param == "async")
+    return Chats(client, is_async=request.param == "async")
 
 
 async def test_a_chat_is_settled_by_its_count(kind, meter):

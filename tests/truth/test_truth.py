@@ -17,6 +17,7 @@ from tests.truth import (
     cohere_replies,
     google_replies,
     huggingface_replies,
+    mistral_replies,
     ollama_replies,
     openai_replies,
     session_replies,
@@ -36,6 +37,7 @@ REPLIES = (
     cohere_replies,
     huggingface_replies,
     xai_replies,
+    mistral_replies,
 )
 CASES = [case for replies in REPLIES for case in replies.CASES]
 FREE = [case for case in CASES if {usd for _, _, usd, _ in case.lines} == {"0"}]

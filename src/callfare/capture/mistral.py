@@ -1,47 +1,55 @@
-"""Metering of Mistral's own SDK, sync and async: chats, completions in the middle, agents and embeddings.
+"""Metering of Mistral's own SDK, sync and async: chats, conversations, embeddings, sound, documents, classes.
 
-What the SDK's methods are called with and what they return is what Mistral's API speaks, which is nearly OpenAI's. The
-metered client is another object of the same class with parts of its own, on which those methods are ours; helpers such
-as `parse` pass them. Conversations, responses, sound and documents are not metered. Refuses to import the SDK.
+The metered client is another object of the same class with parts of its own, on which the methods that cost are ours;
+helpers such as `parse`, and runs of conversations, pass them. Realtime sessions, voice agents, batches, libraries and
+fine-tuning are not metered. Refuses to import the SDK, or a part of it that nobody asked for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
-from typing_extensions import override
 
-from callfare.capture import openai_replies
 from callfare.capture.base import READING, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.dialect import Request
+from callfare.capture.later import Later
 from callfare.capture.leftovers import settle_surely
-from callfare.capture.openai_dialect import OpenAIDialect
-from callfare.capture.openai_tallies import ChatTally
+from callfare.capture.methods import copied
+from callfare.capture.mistral_dialect import CONVERSATION, MistralDialect
 from callfare.capture.settlements import Settlement, Ticketed
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
-from callfare.capture.tallies import Tally
 from callfare.errors import InvalidInput
 from callfare.usage.extract import read
-from callfare.usage.fields import field_of, members_of
+from callfare.usage.fields import field_of
 
 ClientT = TypeVar("ClientT")
 
 _SETTLING = Unharmed("settle a call")
 _CALLS = "_callfare_calls"
 _ANSWERED = range(200, 300)
-# The methods that cost, by the part of the client they are on: the path they send to in OpenAI's words.
+_CONVERSING = ("start", "append", "restart")
+# The methods that cost, by the part of the client they are on: which kind of call each makes.
 _METHODS: Mapping[str, Mapping[str, str]] = {
-    "chat": {"complete": "/chat/completions", "stream": "/chat/completions"},
-    "fim": {"complete": "/completions", "stream": "/completions"},
-    "agents": {"complete": "/chat/completions", "stream": "/chat/completions"},
-    "embeddings": {"create": "/embeddings"},
+    "chat": {"complete": "chat", "stream": "chat"},
+    "fim": {"complete": "chat", "stream": "chat"},
+    "agents": {"complete": "chat", "stream": "chat"},
+    "embeddings": {"create": "embedding"},
+    "responses": {"create": "responses"},
+    "ocr": {"process": "ocr"},
+    "classifiers": dict.fromkeys(("moderate", "moderate_chat", "classify", "classify_chat"), "classification"),
+    "audio.speech": {"complete": "speech"},
+    "audio.transcriptions": {"complete": "transcription", "stream": "transcription"},
+    "beta.conversations": dict.fromkeys([*_CONVERSING, *(f"{name}_stream" for name in _CONVERSING)], CONVERSATION),
 }
+_NEEDED = ("chat", "fim", "agents", "embeddings", "sdk_configuration")
+# Files are neither copied nor looked into.
+_AS_GIVEN = ("file", "document", "ref_audio", "document_annotation_format", "bbox_annotation_format")
 
 
 def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
@@ -53,7 +61,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
-    if isinstance(client, type) or not all(hasattr(client, part) for part in (*_METHODS, "sdk_configuration")):
+    if isinstance(client, type) or not all(hasattr(client, part) for part in _NEEDED):
         kind = getattr(client, "__name__", type(client).__name__)
         raise InvalidInput(f"{kind} is no client of this SDK; give one such as Mistral()", param="client")
     dialect = MistralDialect(provider, maker="mistral")
@@ -63,51 +71,43 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
             return client
         client = former.given
     calls = _Calls(client, meter, user, dialect)
-    twin: ClientT = _copy_of(client)
-    for part, methods in _METHODS.items():
-        below = getattr(client, part)
-        own = _copy_of(below)
-        for method, path in methods.items():
-            is_stream = method == "stream"
-            sync, other = getattr(below, method), getattr(below, f"{method}_async")
-            vars(own)[method] = partial(calls.call, sync, path, is_stream)
-            vars(own)[f"{method}_async"] = partial(calls.call_async, other, path, is_stream)
-        vars(twin)[part] = own
+    twin: ClientT = copied(client)
+    for name in dict.fromkeys(path.partition(".")[0] for path in _METHODS):
+        if name in vars(client):
+            vars(twin)[name] = _part(client, name, calls)
+        else:
+            vars(twin)[name] = Later(partial(_made, twin, name, calls))
     vars(twin)[_CALLS] = calls
     return twin
 
 
-@dataclass(frozen=True, slots=True)
-class MistralDialect(OpenAIDialect):
-    """Mistral's API: OpenAI's, but for where the count stands and the tier is told."""
-
-    @override
-    def tally_of(self, request: Request) -> Tally:
-        """Return an empty tally: an event carries its chunk, and the last one with words the count."""
-        return EventTally(request) if request.is_evented else OpenAIDialect.tally_of(self, request)
-
-    @override
-    def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
-        """Return what a whole reply, or all that came of one, has earned."""
-        tier = field_of(field_of(reply, "usage"), "service_tier")
-        told = {**members_of(reply), "service_tier": tier} if isinstance(tier, str) else reply
-        return openai_replies.settlement_of(request, told, written_bytes=written_bytes)
+def _made(twin: Any, name: str, calls: _Calls) -> Any:
+    """Return a part as the SDK makes it, in its own place, with its calls metered."""
+    part = vars(twin)[name]
+    if type(part) is Later:
+        part = vars(twin)[name] = _part(calls.given, name, calls)
+    return part
 
 
-class EventTally(ChatTally):
-    """Events of a streamed chat, each with a chunk in it."""
-
-    __slots__ = ()
-
-    @override
-    def takes_lightly(self, event: Any) -> bool:
-        """Take in an event with a word of one choice and nothing else."""
-        return ChatTally.takes_lightly(self, event.data)
-
-    @override
-    def take(self, event: object) -> bool:
-        """Take in an event."""
-        return ChatTally.take(self, field_of(event, "data"))
+def _part(owner: Any, name: str, calls: _Calls, path: str = "") -> Any:
+    """Return a part like the given one's, with methods of ours, and parts of its own where those have some."""
+    path = f"{path}.{name}" if path else name
+    below = getattr(owner, name)
+    own = copied(below)
+    for method, kind in _METHODS.get(path, {}).items():
+        if not hasattr(below, method):
+            continue
+        streams = method.endswith("stream")
+        vars(own)[method] = partial(calls.call, getattr(below, method), kind, streams)
+        vars(own)[f"{method}_async"] = partial(calls.call_async, getattr(below, f"{method}_async"), kind, streams)
+    if path == "beta.conversations":
+        vars(own)["get"] = partial(calls.heard, below.get)
+        vars(own)["get_async"] = partial(calls.heard_async, below.get_async)
+    for inner in [inner for inner in _METHODS if inner.startswith(f"{path}.")]:
+        within = inner.removeprefix(f"{path}.")
+        if hasattr(below, within):
+            vars(own)[within] = _part(below, within, calls, path)
+    return own
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +119,17 @@ class _Calls:
     user: str | None
     dialect: MistralDialect
 
-    def call(self, below: Callable[..., Any], path: str, is_stream: bool, /, *rest: Any, **fields: Any) -> Any:  # noqa: FBT001 - the SDK's own, bound by us
+    def call(self, below: Callable[..., Any], kind: str, streams: bool, /, *rest: Any, **fields: Any) -> Any:  # noqa: FBT001 - the SDK's own, bound by us
         """Make a call as the SDK does, metered."""
         if is_metered():
             return below(*rest, **fields)
-        request = self._request(path, fields, is_stream=is_stream)
+        request = self._request(kind, fields, is_stream=streams or fields.get("stream") is True)
         ending = Ticketed(self.meter.admit(request.intent, user=self.user))
         reply: Any = None
         try:
             with marked_as_metered():
                 reply = below(*rest, **fields)
-            if is_stream:
+            if request.is_stream:
                 return MeteredStream(reply, Watch(request, ending))
         except BaseException as error:
             settle_surely(partial(_settle_failed, request, ending, reply, error))
@@ -140,8 +140,8 @@ class _Calls:
     async def call_async(
         self,
         below: Callable[..., Any],
-        path: str,
-        is_stream: bool,  # noqa: FBT001 - bound by us
+        kind: str,
+        streams: bool,  # noqa: FBT001 - bound by us
         /,
         *rest: Any,
         **fields: Any,
@@ -149,7 +149,7 @@ class _Calls:
         """Make a call as the SDK does, metered."""
         if is_metered():
             return await below(*rest, **fields)
-        request = self._request(path, fields, is_stream=is_stream)
+        request = self._request(kind, fields, is_stream=streams or fields.get("stream") is True)
         ending = Ticketed(await self.meter.admit_async(request.intent, user=self.user))
         try:
             with marked_as_metered():
@@ -158,38 +158,41 @@ class _Calls:
             with _SETTLING:
                 await ending.apply_async(_after_failure(request, None, error))
             raise
-        if is_stream:
+        if request.is_stream:
             return AsyncMeteredStream(reply, Watch(request, ending))
         with _SETTLING:
             await ending.apply_async(self.dialect.settlement_of(request, reply))
         return reply
 
-    def _request(self, path: str, fields: Mapping[str, Any], *, is_stream: bool) -> Request:
-        operation = self.dialect.operation_of(path) or "chat"
-        base_url = str(self.given.sdk_configuration.get_server_details()[0])
-        request: Request | None = None
+    def heard(self, below: Callable[..., Any], /, *rest: Any, **fields: Any) -> Any:
+        """Ask what a conversation is, as the SDK does, and hear which model replies in it."""
+        return self._learnt(below(*rest, **fields))
+
+    async def heard_async(self, below: Callable[..., Any], /, *rest: Any, **fields: Any) -> Any:
+        """As `heard`, in an event loop."""
+        return self._learnt(await below(*rest, **fields))
+
+    def _learnt(self, told: Any) -> Any:
         with READING:
-            told = {name: _plain(value) for name, value in fields.items()}
-            # Mistral has an agent's model; a rate under the agent's own name admits it in a run.
-            body = {"model": told.get("agent_id"), "input": told.get("inputs")} | told
-            request = self.dialect.request_of(path, operation=operation, base_url=base_url, body=body, options={})
-        request = request or self.dialect.bare_request(
-            operation, base_url=base_url, body=None, options={}, is_stream=is_stream
-        )
-        return replace(request, is_stream=is_stream, is_evented=is_stream)
+            self.dialect.models.learn(field_of(told, "id"), field_of(told, "model") or field_of(told, "agent_id"))
+        return told
 
-
-def _copy_of(part: Any) -> Any:
-    twin = object.__new__(type(part))
-    vars(twin).update(vars(part))
-    return twin
+    def _request(self, kind: str, fields: Mapping[str, Any], *, is_stream: bool) -> Request:
+        base_url = str(self.given.sdk_configuration.get_server_details()[0])
+        with READING:
+            told = {name: value if name in _AS_GIVEN else _plain(value) for name, value in fields.items()}
+            return self.dialect.request_for(kind, told, base_url=base_url, is_stream=is_stream)
+        request = self.dialect.bare_request(kind, base_url=base_url, body=None, options={}, is_stream=is_stream)
+        return replace(request, is_evented=is_stream)
 
 
 def _plain(value: Any) -> Any:
-    """Return messages as dictionaries, whatever objects they were made as."""
+    """Return messages as dictionaries, whatever objects they were made as; what can be read but once stays as it is."""
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
-    return value.model_dump() if hasattr(value, "model_dump") else value
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping) and not hasattr(value, "model_dump"):
+        return value
+    return value.model_dump(exclude_unset=True) if hasattr(value, "model_dump") else value
 
 
 def _settle_failed(request: Request, ending: Ticketed, reply: Any, error: BaseException) -> None:

@@ -14,13 +14,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from typing import ClassVar
 
 from typing_extensions import override
 
+from callfare.devtools import mistral_replies as mistral
 from callfare.devtools import openai_replies as replies
 from callfare.devtools.fake_openai import FakeOpenAI, FakeOpenAIHandler
 from callfare.devtools.forms import Json
 from callfare.devtools.stand_in import serve
+from callfare.ids import new_id
 
 _COUNTS_IF_ASKED = "moonshotai/Kimi-K3"
 
@@ -90,9 +93,34 @@ class _CerebrasHandler(_Handler):
 
 
 class _MistralHandler(_Handler):
+    fake: FakeMistral
+
+    routes: ClassVar[dict[str, str]] = FakeOpenAIHandler.routes | {
+        "POST /v1/conversations": "begin",
+        "POST /v1/ocr": "read_pages",
+        "POST /v1/moderations": "moderate",
+        "POST /v1/chat/moderations": "moderate",
+        "POST /v1/classifications": "classify",
+        "POST /v1/chat/classifications": "classify",
+    }
+
     @override
     def plain_path(self, path: str) -> str:
         return re.sub("/(agents|fim)/completions", "/chat/completions", super().plain_path(path))
+
+    @override
+    def route(self, path: str, fields: Json, upload: bytes) -> None:
+        """Answer a request."""
+        found = re.fullmatch("/v1/conversations/([^/]+)(/restart)?", path)
+        model = self.fake.conversations.get(found[1]) if found else None
+        if found is None:
+            super().route(path, fields, upload)
+        elif model is None:
+            self.write_error(404, f"No conversation {found[1]!r}.")
+        elif self.command == "GET":
+            self.write_json(mistral.conversation_told(found[1], model))
+        else:
+            self._reply_in(self.fake.begun(model) if found[2] else found[1], model, fields)
 
     @override
     def told(self, reply: Json) -> Json:
@@ -108,6 +136,43 @@ class _MistralHandler(_Handler):
     def _embed(self, fields: Json, _upload: bytes) -> None:
         reply = replies.embeddings({"input": fields.get("inputs") or fields.get("input"), "model": fields.get("model")})
         self.write_json(self.spoiled(reply | {"id": self.fake.new_id("embd", self.fault)}))
+
+    def _begin(self, fields: Json, _upload: bytes) -> None:
+        # Behind every agent here stands the same model.
+        model = str(fields.get("model") or "mistral-medium-latest")
+        self._reply_in(self.fake.begun(model), model, fields)
+
+    def _reply_in(self, conversation_id: str, model: str, fields: Json) -> None:
+        reply_id = self.fake.new_id("turn", self.fault)
+        reply = self.spoiled(mistral.conversation(fields, conversation_id, model, reply_id))
+        if fields.get("stream"):
+            self.write_events(mistral.conversation_events(reply))
+        else:
+            self.write_json(reply)
+
+    def _read_pages(self, fields: Json, _upload: bytes) -> None:
+        self.write_json(self.spoiled(mistral.document(fields), "usage_info"))
+
+    @override
+    def _transcribe(self, fields: Json, upload: bytes) -> None:
+        full = self.spoiled(mistral.transcript(fields, upload))
+        if fields.get("stream") in ("true", True):
+            self.write_events(mistral.transcript_events(full))
+        else:
+            self.write_json(full)
+
+    @override
+    def _speak(self, fields: Json, _upload: bytes) -> None:
+        if fields.get("stream"):
+            self.write_events(mistral.speech_events(fields))
+        else:
+            self.write_json(mistral.speech(fields))
+
+    def _moderate(self, fields: Json, _upload: bytes) -> None:
+        self.write_json(mistral.classes(fields, self.fake.new_id("mod", self.fault), is_moderation=True))
+
+    def _classify(self, fields: Json, _upload: bytes) -> None:
+        self.write_json(mistral.classes(fields, self.fake.new_id("cls", self.fault), is_moderation=False))
 
 
 class _PerplexityHandler(_Handler):
@@ -161,9 +226,20 @@ class FakeCerebras(_FakeSibling):
 
 
 class FakeMistral(_FakeSibling):
-    """The stand-in for Mistral."""
+    """The stand-in for Mistral, with its conversations, documents and sound."""
 
     handler = _MistralHandler
+
+    def __init__(self, *, port: int = 0, polls_needed: int = 2) -> None:
+        super().__init__(port=port, polls_needed=polls_needed)
+        self.conversations: dict[str, str] = {}
+
+    def begun(self, model: str) -> str:
+        """Return the id of a conversation that begins with this model."""
+        conversation_id = new_id("conv")
+        with self.lock:
+            self.conversations[conversation_id] = model
+        return conversation_id
 
 
 class FakePerplexity(_FakeSibling):

@@ -6,6 +6,7 @@ import json
 from email.parser import BytesParser
 from email.policy import HTTP
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 Json = dict[str, Any]
 
@@ -17,6 +18,8 @@ def fields_of(kind: str, body: bytes) -> tuple[Json, bytes]:
     """
     if kind.startswith("multipart/form-data"):
         return _form_fields(kind, body)
+    if kind.startswith("application/x-www-form-urlencoded"):
+        return dict(parse_qsl(body.decode("utf-8", "replace"))), b""
     try:
         fields = json.loads(body) if body else {}
     except ValueError:

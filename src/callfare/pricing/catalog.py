@@ -48,6 +48,8 @@ _METERS = {
     "input_mchars": "characters",
     "audio_hours": "audio_seconds",
     "input_audio_hours": "audio_seconds",
+    "input_document_kpages": "pages",
+    "input_annotated_document_kpages": "annotated_pages",
     "web_searches_kcount": "web_searches",
     "storage_searches_kcount": "file_searches",
     "code_executions_kcount": "code_executions",

@@ -52,6 +52,7 @@ _IDENTITY = (
     "usage",
     "usage_metadata",
     "usageMetadata",
+    "usage_info",
     "model_version",
     "modelVersion",
     "response_id",
