@@ -104,7 +104,7 @@ def test_a_server_that_is_used_shows_none_in_logs_answers_files_or_the_process_l
         seen = seen_of(serving.pid)
     finally:
         serving.terminate()
-        said = serving.communicate(timeout=20)[0]
+        said = serving.communicate(timeout=120)[0]
 
     assert [answer[:3] for answer in answers] == ["200", "200", "401", "401", "401", "404"]
     assert found_in(secrets, "".join(answers).encode()) == []

@@ -62,7 +62,7 @@ def test_a_script_reads_a_document_for_each_change(fare, watching):
     assert opened["balance"]["available"] == "80"
     assert used["balance"]["spent"] == "4"
     assert closed["balance"]["available"] == "96"
-    assert process.wait(20) == 130
+    assert process.wait(120) == 130
 
 
 def test_a_person_reads_a_line_for_each_change_in_a_pipe(fare, watching):

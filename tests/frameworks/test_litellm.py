@@ -36,9 +36,9 @@ def test_calls_of_litellms_are_charged_once_each(stand_in, monkeypatch):
         where = {"model": "openai/gpt-5-mini", "messages": HELLO, "api_base": stand_in.base_url, "api_key": "none"}
 
         litellm.completion(**where)
-        assert told.acquire(timeout=20)
+        assert told.acquire(timeout=60)
         list(litellm.completion(**where, stream=True, stream_options={"include_usage": True}))
-        assert told.acquire(timeout=20)
+        assert told.acquire(timeout=60)
 
         assert fare.usage("alice").calls == 2
 
@@ -60,7 +60,7 @@ def test_streams_of_litellms_without_a_count_are_their_runs_and_not_free(stand_i
 
         with fare.run("story", user="alice") as run:
             list(litellm.completion(**where, stream=True))
-            assert told.acquire(timeout=20)
+            assert told.acquire(timeout=60)
 
         (call,) = fare.calls(run).items
         assert (call.status, call.flags, call.usage["input_tokens"]) == ("priced", ("estimated",), 2)

@@ -46,7 +46,7 @@ class Host:
 
     def end(self):
         """Close its input, as hosts do, and return its code and what else it wrote."""
-        rest, said = self.process.communicate(timeout=30)
+        rest, said = self.process.communicate(timeout=120)
         return self.process.returncode, rest, said
 
 
@@ -101,7 +101,7 @@ def test_a_signal_ends_it_at_once(start, url, number):
     host.ask(HELLO)
 
     host.process.send_signal(number)
-    code = host.process.wait(timeout=30)
+    code = host.process.wait(timeout=120)
 
     assert code == -number
 
@@ -115,7 +115,7 @@ def test_a_host_that_is_gone_ends_it_quietly(start, url, calls):
     host.tell("\n".join(json.dumps(CALL | {"id": number}) for number in range(2, 2 + calls)))
     host.process.stdin.close()
 
-    code = host.process.wait(timeout=30)
+    code = host.process.wait(timeout=120)
 
     assert (code, host.process.stderr.read()) == (141, "")
 

@@ -115,7 +115,7 @@ def test_what_was_accepted_is_answered_before_the_server_stops(tmp_path):
             serving.process.send_signal(signal.SIGTERM)
             line.sendall(body[-1:])
             said = b"".join(iter(lambda: line.recv(65_536), b""))
-        code = serving.process.wait(timeout=30)
+        code = serving.process.wait(timeout=120)
     finally:
         serving.process.kill()
         serving.process.communicate()

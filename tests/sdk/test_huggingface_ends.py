@@ -232,7 +232,7 @@ def test_calls_of_several_threads_are_each_counted_once(hub, meter):
     ]
     for thread in threads:
         thread.start()
-    assert pause.reached.wait(10)
+    assert pause.reached.wait(60)
     pause.released.set()
     for thread in threads:
         thread.join(30)

@@ -419,7 +419,7 @@ def test_calls_of_several_threads_are_each_counted_once(client, server, meter):
     threads = [threading.Thread(target=client.chat, args=(MODEL, HELLO)) for _ in range(4)]
     for thread in threads:
         thread.start()
-    assert pause.reached.wait(10)
+    assert pause.reached.wait(60)
     pause.released.set()
     for thread in threads:
         thread.join(30)

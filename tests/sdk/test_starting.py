@@ -24,7 +24,7 @@ def test_a_port_that_is_taken_is_said_and_not_traced(name):
         taken.listen()
         port = taken.getsockname()[1]
 
-        out, err = start(name, "--port", str(port)).communicate(timeout=30)
+        out, err = start(name, "--port", str(port)).communicate(timeout=120)
 
     assert out == ""
     assert f"error: port {port} of 127.0.0.1 cannot be had: address already in use; name another with --port" in err
@@ -34,7 +34,7 @@ def test_a_port_that_is_taken_is_said_and_not_traced(name):
 def test_a_port_that_there_is_not_is_refused():
     process = start("fake_openai", "--port", "99999")
 
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
 
     assert process.returncode == 2
     assert "error: port 99999 of 127.0.0.1 cannot be had" in err
@@ -46,7 +46,7 @@ def test_a_free_port_can_be_asked_for():
         said = process.stdout.readline()
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
     assert said.startswith("The stand-in for Anthropic listens at http://127.0.0.1:")
 
@@ -55,7 +55,7 @@ def test_a_free_port_can_be_asked_for():
 def test_a_stand_in_that_is_one_of_several_must_be_named(words):
     process = start("fake_siblings", *words)
 
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert err.startswith("say whose stand-in to start, first of all: groq, together, ")

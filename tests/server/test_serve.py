@@ -63,7 +63,7 @@ class Server:
     def stop(self):
         """End it as an operator does, and return its exit code and its log."""
         self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=30)
+        _, log = self.process.communicate(timeout=120)
         return self.process.returncode, log
 
 
@@ -98,7 +98,7 @@ main()
 def test_a_signal_that_comes_while_it_starts_ends_it_too(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-c", STOPPED_EARLY, "serve", "--port", "0"],
-        cwd=tmp_path, env=without_settings(), capture_output=True, check=False, timeout=60,
+        cwd=tmp_path, env=without_settings(), capture_output=True, check=False, timeout=120,
     )  # fmt: skip
 
     assert ended.returncode == 0
@@ -114,7 +114,7 @@ def test_a_terminal_is_told_the_key_of_the_first_start(tmp_path):
         with os.fdopen(ours, encoding="utf-8") as screen:
             said = [screen.readline() for _ in range(4)]
             server.terminate()
-            server.communicate(timeout=30)
+            server.communicate(timeout=120)
     key = (tmp_path / "callfare.db.secrets" / "admin.key").read_text(encoding="ascii").strip()
 
     assert f"key, told this once, that may do everything: {key}\n" in said
@@ -172,7 +172,7 @@ def test_the_three_commands_of_the_readme_work_when_pasted_at_once(tmp_path, fre
 
     answered = subprocess.run(
         ["bash", "-c", f"{pasted}\nkill $server\nwait $server"],
-        cwd=tmp_path, env=without_settings(), capture_output=True, text=True, check=False, timeout=60,
+        cwd=tmp_path, env=without_settings(), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
     assert json.loads(answered.stdout)["userId"] == "user_123", answered.stderr + (tmp_path / "said").read_text()
@@ -188,7 +188,7 @@ def test_they_end_when_the_port_is_taken_and_there_is_no_key_to_wait_for(tmp_pat
 
         ended = subprocess.run(
             ["bash", "-c", f"{command}\n{wait}\necho came to its end"],
-            cwd=tmp_path, env=without_settings(), capture_output=True, text=True, check=False, timeout=60,
+            cwd=tmp_path, env=without_settings(), capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
 
     assert "came to its end" in ended.stdout
@@ -216,7 +216,7 @@ def test_what_was_accepted_is_answered_before_it_stops(start, tmp_path):
         stopping.join()
         line.sendall(body[-1:])
         said = b"".join(iter(lambda: line.recv(65_536), b""))
-    code = server.process.wait(timeout=30)
+    code = server.process.wait(timeout=120)
 
     assert said.startswith(b"HTTP/1.1 200 ")
     assert b'"recorded":1000' in said
@@ -239,7 +239,7 @@ def test_what_was_accepted_is_answered_before_it_stops(start, tmp_path):
 def test_it_refuses_to_start_with_the_line_that_puts_it_right(start, words, env, hint):
     server = start(*words, env=env)
 
-    said, log = server.process.communicate(timeout=30)
+    said, log = server.process.communicate(timeout=120)
 
     assert server.process.returncode in {2, 7}
     assert hint in log
@@ -251,9 +251,9 @@ def test_beyond_this_machine_it_needs_an_address_and_tls_besides_a_key(start, tm
         fare.grant("u", 1, key="k")
         fare.make_key("admin", scopes=["keys:admin"])
 
-    _, no_address = start("--host", EVERYWHERE).process.communicate(timeout=30)
+    _, no_address = start("--host", EVERYWHERE).process.communicate(timeout=120)
     public = {"CALLFARE_PUBLIC_URL": "https://billing.example.com"}
-    _, no_tls = start("--host", EVERYWHERE, env=public).process.communicate(timeout=30)
+    _, no_tls = start("--host", EVERYWHERE, env=public).process.communicate(timeout=120)
     behind = start("--host", EVERYWHERE, "--behind-proxy", "--trusted-proxy", "127.0.0.1", env=public)
     url, _ = behind.ready(last="callfare answers")
 
@@ -265,7 +265,7 @@ def test_beyond_this_machine_it_needs_an_address_and_tls_besides_a_key(start, tm
 def test_a_port_that_is_taken_is_told_in_a_line(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         server = start("--port", str(taken.getsockname()[1]))
-        _, log = server.process.communicate(timeout=30)
+        _, log = server.process.communicate(timeout=120)
 
     assert server.process.returncode == 7
     assert "name another with --port" in log
@@ -319,6 +319,6 @@ def test_a_program_that_asks_for_json_is_told_the_key_of_the_first_start(tmp_pat
     )  # fmt: skip
     told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
 
     assert told["key"] == Path(told["key_file"]).read_text(encoding="ascii").strip()

@@ -30,7 +30,7 @@ def start(module: str, function: str, *arguments: object) -> subprocess.Popen[st
     )
 
 
-def finish(process: subprocess.Popen[str], timeout_s: int = 60) -> list[str]:
+def finish(process: subprocess.Popen[str], timeout_s: int = 150) -> list[str]:
     """Return the lines a process said, once it has ended well."""
     try:
         said, complaints = process.communicate(timeout=timeout_s)
@@ -42,6 +42,6 @@ def finish(process: subprocess.Popen[str], timeout_s: int = 60) -> list[str]:
     return said.splitlines()
 
 
-def call(module: str, function: str, *arguments: object, timeout_s: int = 60) -> list[str]:
+def call(module: str, function: str, *arguments: object, timeout_s: int = 150) -> list[str]:
     """Return the lines that a function says in another process."""
     return finish(start(module, function, *arguments), timeout_s)

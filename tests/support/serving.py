@@ -64,7 +64,7 @@ class Serving:
     def client(self, caller: str | None = "service") -> httpx2.Client:
         """Return a client whose requests name a caller, or nobody."""
         headers = {} if caller is None else {"Authorization": f"Bearer {self.credentials[caller]}"}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=30)
+        return httpx2.Client(base_url=self.url, headers=headers, timeout=60)
 
 
 def engine_on(url: str, clock: Clock | None = None) -> Engine:
@@ -115,10 +115,10 @@ def served(
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(120)
         yield Serving(engine, server, url, made)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(60)
         listener.close()
         assert not thread.is_alive()

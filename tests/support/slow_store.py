@@ -29,7 +29,7 @@ class SlowStore:
         self.batches.append(names)
         self.began.release()
         if self.is_slow:
-            assert self.go_on.acquire(timeout=20)
+            assert self.go_on.acquire(timeout=60)
         return [self.answer(name) for name in names]
 
     def answer(self, name: str) -> Receipt | CallfareError:

@@ -37,7 +37,7 @@ def test_a_refusal_is_raised_to_its_caller():
 def test_callers_that_wait_together_are_committed_together(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     others = [in_thread(committer.commit, open_run(name)) for name in ("a", "b", "c")]
     waiting(committer, 3)
 
@@ -54,7 +54,7 @@ def test_callers_that_wait_together_are_committed_together(slow):
 def test_a_batch_is_no_larger_than_the_store_takes(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     threads = [in_thread(committer.commit, open_run(f"r{number}"))[0] for number in range(10)]
     waiting(committer, 10)
 
@@ -69,7 +69,7 @@ def test_a_batch_is_no_larger_than_the_store_takes(slow):
 def test_one_refusal_fails_no_neighbour(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     poor, refused = in_thread(committer.commit, open_run("poor"))
     rich, accepted = in_thread(committer.commit, open_run("rich"))
     waiting(committer, 2)
@@ -87,7 +87,7 @@ def test_one_refusal_fails_no_neighbour(slow):
 def test_a_command_that_breaks_a_batch_reaches_its_caller_alone(slow, name, kind):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     bad, refused = in_thread(committer.commit, open_run(name))
     good, accepted = in_thread(committer.commit, open_run("good"))
     waiting(committer, 2)
@@ -104,7 +104,7 @@ def test_a_command_that_breaks_a_batch_reaches_its_caller_alone(slow, name, kind
 def test_a_store_that_is_away_is_asked_once_for_a_batch_and_not_for_each(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     callers = [in_thread(committer.commit, open_run(name)) for name in ("away", "good")]
     waiting(committer, 2)
 
@@ -176,7 +176,7 @@ def test_a_loop_that_closes_while_it_waits_leaves_the_lane_free(slow):
     task = loop.create_task(committer.commit_async(open_run("left")))
     loop.run_until_complete(asyncio.sleep(0))
     loop.run_until_complete(asyncio.sleep(0))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     task.cancel()
     loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
     loop.close()
@@ -208,7 +208,7 @@ def test_two_loops_share_one_lane():
 def test_closing_applies_what_waits(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     second, outcome = in_thread(committer.commit, open_run("second"))
     waiting(committer, 1)
     closing, _ = in_thread(committer.close)
@@ -243,7 +243,7 @@ def test_closing_twice_is_harmless():
 def test_what_waited_before_the_end_is_applied_even_when_others_come_after_it(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     second = lane._Waiter(open_run("second"))
     committer._hand_over(second)
     closing, _ = in_thread(committer.close)
@@ -264,7 +264,7 @@ def test_what_waited_before_the_end_is_applied_even_when_others_come_after_it(sl
 def test_a_caller_that_is_handed_over_while_the_lane_closes_does_not_wait_for_ever(slow):
     committer = Committer(slow)
     first, _ = in_thread(committer.commit, open_run("first"))
-    assert slow.began.acquire(timeout=20)
+    assert slow.began.acquire(timeout=60)
     asyncio_thread, outcome = in_thread(asyncio.run, committer.commit_async(open_run("second")))
     waiting(committer, 1)
     closing, _ = in_thread(committer.close)

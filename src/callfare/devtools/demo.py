@@ -115,8 +115,8 @@ def _commands(program: str, url: str, charge: str) -> tuple[str, ...]:
 
 def _stay(ready: Ready, show: Show) -> None:
     """Keep the stand-in serving until Ctrl-C."""
-    show(ready)
     try:
+        show(ready)
         threading.Event().wait()
     except KeyboardInterrupt:
         print("\ncallfare demo: stopped; the ledger stays where it is", file=sys.stderr)

@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> None:
     server = uvicorn.Server(uvicorn.Config(application(standin), log_level="warning", timeout_graceful_shutdown=1))
     if told.while_read:
         threading.Thread(target=_stop_at_end, args=(server,), daemon=True).start()
-    print(f"The stand-in for Stripe listens at {base_url}; stop it with Ctrl-C.", flush=True)
     try:
+        print(f"The stand-in for Stripe listens at {base_url}; stop it with Ctrl-C.", flush=True)
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         print(f"It answered {len(standin.api.requests)} requests.")
