@@ -120,7 +120,9 @@ async def test_a_task_that_is_cancelled_settles_its_session(async_client, meter,
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_session_that_a_forked_child_drops_is_its_parents_to_settle(client, meter):
-    connection = client.realtime.connect(model="gpt-realtime").enter()
+    connection = client.realtime.connect(
+        model="gpt-realtime", websocket_connection_options={"close_timeout": 0.1}
+    ).enter()
     connection.conversation.item.create(item=HELLO)
     connection.response.create(response={"metadata": {"hold": "yes"}})
     while connection.recv().type != "response.output_audio.delta":

@@ -10,7 +10,7 @@ from tests.support.processes import call
 ACTORS = "tests.faults.striking"
 
 
-@pytest.fixture(params=[29, pytest.param(3, marks=pytest.mark.all)])
+@pytest.fixture(params=[61, pytest.param(3, marks=pytest.mark.all)])
 def step(request):
     """How many lines lie between two places that are struck."""
     return request.param
@@ -27,7 +27,7 @@ def test_a_call_that_is_kept_may_be_interrupted_by_another(tmp_path, step):
 
 
 def test_a_lock_that_its_own_holder_waits_for_is_seen(tmp_path):
-    assert call(ACTORS, "keep", tmp_path, 29, "locks that are held once") == ["hangs"]
+    assert call(ACTORS, "keep", tmp_path, 7, "locks that are held once") == ["hangs"]
 
 
 def test_a_delivery_may_be_interrupted_by_a_call(tmp_path, step):
