@@ -30,14 +30,15 @@ Deed = Callable[[], object]
 class Strike:
     """A trace function that does a deed once, at the line of this number."""
 
-    def __init__(self, number: int, deed: Deed) -> None:
+    def __init__(self, number: int, deed: Deed, within: tuple[str, ...]) -> None:
+        self._within = within
         self._left = number
         self._deed = deed
         self.place = ""
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Any:
         """Follow what may be struck."""
-        return self._line if any(part in frame.f_code.co_filename for part in _WITHIN) else None
+        return self._line if any(part in frame.f_code.co_filename for part in self._within) else None
 
     def _line(self, frame: FrameType, event: str, _: object) -> Any:
         if event == "line" and not self.place:
@@ -70,12 +71,18 @@ def _struck(act: Deed, strike: Strike, hangs_s: int) -> None:
         os._exit(0)
 
 
-def _sweep(step: int, prepare: Callable[[ExitStack, int], tuple[Deed, Deed]], hangs_s: int = _HANGS_S) -> None:
+def _sweep(
+    step: int,
+    prepare: Callable[[ExitStack, int], tuple[Deed, Deed]],
+    *,
+    within: tuple[str, ...] = _WITHIN,
+    hangs_s: int = _HANGS_S,
+) -> None:
     number = 0
     while True:
         with ExitStack() as stack:
             act, deed = prepare(stack, number)
-            strike = Strike(number, deed)
+            strike = Strike(number, deed, within)
             _struck(act, strike, hangs_s)
         if not strike.place:
             print(number)
@@ -89,19 +96,28 @@ def _two_runs(stack: ExitStack, url: str, key: str, **how: str) -> tuple[Callfar
     return fare, *(fare.open_run("tweet", user="alice", run_id=f"{key}-{name}", hold=20) for name in "ab")
 
 
-def keep(folder: str, step: str, plant: str) -> None:
+def keep(folder: str, step: str) -> None:
     """Record while the ledger is away; in the middle of that, record for another run."""
+    _sweep(int(step), _keeping(folder))
+
+
+def keep_with_a_lock_that_is_held_once(folder: str) -> None:
+    """As `keep`, with a bug planted, and strikes only where that thread starts another."""
+    _sweep(5, _keeping(folder, is_planted=True), within=("/threading.py",), hangs_s=3)
+
+
+def _keeping(folder: str, *, is_planted: bool = False) -> Callable[[ExitStack, int], tuple[Deed, Deed]]:
 
     def prepare(stack: ExitStack, number: int) -> tuple[Deed, Deed]:
         away = MovedFile(Path(folder) / f"{number}.db")
         fare, one, other = _two_runs(stack, away.url, "k")
         away.begin()
-        if plant == "locks that are held once":
+        if is_planted:
             assert fare._engine.delivery is not None
             fare._engine.delivery._starting = threading.Lock()  # type: ignore[assignment]
         return lambda: one.record(**IMAGE), lambda: other.record(**IMAGE)
 
-    _sweep(int(step), prepare, hangs_s=_HANGS_S if plant == "none" else 3)
+    return prepare
 
 
 def deliver(folder: str, step: str) -> None:

@@ -23,11 +23,11 @@ def lines(function, *arguments):
 
 
 def test_a_call_that_is_kept_may_be_interrupted_by_another(tmp_path, step):
-    assert lines("keep", tmp_path, step, "none") > 300
+    assert lines("keep", tmp_path, step) > 300
 
 
 def test_a_lock_that_its_own_holder_waits_for_is_seen(tmp_path):
-    assert call(ACTORS, "keep", tmp_path, 7, "locks that are held once") == ["hangs"]
+    assert call(ACTORS, "keep_with_a_lock_that_is_held_once", tmp_path) == ["hangs"]
 
 
 def test_a_delivery_may_be_interrupted_by_a_call(tmp_path, step):
