@@ -275,6 +275,17 @@ def test_three_instrumentations_of_one_call_count_it_once(meter):
     assert [len(ticket.settled) for ticket in meter.tickets] == [1]
 
 
+def test_a_root_span_that_repeats_what_its_calls_used_is_not_counted(meter):
+    spans = Spans(meter)
+    root = spans.begin(**leaf(gen_ai__usage__input_tokens=2400, gen_ai__usage__output_tokens=700))
+    first = spans.begin(parent=root, **leaf(gen_ai__response__id="r1"))
+    spans.end(first)
+    second = spans.begin(parent=root, **leaf(gen_ai__response__id="r2"))
+    spans.end(second, root)
+
+    assert [ticket.usage["input_tokens"] for ticket in meter.tickets] == [1200, 1200]
+
+
 def test_a_span_within_a_metered_call_is_not_counted(meter):
     spans = Spans(meter)
     with marked_as_metered():

@@ -117,6 +117,19 @@ async def test_a_reply_that_does_not_fit_the_callers_type_is_charged_all_the_sam
     assert not meter.ticket.is_estimated
 
 
+async def test_each_try_of_a_validation_is_charged_once_for_what_it_used_itself(either, meter):
+    for _ in range(3):
+        with pytest.raises(openai.LengthFinishReasonError):
+            await either.do(
+                lambda client: client.chat.completions.parse(
+                    model="gpt-5-mini", messages=HELLO, response_format=Weather, max_completion_tokens=2
+                )
+            )
+
+    assert [ticket.usage["output_tokens"] for ticket in meter.tickets] == [2, 2, 2]
+    assert [len(ticket.settled) for ticket in meter.tickets] == [1, 1, 1]
+
+
 async def test_embeddings_count_what_was_embedded(either, meter):
     await either.do(lambda client: client.embeddings.create(model="text-embedding-3-small", input=["hello", "you"]))
 

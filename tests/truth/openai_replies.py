@@ -189,6 +189,49 @@ CASES = [
         "responses",
     ),
     text(
+        "a response that searched once, opened a page and looked for words in it, with a cache by lifetime",
+        "gpt-6-sol",
+        response(
+            "gpt-6-sol",
+            {
+                "input_tokens": 2000,
+                "input_tokens_details": {
+                    "cached_tokens": 500,
+                    "cache_write_tokens": 300,
+                    "cache_write_tokens_details": {"ttl_30m_tokens": 100, "ttl_12h_tokens": 200},
+                },
+                "output_tokens": 700,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": 2700,
+            },
+            output=[
+                search(1),
+                {
+                    "id": "ws_2",
+                    "type": "web_search_call",
+                    "status": "completed",
+                    "action": {"type": "open_page", "url": "https://example.org"},
+                },
+                {
+                    "id": "ws_3",
+                    "type": "web_search_call",
+                    "status": "completed",
+                    "action": {"type": "find_in_page", "url": "https://example.org", "pattern": "boat"},
+                },
+            ],
+        ),
+        [
+            ("input_tokens", 1200, "2", M),
+            ("cached_input_tokens", 500, "0.20", M),
+            ("cache_write_30m_input_tokens", 100, "2.50", M),
+            ("cache_write_12h_input_tokens", 200, "2.50", M),
+            ("output_tokens", 700, "10", M),
+            ("web_searches", 1, "10", 1000),
+        ],
+        {"input_tokens": 2000, "output_tokens": 700},
+        "responses",
+    ),
+    text(
         "a response that read more than 272,000",
         "gpt-5.4",
         response(

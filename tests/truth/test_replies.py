@@ -159,7 +159,7 @@ TRUTHS = {
             input_tokens_details={
                 "cached_tokens": 300,
                 "cache_write_tokens": 200,
-                "cache_write_tokens_details": {"ttl_30m": 200, "ttl_12h": 0},
+                "cache_write_tokens_details": {"ttl_30m_tokens": 200, "ttl_12h_tokens": 0},
             },
             output_tokens=50,
             output_tokens_details={"reasoning_tokens": 20},

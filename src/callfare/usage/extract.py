@@ -58,6 +58,8 @@ _IDENTITY = (
     "response_id",
     "responseId",
     "done",
+    "tool_usage",
+    "svg_usage",
 )
 _TOLD_ATTRIBUTES = ("service_tier", "size", "quality", "background", "output_format")
 

@@ -24,12 +24,14 @@ _INTO = {
     "input_video_tokens": "video_tokens",
 }
 _OF_CACHED = {"cached_input_audio_tokens": "audio_tokens", "cached_input_image_tokens": "image_tokens"}
-_LIFETIMES = {"cache_write_30m_input_tokens": "ttl_30m", "cache_write_12h_input_tokens": "ttl_12h"}
+_LIFETIMES = {"cache_write_30m_input_tokens": "ttl_30m_tokens", "cache_write_12h_input_tokens": "ttl_12h_tokens"}
 _OUT_OF = {
     "reasoning_tokens": "reasoning_tokens",
     "output_audio_tokens": "audio_tokens",
     "output_image_tokens": "image_tokens",
 }
+# What a search does besides searching is not billed: it opens pages and looks for words in them.
+_SEARCHES = (None, "search")
 # Calls of tools that the provider runs itself and bills by the call, as they stand among a response's output.
 _TOOLS = {
     "web_search_call": "web_searches",
@@ -41,11 +43,20 @@ _TOOLS = {
 def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     """Chat completions and Responses: tokens. What was cached or thought is a part of the totals."""
     counted = tokens_in(field_of(reply, "usage"))
-    for item in list_of(field_of(reply, "output")):
+    items = list_of(field_of(reply, "output"))
+    for item in items:
         meter = _TOOLS.get(field_of(item, "type"))
-        if meter is not None:
+        if meter is not None and (meter != "web_searches" or field_of(field_of(item, "action"), "type") in _SEARCHES):
             counted[meter] = sum_of([counted.get(meter, 0), 1])
-    return Counted(counted, ("input_tokens", "output_tokens"))
+    tools = field_of(reply, "tool_usage")
+    searches = field_of(field_of(tools, "web_search"), "num_requests")
+    if searches is not None:
+        # Some searches are free, and only this knows them.
+        counted["web_searches"] = searches
+    # Pictures that a model has drawn on its way are another model's work, told apart from its own tokens.
+    has_pictures = any(field_of(item, "type") == "image_generation_call" for item in items)
+    is_partial = has_pictures or bool(field_of(field_of(tools, "image_gen"), "total_tokens"))
+    return Counted(counted, ("input_tokens", "output_tokens"), is_partial=is_partial)
 
 
 def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
@@ -82,7 +93,10 @@ def _read_images(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
     made = field_of(reply, "data")
     if isinstance(made, Sequence) and not isinstance(made, str):
         counted["images"] = len(made)
-    return Counted(dict(fixed) | counted, ("images",))
+    # Drawings in SVG are written by another model, whose tokens are told apart.
+    return Counted(
+        dict(fixed) | counted, ("images",), is_partial=bool(field_of(field_of(reply, "svg_usage"), "total_tokens"))
+    )
 
 
 def _read_video(reply: object, fixed: Mapping[str, Quantity]) -> Counted:
