@@ -206,3 +206,31 @@ def test_a_provider_is_written_as_the_catalogue_names_it(cli, folder):
     # 100,000 of gpt-4o at 2.50 a million are 0.25; 95 of a hundred of that 0.2375.
     assert paid(cli, "gpt-4o", "input_tokens=100000", "--provider", "azure") == "0.2375"
     assert paid(cli, "gpt-4o", "input_tokens=100000", "--provider", "openai") == "0.25"
+
+
+def test_a_share_that_stands_below_the_models_ends_where_the_next_one_begins(cli, folder):
+    cli.text("prices", "set", "m", "input_tokens=3/1000000", "--provider", "anthropic", *OURS[3:])
+    book = folder / "o.toml"
+    share = '[[adjustment]]\nprovider = "anthropic"\ndiscount = "10%"\nsource = "s"\nchecked = 2026-11-23\n'
+    book.write_text(f"{book.read_text(encoding='utf-8')}\n{share}", encoding="utf-8")
+
+    cli.text("prices", *OURS, "--discount", "15%", "--from", "2026-06-01")
+
+    assert (paid(cli, at="2026-05-31"), paid(cli, at="2026-06-01")) == ("0.27", "0.255")
+
+
+def test_what_is_told_is_the_share_that_was_set_and_not_one_to_come(cli):
+    cli.text("prices", *OURS, "--discount", "15%", "--from", "2027-01-01", "--until", "2027-02-01")
+
+    said = cli.text("prices", *OURS, "--discount", "5%", "--from", "2026-06-01", "--until", "2027-01-01")
+
+    assert "-5% of what anthropic lists from 2026-06-01 until 2027-01-01" in said
+
+
+@pytest.mark.parametrize("begins", ["2026-06-01T12:00:00Z", "2026-06-01T00:00:00-05:00", "0001-01-01T00:00:00+14:00"])
+def test_a_time_of_day_is_refused_and_not_taken_for_its_day(cli, folder, begins):
+    for what in (("--discount", "15%"), ("claude-sonnet-4-5", "input_tokens=1/1000000")):
+        error = cli.error("prices", *OURS, *what, "--from", begins, exit_code=2)
+
+        assert "give a day such as 2027-01-01" in error["message"]
+    assert not (folder / "o.toml").exists()

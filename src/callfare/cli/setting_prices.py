@@ -89,7 +89,9 @@ def set_adjustment(
     ends: str | None,
 ) -> None:
     """Have all that a provider lists cost so much less, or more, from a day on, by the one book that is named."""
-    from callfare.clock import SystemClock
+    from datetime import UTC, datetime, time
+
+    from callfare.clock import SystemClock, instant_of
     from callfare.engine.price_review import adjustment_shown, listed
     from callfare.pricing.book import PriceBook
     from callfare.pricing.edit_adjustment import NewAdjustment, with_adjustment
@@ -118,8 +120,9 @@ def set_adjustment(
         raise InvalidInput(f"until {new.ends} is not after from {new.begins}", param="until")
     layer = _written(book, lambda text, today: with_adjustment(text, new, name=str(book), today=today))
     whole = PriceBook([layer, *below.layers])
-    # Of one provider's, the one that was just written begins last.
-    one = max((one for one in layer.adjustments if one.provider == new.provider), key=lambda one: one.from_us or 0)
+    begins_us = None if new.begins is None else instant_of(datetime.combine(new.begins, time(), UTC), "from")
+    # No two of one provider's begin at once.
+    one = next(one for one in layer.adjustments if (one.provider, one.from_us) == (new.provider, begins_us))
     found = adjustment_shown(whole, 0, one, SystemClock().now_us())
     own = [row.model for row in listed(PriceBook([layer]), provider=new.provider)]
     answer: Mapping[str, object] = {"file": str(book), "edition": layer.edition, "adjustment": found, "own": own}
@@ -189,7 +192,19 @@ def _text_of(book: Path) -> str:
 
 
 def _day(text: str | None, what: str) -> date | None:
-    return None if text is None else given.moment(text, what).date()
+    """Return a day as it was typed. A time of day is refused, for what is set begins and ends with days in UTC."""
+    from datetime import time
+
+    if text is None:
+        return None
+    moment = given.moment(text, what)
+    if moment.time() != time() or moment.utcoffset():
+        raise InvalidInput(
+            f"{what} is {text[:64]!r}; give a day such as 2027-01-01, which begins at midnight UTC, or write the time "
+            "into the book by hand",
+            param=what,
+        )
+    return moment.date()
 
 
 def _rate(text: str, attributes: dict[str, str]) -> NewRate:

@@ -85,7 +85,7 @@ class PriceBook:
                 if not names.isdisjoint(layer.provider_named(one.provider) for layer in self.layers)
             ]
             # All timelines that are ever found are kept by their layer, so no other object has their identity.
-            found = self._adjusted[id(timeline)] = adjusted(timeline, placed) if placed else timeline
+            found = self._adjusted.setdefault(id(timeline), adjusted(timeline, placed) if placed else timeline)
         return found
 
     def _decide(self, model: str, provider: str | None) -> Timeline | None:

@@ -32,16 +32,19 @@ def with_adjustment(text: str, new: NewAdjustment, *, name: str, today: date) ->
     Raises InvalidInput where an open one would have to change instead of ending.
     """
     rows: list[dict[str, Any]] = tomllib.loads(text).get("adjustment", [])
-    ended = [
-        line_of(text, ("adjustment", number)) for number, row in enumerate(rows) if _ends(row, new, number, text, name)
+    added = [
+        (line_of(text, ("adjustment", number)), [f"until = {new.begins}"])
+        for number, row in enumerate(rows)
+        if _ends(row, new, number, text, name)
     ]
     lines = text.rstrip("\n").split("\n")
     has_models = "model" in tomllib.loads(text)
     place = above(lines, line_of(text, ("model", 0)) - 1) if has_models else len(lines)
     # Whoever reads the book meets them before the models.
-    lines[place:place] = _table(new, today).rstrip("\n").split("\n")
-    for line in sorted(ended, reverse=True):
-        lines.insert(line, f"until = {new.begins}")
+    added.append((place, _table(new, today).rstrip("\n").split("\n")))
+    # From below, so that no place moves before something was written there.
+    for line, more in sorted(added, reverse=True):
+        lines[line:line] = more
     return "\n".join(lines) + "\n"
 
 

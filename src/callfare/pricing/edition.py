@@ -219,7 +219,8 @@ class Catalogue(Layer):
         found = self._found.get(number)
         if found is None:
             try:
-                found = self._found[number] = self._read(self._rows[number])
+                # Of two threads that read it at once both get the same: timelines are known by the identity of prices.
+                found = self._found.setdefault(number, self._read(self._rows[number]))
             except (msgspec.DecodeError, AssertionError) as error:
                 raise PriceBookInvalid(f"{self._file} is not a catalogue: {error}") from None
         return found

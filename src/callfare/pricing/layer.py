@@ -76,8 +76,10 @@ class Layer:
     def _timeline(self, prices: ModelPrices) -> Timeline:
         found = self._timelines.get(id(prices))
         if found is None:
-            # All prices that are ever found are kept, so no other object has their identity.
-            found = self._timelines[id(prices)] = timeline_of(prices, layer=self.name, edition=self.edition)
+            # All prices that are ever found are kept, so no other object has their identity; and of two threads that
+            # make a timeline at once both get the same, which is kept.
+            made = timeline_of(prices, layer=self.name, edition=self.edition)
+            found = self._timelines.setdefault(id(prices), made)
         return found
 
 

@@ -158,7 +158,7 @@ class _Reader:
         from_us, until_us = self._span(row, path)
         return Adjustment(
             provider=self._text_at(row, "provider", path),
-            percent=-percent if kind == "discount" else percent,
+            percent=percent.copy_negate() if kind == "discount" and percent else percent,
             source=self._text_at(row, "source", path),
             checked=self._day(row, path),
             from_us=from_us,

@@ -53,7 +53,10 @@ class Adjustment:
     @property
     def text(self) -> str:
         """How it is told: -15% or +10%."""
-        return f"{self.percent.normalize():+f}%"
+        # Without arithmetic, which the context of the thread that reads a book would round.
+        share = format(self.percent.copy_abs(), "f")
+        share = share.rstrip("0").rstrip(".") if "." in share else share
+        return f"{'-' if self.percent < 0 else '+'}{share}%"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,7 +80,7 @@ def _share(row: Mapping[str, Any]) -> Share:
         attribute=row["attribute"],
         value=row["value"],
         ordinary=tuple(row.get("ordinary", ())),
-        percent=-percent if kind == "discount" else percent,
+        percent=percent.copy_negate() if kind == "discount" else percent,
         meters=frozenset(row.get("meters", _TOKENS)),
         unchanged=frozenset(row.get("unchanged", ())),
         stacks=row.get("stacks", False),

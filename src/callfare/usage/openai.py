@@ -6,7 +6,7 @@ What a reply counts is reported as it stands; `extract.py` checks it. Refuses to
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from numbers import Real
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,8 @@ from callfare.usage.quantities import Quantity
 from callfare.usage.xai import ticks_in
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+# Dollars of two counts, whatever the context of the thread that adds them.
+_EXACT = Context(prec=80)
 _INTO = {
     "cached_input_tokens": "cached_tokens",
     "cache_write_input_tokens": "cache_write_tokens",
@@ -168,7 +170,7 @@ def _billed_in(told: Mapping[str, Any]) -> object:
 
 def _with_makers(cost: object, details: object) -> Decimal | None:
     try:
-        return Decimal(str(cost)) + Decimal(str(field_of(details, "upstream_inference_cost")))
+        return _EXACT.add(Decimal(str(cost)), Decimal(str(field_of(details, "upstream_inference_cost"))))
     except ArithmeticError:
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, Inexact, localcontext
 
 import pytest
 
@@ -265,3 +265,17 @@ def test_what_could_be_misread_is_refused_where_it_stands(text, fault):
         load_layer(text)
 
     assert fault in str(refused.value)
+
+
+@pytest.mark.parametrize("share", ["12.345678%", "100%", "0.000001%"])
+def test_a_discount_is_the_same_whatever_arithmetic_the_thread_that_reads_it_has_chosen(share):
+    below = theirs('meter = "input_tokens"; usd = "3"; per = 1_000_000')
+    plain = rate(book_of(dated(share), below), model="m", usage={"input_tokens": MTOK}, attributes={}, at_us=NOON_US)
+
+    with localcontext() as context:
+        context.prec, context.traps[Inexact] = 3, True
+        book = book_of(dated(share), below)
+        found = rate(book, model="m", usage={"input_tokens": MTOK}, attributes={}, at_us=NOON_US)
+
+    assert found == plain
+    assert found.lines[0].adjustment == f"-{share}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Inexact, localcontext
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -403,3 +404,14 @@ def test_speech_whose_characters_are_not_known_is_incomplete():
 
     assert reading.usage == {"input_tokens": 2, "output_tokens": 10, "output_audio_tokens": 10}
     assert reading.incomplete
+
+
+def test_what_a_reply_says_was_charged_is_the_same_whatever_arithmetic_its_thread_has_chosen():
+    told = {"cost": 0.00003885, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.000777}}
+    reply = CHAT | {"usage": CHAT["usage"] | told}
+
+    with localcontext() as context:
+        context.prec, context.traps[Inexact] = 3, True
+        reading = read("chat", reply, model="gpt-5-mini")
+
+    assert reading.usage["billed_usd"] == Fraction("0.00081585")
