@@ -271,3 +271,16 @@ def test_what_nobody_can_price_is_refused_within_a_run_and_kept_outside(hub):
 
         used = fare.usage("alice")
         assert (used.calls, used.unpriced_calls) == (2, 2)
+
+
+def test_a_class_of_ones_own_may_have_functions_that_are_given_nothing_but_a_model(hub, meter):
+    class Own(InferenceClient):
+        @staticmethod
+        def short(model):
+            return model.rpartition("/")[2]
+
+    client = wrap_client(Own(hub.base_url, api_key=TOKEN), meter, user=None)
+
+    assert client.short("meta/llama") == client.short(model="meta/llama") == "llama"
+    assert client.chat_completion(HELLO).usage.completion_tokens == 57
+    assert meter.ticket.usage == USAGE

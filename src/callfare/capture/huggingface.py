@@ -74,7 +74,8 @@ def _methods_of(kind: type) -> Iterator[tuple[str, str]]:
     """Yield the methods that ask something of a model, each with the name of what it gives to it."""
     for name, method in inspect.getmembers(kind, inspect.isfunction):
         if not name.startswith("_") and "model" in (parameters := inspect.signature(method).parameters):
-            yield name, list(parameters)[1]
+            # A class of the caller's own may have others, which are given nothing but a model.
+            yield name, [*parameters, "model"][1]
 
 
 @dataclass(slots=True)

@@ -48,7 +48,7 @@ _NEEDED = {"embedding": ("input_tokens",), "chat": ("input_tokens", "output_toke
 _IDLE = {"load", "unload"}
 # A name without a tag means this one.
 _LATEST = ":latest"
-_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, TypeError)
+_UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
 
 
 def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
@@ -93,9 +93,12 @@ class _Calls:
         if intent is None:
             return self.below(kind, *rest, stream=stream, **fields)
         answer = Answer(kind)
-        asked = Request(intent=intent, dialect=answer, is_stream=stream, is_evented=stream)
+        is_stream = bool(stream)
+        asked = Request(intent=intent, dialect=answer, is_stream=is_stream, is_evented=is_stream)
         ending = Ticketed(self.meter.admit(intent, user=self.user))
-        return _SENDING[stream](asked, answer, ending, partial(self.below, answer.made, *rest, stream=stream, **fields))
+        return _SENDING[is_stream](
+            asked, answer, ending, partial(self.below, answer.made, *rest, stream=stream, **fields)
+        )
 
     def intent(self, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> Intent | None:
         """Return what a request fixes that is to be metered, or None."""
@@ -117,10 +120,11 @@ class _AsyncCalls(_Calls):
         if intent is None:
             return await self.below(kind, *rest, stream=stream, **fields)
         answer = Answer(kind)
-        asked = Request(intent=intent, dialect=answer, is_stream=stream, is_evented=stream)
+        is_stream = bool(stream)
+        asked = Request(intent=intent, dialect=answer, is_stream=is_stream, is_evented=is_stream)
         ending = Ticketed(await self.meter.admit_async(intent, user=self.user))
         below = partial(self.below, answer.made, *rest, stream=stream, **fields)
-        return await _SENDING_ASYNC[stream](asked, answer, ending, below)
+        return await _SENDING_ASYNC[is_stream](asked, answer, ending, below)
 
 
 _SENDING = {False: send, True: stream}
@@ -137,7 +141,8 @@ def intent_of(operation: str, body: object, *, base_url: str, provider: str | No
     most = whole(field_of(fields.get("options"), "num_predict"))
     if operation == "chat" and most is not None:
         bounds["output_tokens"] = most
-    is_cloud = provider_at(base_url, "") == MAKER or model.endswith("cloud")
+    tag = model.rpartition(":")[2].casefold() if ":" in model else ""
+    is_cloud = provider_at(base_url, "") == MAKER or tag == "cloud" or tag.endswith("-cloud")
     return Intent(
         provider=provider or provider_at(base_url, MAKER),
         base_url=base_url.rstrip("/"),
@@ -184,7 +189,7 @@ class Answer:
     kind: Callable[..., Any]
     told: dict[str, object] = field(default_factory=dict)
 
-    def made(self, **fields: Any) -> Any:
+    def made(self, /, **fields: Any) -> Any:
         """Return the SDK's object of a reply or an event, having looked at its fields."""
         if fields.get("done") is False and self.told:
             # One word of many, which says nothing that the first did not.
