@@ -210,16 +210,28 @@ def test_what_the_sdk_asks_again_in_other_words_is_a_call_of_its_own(hub, meter)
 CHUNK = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"boats"},"finish_reason":null}]}'
 
 
-def test_lines_of_bytes_as_older_majors_have_them_are_read_and_shown(meter):
-    dialect = HuggingFaceDialect()
+@pytest.fixture
+def tally():
+    """An empty tally of a chat's lines."""
     asked = SimpleNamespace(
         url="https://router.huggingface.co/v1", task="conversational", model="m", json={"model": "m"}
     )
-    tally = LineTally(dialect.asked_of(Asked(), asked, is_stream=True, asks_usage=True))
+    return LineTally(HuggingFaceDialect().asked_of(Asked(), asked, is_stream=True, asks_usage=True))
 
+
+def test_lines_of_bytes_as_older_majors_have_them_are_read_and_shown(tally):
     hidden = [tally.take(line) for line in (CHUNK, b"", CHUNK, b"data: [DONE]")]
 
-    assert (hidden, tally.written_bytes) == ([False, True, False, False], 10)
+    assert (hidden, tally.written_bytes, tally.is_final) == ([False, True, False, False], 10, False)
+
+
+def test_the_last_line_is_the_end_of_what_was_counted(tally):
+    counting = CHUNK.replace(b'"model"', b'"usage":{"prompt_tokens":5,"completion_tokens":1},"model"')
+
+    before = [tally.take(counting), tally.is_final]
+    tally.take(b"data: [DONE]")
+
+    assert (before, tally.is_final) == ([False, False], True)
 
 
 def test_calls_of_several_threads_are_each_counted_once(hub, meter):
