@@ -18,6 +18,8 @@ from callfare.devtools.fake_siblings import FakeMistral
 from callfare.devtools.stand_in import Fault
 from callfare.errors import InsufficientCredit, UnpricedModel
 from callfare.money import Credits, Usd
+from callfare.usage.extract import read
+from callfare.usage.mistral import read_conversation
 from tests.sdk.mistral_clients import Kind, closed
 
 PART = "beta.conversations"
@@ -218,6 +220,17 @@ async def test_what_was_put_in_stands_where_the_total_says(kind, server, meter, 
 
     assert (meter.ticket.usage["input_tokens"], meter.ticket.is_estimated) == (tokens, is_estimated)
     assert meter.ticket.usage["connector_tokens"] == 4
+
+
+def test_a_turn_of_several_models_is_counted_at_the_last_and_a_doubt():
+    models = ("codestral-2508", "mistral-large-4")
+    entries = [{"type": "message.output", "model": model, "id": model} for model in models]
+    reply = {"outputs": entries, "usage": {"prompt_tokens": 9, "completion_tokens": 8, "total_tokens": 17}}
+
+    reading = read("conversation", reply, model="ag_1", reader=read_conversation)
+
+    assert (reading.model, reading.incomplete) == ("mistral-large-4", True)
+    assert reading.usage == {"input_tokens": 9, "output_tokens": 8}
 
 
 async def test_entries_made_as_the_sdks_objects_bound_the_input_too(kind, meter):
