@@ -48,6 +48,7 @@ def test_a_surcharge_is_set_alike(cli):
     cli.text("prices", *OURS, "--surcharge", "10%")
 
     assert paid(cli) == "0.33"
+    assert "+10% of $3\n" in cli.text("price", *SONNET, "--book", "o.toml", "--at", "2026-11-20")
 
 
 def test_rates_that_the_book_itself_has_are_not_adjusted_and_set_says_so(cli):

@@ -272,6 +272,7 @@ def price(screen: Screen, found: Price) -> None:
     rows = []
     for line in found.lines:
         taken = "" if line.rate_meter == line.meter else f"at the rate of {line.rate_meter}"
+        adjusted = "" if line.list_rate is None else f"{line.adjustment} of {show.rate(line.list_rate)}"
         rows.append(
             [
                 line.meter,
@@ -280,7 +281,7 @@ def price(screen: Screen, found: Price) -> None:
                 show.count(line.per),
                 show.exact(line.cost),
                 show.exact(line.credits),
-                ", ".join(filter(None, [show.attributes(line.attributes), taken])),
+                ", ".join(filter(None, [show.attributes(line.attributes), taken, adjusted])),
             ]
         )
     screen.table(Table(columns=columns, rows=rows))
