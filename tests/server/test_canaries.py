@@ -220,6 +220,7 @@ def test_a_leak_into_any_place_would_be_found(tmp_path, place):
     assert house.leaks() == [(place, "pepper")]
 
 
+@pytest.mark.parametrize("house", ["sqlite", pytest.param("postgres", marks=pytest.mark.all)], indirect=True)
 def test_a_secret_in_the_log_of_a_real_server_would_be_found(house):
     # Who asks chooses this one, and it is told again: the sweep must see what a log would keep of it.
     house.ask("GET", "/healthz", None, headers={"X-Request-Id": house.secrets["signature"]})
