@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from subprocess import run
 
 import boto3
@@ -20,9 +21,6 @@ from callfare.devtools.fake_bedrock import FakeBedrock
 from callfare.devtools.stand_in import Fault, Pause
 from callfare.errors import InsufficientCredit, InvalidInput
 from callfare.money import Credits, Usd
-
-# The SDK leaves the connection of a stream that was not read to its end to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
 SONNET = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 HELLO = [{"role": "user", "content": [{"text": "hi there"}]}]
@@ -131,6 +129,7 @@ def test_a_stream_left_at_the_end_of_its_message_is_charged_exactly(bedrock, met
             break
 
     assert (meter.ticket.usage, meter.ticket.is_estimated) == (PLAIN, False)
+    stream.close()
 
 
 def test_a_stream_closed_early_is_an_estimate_of_what_came(bedrock, meter):
@@ -155,8 +154,11 @@ def test_a_stream_that_breaks_raises_what_the_sdk_raises(bedrock, server, meter)
 def test_an_error_within_a_stream_is_raised_and_the_rest_charged(bedrock, server, meter):
     server.script(Fault(error_after=4))
 
-    with pytest.raises(EventStreamError, match="modelStreamErrorException"):
-        list(bedrock.converse_stream())
+    with (
+        closing(bedrock.converse_stream()) as stream,
+        pytest.raises(EventStreamError, match="modelStreamErrorException"),
+    ):
+        list(stream)
 
     assert meter.ticket.is_estimated
 
