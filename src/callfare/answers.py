@@ -1,7 +1,4 @@
-"""What callfare answers: immutable values with money as Credits and Usd and times as aware UTC datetimes.
-
-`plain` turns any of them into JSON values: amounts as decimal strings, times in RFC 3339.
-"""
+"""What callfare answers: immutable values in Credits, Usd and aware UTC datetimes, and by `plain` as JSON values."""
 
 from __future__ import annotations
 
@@ -49,7 +46,7 @@ class Line:
     """One leaf of usage at one rate: quantity × rate / per. `rate_meter` is the meter whose rate was taken.
 
     list_rate, adjustment: what the provider lists, and the share that was taken off it or added, such as -15%; None and
-    empty where the rate is the listed one.
+    empty where the rate is the listed one. minimum: what was billed in place of the quantity, where that is less.
     """
 
     meter: str
@@ -62,6 +59,7 @@ class Line:
     credits: Credits
     list_rate: Decimal | None = None
     adjustment: str = ""
+    minimum: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

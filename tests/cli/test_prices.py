@@ -146,6 +146,7 @@ def test_show_tells_rates_source_and_what_they_stand_before(cli):
         "holds": True,
         "list_usd": None,
         "adjustment": "",
+        "minimum": None,
     }
     assert second["source"] == "https://developers.openai.com/api/docs/pricing"
 
@@ -222,7 +223,11 @@ def test_what_an_action_does_not_take_is_refused_and_not_passed_over(cli, words,
 
 
 def test_show_says_why_a_model_has_no_price(cli):
-    assert "ten seconds" in cli.error("prices", "show", "whisper-large-v3", exit_code=3)["message"]
+    assert "has no price for it" in cli.error("prices", "show", "gemma-3", exit_code=3)["message"]
+
+
+def test_show_tells_the_least_that_a_call_is_billed_for(cli):
+    assert "$0.111 / 3,600, at least 10" in cli.text("prices", "show", "whisper-large-v3")
 
 
 def test_diff_shows_the_seeds_figures_beside_the_catalogues(cli):

@@ -51,6 +51,30 @@ def test_a_larger_request_has_its_own_rates(cli):
     assert price(cli, "input_tokens=200001", "output_tokens=1000") == "0.5150025"
 
 
+def test_the_least_that_a_call_is_billed_for_is_set_shown_and_compared(cli):
+    written(cli, "audio_seconds=0.36/3600@minimum=10,daily=00:00-12:00", "audio_seconds=0.18/3600@daily=12:00-00:00")
+
+    # 3 seconds cost as 10 do in the morning, and what they are at night; 90 are 90.
+    assert price(cli, "audio_seconds=3", at="2026-11-20T09:00:00Z") == "0.001"
+    assert price(cli, "audio_seconds=3", at="2026-11-20T21:00:00Z") == "0.00015"
+    assert price(cli, "audio_seconds=90", at="2026-11-20T09:00:00Z") == "0.009"
+    told = cli.text("price", "gpt-9", "audio_seconds=3", "--book", "o.toml", "--at", "2026-11-20T09:00:00Z")
+    assert "billed as 10" in told
+    shown = cli.json("prices", "show", "gpt-9", "--book", "o.toml")
+    assert [rate["minimum"] for rate in shown["prices"][0]["rates"]] == [10, None]
+    assert "0.36 / 3,600, at least 10" in cli.text("prices", "show", "gpt-9", "--book", "o.toml")
+    assert "at least 10" in cli.text("prices", "diff", "gpt-9", "--book", "o.toml")
+
+
+def test_a_rate_that_goes_on_in_other_hours_keeps_its_minimum(cli):
+    written(cli, "audio_seconds=0.36/3600@minimum=10")
+
+    written(cli, "audio_seconds=0.18/3600@minimum=5,daily=00:00-12:00", "--from", "2026-06-01")
+
+    assert price(cli, "audio_seconds=3", at="2026-06-02T09:00:00Z") == "0.00025"
+    assert price(cli, "audio_seconds=3", at="2026-06-02T21:00:00Z") == "0.001"
+
+
 def test_what_is_written_to_the_cache_is_set_by_how_long_it_stays(cli):
     written(
         cli,
@@ -158,6 +182,8 @@ def test_set_says_which_rates_of_larger_requests_the_model_lacks_now(cli):
         ("images=1@=1", "NAME=VALUE"),
         ("images=1@size=1,size=2", "each name once"),
         ("images=1@above_input_tokens=0", "above_input_tokens is '0'"),
+        ("images=1@minimum=0", "minimum is '0'"),
+        ("images=1@minimum=2.5", "minimum is '2.5'"),
         ("images=1@above_input_tokens=1e6", "above_input_tokens is '1e6'"),
         ("images=1@above_input_tokens=-5", "above_input_tokens is '-5'"),
         ("images=1@daily=16:30", "hours in UTC"),

@@ -65,7 +65,7 @@ def shown(screen: Screen, found: Sequence[ShownPrices], reason: str) -> None:
         rows = [
             (
                 rate.meter,
-                _usd(rate.usd, rate.per),
+                _usd(rate.usd, rate.per, rate.minimum),
                 *(["" if rate.list_usd is None else f"{rate.adjustment} of {show.rate(rate.list_usd)}"] * has_list),
                 _selected(rate.attributes),
                 _size(rate.above_input_tokens),
@@ -166,8 +166,8 @@ def _differences(screen: Screen, found: Sequence[Difference], titles: tuple[str,
             row.provider,
             row.meter,
             _selected(row.attributes),
-            _usd(row.usd, row.per),
-            _usd(row.other_usd, row.other_per) + _ended(row.other_ended),
+            _usd(row.usd, row.per, row.minimum),
+            _usd(row.other_usd, row.other_per, row.other_minimum) + _ended(row.other_ended),
             _times(row.change),
         )
         for row in found
@@ -213,8 +213,9 @@ def _cost(cost: str, unpriced: int) -> str:
     return f"{cost} + {unpriced:,} unpriced" if unpriced else cost
 
 
-def _usd(usd: Decimal | None, per: int | None) -> str:
-    return "" if usd is None else f"{show.rate(usd)} / {per:,}"
+def _usd(usd: Decimal | None, per: int | None, minimum: int | None) -> str:
+    least = "" if minimum is None else f", at least {minimum:,}"
+    return "" if usd is None else f"{show.rate(usd)} / {per:,}{least}"
 
 
 def _ended(at: datetime | None) -> str:

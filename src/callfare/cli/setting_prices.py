@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _RATE = re.compile(r"([a-z_0-9]+)=([0-9]{1,9}(?:\.[0-9]{1,18})?)(?:/([0-9_]{1,16}))?(?:@(.+))?", re.ASCII)
 _SHARE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?%", re.ASCII)
 _COUNT = re.compile(r"[0-9][0-9_]{0,15}", re.ASCII)
-_ABOVE, _DAILY = "above_input_tokens", "daily"
+_ABOVE, _DAILY, _MINIMUM = "above_input_tokens", "daily", "minimum"
 _PER_MAX = 10**12
 
 
@@ -226,7 +226,7 @@ def _rate(text: str, attributes: dict[str, str]) -> NewRate:
     if not 1 <= per <= _PER_MAX:
         raise InvalidInput(f"per is {per}; give a whole number from 1 to 10^12", param="rate")
     own = _selecting(selected, text)
-    above, daily = own.pop(_ABOVE, None), own.pop(_DAILY, None)
+    above, daily, minimum = own.pop(_ABOVE, None), own.pop(_DAILY, None), own.pop(_MINIMUM, None)
     for name in own.keys() & attributes.keys():
         raise InvalidInput(f"{text[:64]} says {name}, and --attr does too", param="attr")
     return NewRate(
@@ -234,7 +234,8 @@ def _rate(text: str, attributes: dict[str, str]) -> NewRate:
         usd=Decimal(usd),
         per=per,
         attributes=attributes | own,
-        above=None if above is None else _size(above),
+        above=None if above is None else _size(above, _ABOVE),
+        minimum=None if minimum is None else _size(minimum, _MINIMUM),
         daily=None if daily is None else _hours(daily),
     )
 
@@ -253,11 +254,11 @@ def _selecting(text: str | None, rate: str) -> dict[str, str]:
     return found
 
 
-def _size(text: str) -> int:
-    above = int(text.replace("_", "")) if _COUNT.fullmatch(text) else 0
-    if not 1 <= above <= _PER_MAX:
-        raise InvalidInput(f"{_ABOVE} is {text[:64]!r}; give a whole number from 1 to 10^12", param="rate")
-    return above
+def _size(text: str, what: str) -> int:
+    size = int(text.replace("_", "")) if _COUNT.fullmatch(text) else 0
+    if not 1 <= size <= _PER_MAX:
+        raise InvalidInput(f"{what} is {text[:64]!r}; give a whole number from 1 to 10^12", param="rate")
+    return size
 
 
 def _hours(text: str) -> tuple[str, str]:

@@ -273,6 +273,7 @@ def price(screen: Screen, found: Price) -> None:
     for line in found.lines:
         taken = "" if line.rate_meter == line.meter else f"at the rate of {line.rate_meter}"
         adjusted = "" if line.list_rate is None else f"{line.adjustment} of {show.rate(line.list_rate)}"
+        least = "" if line.minimum is None else f"billed as {line.minimum:,}"
         rows.append(
             [
                 line.meter,
@@ -281,7 +282,7 @@ def price(screen: Screen, found: Price) -> None:
                 show.count(line.per),
                 show.exact(line.cost),
                 show.exact(line.credits),
-                ", ".join(filter(None, [show.attributes(line.attributes), taken, adjusted])),
+                ", ".join(filter(None, [show.attributes(line.attributes), taken, adjusted, least])),
             ]
         )
     screen.table(Table(columns=columns, rows=rows))

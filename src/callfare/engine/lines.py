@@ -63,4 +63,5 @@ def _line_of(line: dict[str, Any]) -> Line:
         credits=Credits.of_units(line["nanocredits"]),
         list_rate=None if line.get("list_rate") is None else Decimal(line["list_rate"]),
         adjustment=line.get("adjustment", ""),
+        minimum=line.get("minimum"),
     )

@@ -39,6 +39,8 @@ class ListedModel:
 class ShownRate:
     """A rate as people read it. hours: of the UTC day, empty for all of it. holds: at the very time asked about.
 
+    minimum: the least that a call is billed for.
+
     list_usd, adjustment: what is listed, and the share taken off it or added; None and empty where usd is listed.
     """
 
@@ -51,6 +53,7 @@ class ShownRate:
     above_input_tokens: int | None
     hours: str
     holds: bool
+    minimum: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +125,7 @@ class Difference:
     """A meter of a model as one edition prices it and as another does. None where one has no rate for it.
 
     change: the other's figure by this one's; None where one of the two is missing or nothing. other_ended: when the
-    other's figure ceased to hold, where it has.
+    other's figure ceased to hold, where it has. minimum, other_minimum: the least that a call is billed for.
     """
 
     provider: str
@@ -131,8 +134,10 @@ class Difference:
     attributes: Mapping[str, str]
     usd: Decimal | None
     per: int | None
+    minimum: int | None
     other_usd: Decimal | None
     other_per: int | None
+    other_minimum: int | None
     other_ended: datetime | None
     change: Fraction | None
 
@@ -238,6 +243,7 @@ def _shown_rate(rate: Rate, *, holds: bool) -> ShownRate:
         above_input_tokens=rate.above,
         hours=hours,
         holds=holds,
+        minimum=rate.minimum,
     )
 
 
@@ -354,8 +360,10 @@ def _differences(prices: ModelPrices, mine: Entry | None, other: Entry | None, a
             attributes=dict(attributes),
             usd=None if ours is None else ours.usd,
             per=None if ours is None else ours.per,
+            minimum=None if ours is None else ours.minimum,
             other_usd=None if theirs is None else theirs.usd,
             other_per=None if theirs is None else theirs.per,
+            other_minimum=None if theirs is None else theirs.minimum,
             other_ended=None if theirs is None or ended_us is None else moment_of(ended_us),
             change=change,
         )
@@ -395,7 +403,7 @@ def review(engine: Engine, other: Catalogue, since_us: int) -> Review:
             PriceBook([other]).entry(model, provider=provider, at_us=now_us),
             now_us,
         )
-        if difference.change != 1
+        if difference.change != 1 or difference.minimum != difference.other_minimum
     ]
     return Review(
         edition=present.edition,

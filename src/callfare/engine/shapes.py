@@ -131,6 +131,7 @@ def price(rating: Rating, entry: PriceEntry, attributes: Mapping[str, str]) -> P
                 credits=Credits.of_units(line.nanocredits),
                 list_rate=line.list_rate,
                 adjustment=line.adjustment,
+                minimum=line.minimum,
             )
             for line in rating.lines
         ),
@@ -235,9 +236,9 @@ def arithmetic(event: Event) -> tuple[str, ...]:
             continue
         of = "" if line.rate_meter == line.meter else f" (the rate of {line.rate_meter})"
         of += "" if line.list_rate is None else f" ({line.adjustment} of ${line.list_rate:f})"
+        used = quantity_text(line.quantity) + ("" if line.minimum is None else f" (billed as {line.minimum})")
         times = "" if event.markup == "1" else f" × {event.markup}"
         shown.append(
-            f"{line.meter}: {quantity_text(line.quantity)} × ${line.rate:f} / {line.per}{of} = ${line.cost}{times}"
-            f" = {line.credits} credits"
+            f"{line.meter}: {used} × ${line.rate:f} / {line.per}{of} = ${line.cost}{times} = {line.credits} credits"
         )
     return tuple(shown)

@@ -108,11 +108,9 @@ _FREE_OF = {"anthropic": (Rate(meter="web_fetches", usd=Decimal(0), per=1),)}
 _TELLS_ITS_CHARGE = ("openrouter", "x-ai")
 _HAS_NO_TIERS = "openrouter"
 _CHARGED = Rate(meter="billed_usd", usd=Decimal(1), per=1)
-# A minimum for each call is nothing that a rate can say.
-_WITH_A_MINIMUM = {
-    ("groq", "whisper-large-v3"): "it is billed for at least ten seconds",
-    ("groq", "whisper-large-v3-turbo"): "it is billed for at least ten seconds",
-}
+# The least that a call is billed for, which genai-prices cannot say: the meter, how much of it, and where that is said.
+_TEN_SECONDS = ("audio_seconds", 10, "https://console.groq.com/docs/speech-to-text")
+_MINIMUM_OF = {("groq", name): _TEN_SECONDS for name in ("whisper-large-v3", "whisper-large-v3-turbo")}
 _LONG_AGO = date(2000, 1, 1)
 
 Amount = Decimal | theirs.TieredPrices
@@ -165,7 +163,7 @@ def _models_of(provider: theirs.Provider, checked: date, left_out: list[tuple[st
     """Yield the models of a provider, those that are left out told apart with their reason."""
     names = _names_of(provider)
     for model in provider.models:
-        reason = _WITH_A_MINIMUM.get((provider.id, model.id)) or _uncounted(model)
+        reason = _uncounted(model)
         if reason:
             left_out += [(provider.id, name, reason) for name in names[model.id]]
         else:
@@ -192,13 +190,15 @@ def _prices_of(provider: theirs.Provider, model: theirs.ModelInfo, names: Sequen
     ]
     listed = tuple(rates)
     rates += [rate for share in shares for rate in share.of(listed)]
+    least, minimum, *said_at = _MINIMUM_OF.get((provider.id, model.id), ("", None))
+    rates = [replace(rate, minimum=minimum) if rate.meter == least else rate for rate in rates]
     return ModelPrices(
         provider=provider.id,
         model=model.id,
         basis=(_CHARGED.meter,) if tells_its_charge else basis,
         otherwise=(basis,) if tells_its_charge else (),
         rates=(*rates, *(_charged(has_tiers=has_tiers) if tells_its_charge else ())),
-        source="; ".join([_source_of(provider), *dict.fromkeys(_told(share) for share in shares)]),
+        source="; ".join([_source_of(provider), *said_at, *dict.fromkeys(_told(share) for share in shares)]),
         checked=checked,
         derived=_DERIVED if has_tiers else {},
         ordinary=_ordinary_of(model, _ORDINARY_OF.get(provider.id, {}), shares) if has_tiers else {},

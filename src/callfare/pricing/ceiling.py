@@ -11,7 +11,7 @@ from fractions import Fraction
 from callfare.errors import MissingAttribute
 from callfare.money import in_range, nanocredits_of
 from callfare.pricing.book import PriceBook
-from callfare.pricing.rates import Entry
+from callfare.pricing.rates import Entry, Rate
 from callfare.pricing.rating import Rating, nanocredits_at, rate
 from callfare.usage.meters import LINEAGE
 from callfare.usage.quantities import Quantity, leaves
@@ -62,14 +62,17 @@ def _at_any_size(entry: Entry, rating: Rating) -> int:
     total = 0
     for line in rating.lines:
         rows = [row for row in entry.rates if row.meter == line.rate_meter and row.attributes == line.attributes]
-        dearest_usd = max(Fraction(row.usd) / row.per for row in rows)
-        total += nanocredits_of(dearest_usd * line.quantity, rating.markup)
+        total += nanocredits_of(max(_cost_at(row, line.quantity) for row in rows), rating.markup)
     return in_range(total, "cost in credits", param="usage")
+
+
+def _cost_at(row: Rate, quantity: Quantity) -> Fraction:
+    return Fraction(row.usd) / row.per * max(quantity, row.minimum or 0)
 
 
 def _dearest(entry: Entry, usage: Mapping[str, Quantity], markup: Fraction) -> int:
     cost_usd = Fraction(0)
     for meter, quantity in leaves(usage).items():
         rates = [row for row in entry.rates if row.meter in LINEAGE[meter]]
-        cost_usd += max((Fraction(row.usd) / row.per for row in rates), default=Fraction(0)) * quantity
+        cost_usd += max((_cost_at(row, quantity) for row in rates), default=Fraction(0))
     return in_range(nanocredits_of(cost_usd, markup), "cost in credits", param="usage")

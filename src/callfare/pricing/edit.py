@@ -28,6 +28,7 @@ class NewRate:
     """A rate to be set. attributes: those that select it, none for the ordinary one.
 
     above: the input tokens beyond which all of a call costs this. daily: the hours in which it holds; None for all.
+    minimum: the least that a call is billed for.
     """
 
     meter: str
@@ -36,6 +37,7 @@ class NewRate:
     attributes: dict[str, str]
     above: int | None = None
     daily: Hours | None = None
+    minimum: int | None = None
 
 
 def with_rates(
@@ -223,6 +225,7 @@ def _kept(row: dict[str, Any], followers: Sequence[NewRate]) -> list[NewRate]:
             attributes=row.get("attributes", {}),
             above=row.get("above_input_tokens"),
             daily=hours,
+            minimum=row.get("minimum"),
         )
         for hours in rest_of(_hours_of(row), [rate.daily or WHOLE_DAY for rate in followers])
     ]
@@ -247,6 +250,7 @@ def _row(rate: NewRate, begins: date | None, *, ends: date | None = None) -> str
         + (f"above_input_tokens = {rate.above:_}\n" if rate.above is not None else "")
         + daily
         + f"usd = {quoted(format(rate.usd, 'f'))}\nper = {rate.per:_}\n"
+        + (f"minimum = {rate.minimum:_}\n" if rate.minimum is not None else "")
         + (f"from = {begins}\n" if begins is not None else "")
         + (f"until = {ends}\n" if ends is not None else "")
     )

@@ -63,6 +63,7 @@ class _Rate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     last_day_after: date | None = None
     above: int | None = None
     daily: tuple[int, int] | None = None
+    minimum: int | None = None
 
 
 class _Model(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -314,6 +315,7 @@ def _short(rate: Rate) -> bytes:
         _day_of(rate.until_us),
         rate.above,
         rate.daily,
+        rate.minimum,
     ]
     while not parts[-1]:
         parts.pop()
@@ -325,6 +327,7 @@ def _rate_of(row: _Rate) -> Rate:
     assert row.usd.is_finite(), f"{row.usd} is no amount"
     assert row.usd >= 0, f"{row.usd} is below nothing"
     assert row.per >= 1, f"per {row.per} is no whole number above 0"
+    assert row.minimum is None or row.minimum >= 1, f"minimum {row.minimum} is no whole number above 0"
     return Rate(
         meter=row.meter,
         usd=row.usd,
@@ -334,6 +337,7 @@ def _rate_of(row: _Rate) -> Rate:
         until_us=_instant_of(row.last_day_after),
         above=row.above,
         daily=row.daily,
+        minimum=row.minimum,
     )
 
 

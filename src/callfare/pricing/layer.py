@@ -130,4 +130,5 @@ def _content_of_adjustment(one: Adjustment) -> list[str]:
 def _content_of_rate(rate: Rate) -> list[object]:
     amount = [quantity_text(Fraction(rate.usd)), str(rate.per)]
     more = [str(rate.above), str(rate.daily)] if rate.above is not None or rate.daily is not None else []
+    more += [] if rate.minimum is None else [f"minimum {rate.minimum}"]
     return [rate.meter, sorted(rate.attributes.items()), str(rate.from_us), str(rate.until_us), *amount, *more]

@@ -30,7 +30,7 @@ from callfare.usage.meters import LINEAGE, METERS
 
 _BOOK_KEYS = {"book", "description", "model", "adjustment"}
 _MODEL_KEYS = {"provider", "name", "names", "basis", "otherwise", "source", "checked", "rate", "derived", "ordinary"}
-_RATE_KEYS = {"meter", "per", "usd", "from", "until", "attributes", "above_input_tokens", "daily"}
+_RATE_KEYS = {"meter", "per", "usd", "from", "until", "attributes", "above_input_tokens", "daily", "minimum"}
 _ADJUSTMENT_KEYS = {"provider", "discount", "surcharge", "source", "checked", "from", "until"}
 _DERIVED_KEYS = {"from", "values"}
 _PER_MAX = 10**12
@@ -257,6 +257,7 @@ class _Reader:
             until_us=until_us,
             above=self._above(row, path),
             daily=self._daily(row, path),
+            minimum=self._minimum(row, meter, path),
         )
 
     def _above(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> int | None:
@@ -268,6 +269,18 @@ class _Reader:
                 (*path, "above_input_tokens"), f"above_input_tokens is {_shown(above)}; give a whole number above 0"
             )
         return above
+
+    def _minimum(self, row: Mapping[str, Any], meter: str, path: tuple[str | int, ...]) -> int | None:
+        """Return the least that a call is billed for; of a meter with parts that would be said of each part."""
+        if "minimum" not in row:
+            return None
+        minimum = self._at(row, "minimum", int, path)
+        place = (*path, "minimum")
+        if not 1 <= minimum <= _PER_MAX:
+            self._refuse(place, f"minimum is {_shown(minimum)}; give a whole number from 1 to 10^12")
+        if any(one.parent == meter for one in METERS.values()):
+            self._refuse(place, f"{meter} has parts, which are billed one by one; a minimum is for a meter without any")
+        return minimum
 
     def _daily(self, row: Mapping[str, Any], path: tuple[str | int, ...]) -> tuple[int, int] | None:
         """Return the hours of the UTC day in which a rate holds, as seconds."""

@@ -21,6 +21,7 @@ class Rate:
     from_us, until_us: the first instant at which it holds and the first at which it no longer does; None for no bound.
     above: the input tokens of a call beyond which all of it costs this, and no less far rate; None for any size.
     daily: the second of the UTC day from which it holds and that from which it does not; None for the whole day.
+    minimum: the least of the meter that a call is billed for; None where it is billed for what it used.
     list_usd, adjustment: what is listed, and the share that was taken off or added; None and empty for a list price.
     """
 
@@ -34,6 +35,7 @@ class Rate:
     daily: tuple[int, int] | None = None
     list_usd: Decimal | None = None
     adjustment: str = ""
+    minimum: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,7 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rate: dollars for `per` of the meter; None where none was found, and then nothing of the call is billed.
     rate_meter: the meter the rate stands under: the leaf's own, or its nearest ancestor's.
     attributes: those that selected the rate. list_rate, adjustment: as `Rate` has them, where it is no list price.
+    minimum: what was billed in place of the quantity, where that is less.
     """
 
     meter: str
@@ -54,6 +55,7 @@ class Line(Struct, frozen=True, kw_only=True, omit_defaults=True):
     billed: bool
     list_rate: Decimal | None = None
     adjustment: str = ""
+    minimum: int | None = None
 
 
 class Rating(Struct, frozen=True, kw_only=True):
@@ -89,6 +91,7 @@ class _Step(NamedTuple):
     nanocredits: tuple[int, int]
     list_usd: Decimal | None = None
     adjustment: str = ""
+    minimum: int | None = None
 
 
 class _Plan(NamedTuple):
@@ -173,7 +176,7 @@ def nanocredits_at(
         raise MissingAttribute(plan.reason, param=plan.missing)
     if plan.reason:
         return 0, plan.reason
-    nanocredits = sum([_times(disjoint[step.meter], step.nanocredits) for step in plan.steps])
+    nanocredits = sum([_times(max(disjoint[step.meter], step.minimum or 0), step.nanocredits) for step in plan.steps])
     return in_range(nanocredits, "cost in credits", param="usage"), ""
 
 
@@ -251,9 +254,13 @@ def _unnamed(
 def _line(step: _Step, quantity: Quantity, *, is_billed: bool) -> Line:
     """Return a leaf at its rate, each amount rounded once from the rational."""
     picousd = nanocredits = 0
+    minimum = step.minimum
+    if minimum is not None and (not is_billed or minimum <= quantity):
+        minimum = None
     if is_billed:
-        picousd = _times(quantity, step.picousd)
-        nanocredits = _times(quantity, step.nanocredits)
+        billed = quantity if minimum is None else minimum
+        picousd = _times(billed, step.picousd)
+        nanocredits = _times(billed, step.nanocredits)
     return Line(
         meter=step.meter,
         quantity=quantity,
@@ -266,6 +273,7 @@ def _line(step: _Step, quantity: Quantity, *, is_billed: bool) -> Line:
         billed=is_billed,
         list_rate=step.list_usd,
         adjustment=step.adjustment,
+        minimum=minimum,
     )
 
 
@@ -349,6 +357,7 @@ def _step(name: str, row: Rate, markup: Fraction) -> _Step:
         nanocredits=(cost_usd * CREDITS_PER_USD * NANOCREDITS_PER_CREDIT * markup).as_integer_ratio(),
         list_usd=row.list_usd,
         adjustment=row.adjustment,
+        minimum=row.minimum,
     )
 
 

@@ -168,6 +168,7 @@ def lines_text(lines: list[Facts]) -> str:
                 "nanocredits": _credits(line["credits"]),
                 "list_rate": line.get("listRateUsd"),
                 "adjustment": line.get("adjustment") or "",
+                "minimum": line.get("minimum"),
             }
             for line in lines
         ]

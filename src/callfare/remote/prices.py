@@ -200,6 +200,7 @@ def _model(facts: Facts) -> ModelPrices:
                 until_us=None if rate["until"] is None else _instant(rate["until"]),
                 above=rate["aboveInputTokens"],
                 daily=None if rate["daily"] is None else (rate["daily"][0], rate["daily"][1]),
+                minimum=rate.get("minimum"),
             )
             for rate in facts["rates"]
         ),

@@ -104,6 +104,7 @@ def line(facts: Facts) -> Line:
         credits=Credits(facts["credits"]),
         list_rate=None if facts.get("listRateUsd") is None else Decimal(facts["listRateUsd"]),
         adjustment=facts.get("adjustment") or "",
+        minimum=facts.get("minimum"),
     )
 
 

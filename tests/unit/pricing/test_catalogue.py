@@ -156,7 +156,6 @@ def test_a_call_costs_what_was_charged_at_its_time(model, usage, attributes, day
         ("gpt-unheard-of", {"input_tokens": 1}, {}, "no price book names gpt-unheard-of"),
         ("mistral-ocr-2503", {"input_tokens": 1}, {}, "catalogue has no rate for input_tokens of mistral-ocr-2503"),
         ("sonar-pro", {"input_tokens": 9, "output_tokens": 1}, {}, "is billed by billed_usd, and none was"),
-        ("whisper-large-v3", {"audio_seconds": 3}, {}, "of groq: it is billed for at least ten seconds"),
         ("gemma-3", {"input_tokens": 1}, {}, "of google: genai-prices has no price for it"),
     ],
 )

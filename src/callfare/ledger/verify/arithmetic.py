@@ -41,6 +41,7 @@ class _StoredLine(msgspec.Struct, frozen=True, gc=False):
     billed: bool
     list_rate: str | int | None = None
     adjustment: str = ""
+    minimum: str | int | None = None
 
 
 _lines = msgspec.json.Decoder(list[_StoredLine]).decode
@@ -133,7 +134,8 @@ def rated(text: str, usage: dict[str, Number], markup: str) -> tuple[int, int]:
         found = (0, 0)
         if line.billed and line.rate is not None:
             worth = _worth(line.rate, line.per, markup)
-            found = _times(quantity, worth[0]), _times(quantity, worth[1])
+            billed = quantity if line.minimum is None else max(quantity, number(line.minimum))
+            found = _times(billed, worth[0]), _times(billed, worth[1])
         if (number(line.picousd), number(line.nanocredits)) != found:
             raise Wrong(f"{line.meter} comes to {found[0]} picodollars and {found[1]} nanocredits")
         picousd += found[0]

@@ -24,6 +24,7 @@ class Line(Answer):
     """One leaf of usage at one rate: quantity × rateUsd / per. rateMeter is the meter whose rate was taken.
 
     listRateUsd, adjustment: what the provider lists, and the share taken off it or added; null where rateUsd is listed.
+    minimum: what was billed in place of quantity, where that is less.
     """
 
     meter: str
@@ -36,6 +37,7 @@ class Line(Answer):
     credits: CreditsText
     list_rate_usd: str | None
     adjustment: str | None
+    minimum: int | None
 
     @classmethod
     def of(cls, line: answers.Line) -> Self:
@@ -51,6 +53,7 @@ class Line(Answer):
             credits=str(line.credits),
             list_rate_usd=None if line.list_rate is None else format(line.list_rate, "f"),
             adjustment=line.adjustment or None,
+            minimum=line.minimum,
         )
 
 

@@ -24,7 +24,7 @@ class Rate(Answer):
     """Dollars for `per` of a meter, where all the attributes are reported. since, until: null for no bound.
 
     aboveInputTokens: the size beyond which all of a call costs this. daily: the seconds of the UTC day between which it
-    holds.
+    holds. minimum: the least that a call is billed for.
     """
 
     meter: str
@@ -35,6 +35,7 @@ class Rate(Answer):
     until: datetime | None
     above_input_tokens: int | None
     daily: tuple[int, int] | None
+    minimum: int | None
 
 
 class Derived(Answer):
@@ -82,6 +83,7 @@ class ModelPrices(Answer):
                     until=None if rate.until_us is None else moment_of(rate.until_us),
                     above_input_tokens=rate.above,
                     daily=rate.daily,
+                    minimum=rate.minimum,
                 )
                 for rate in prices.rates
             ],

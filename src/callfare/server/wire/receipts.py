@@ -108,6 +108,7 @@ def _charge(receipt: receipts.ChargeReceipt) -> dict[str, Any]:
                 "credits": str(line.credits),
                 "listRateUsd": None if line.list_rate is None else format(line.list_rate, "f"),
                 "adjustment": line.adjustment or None,
+                "minimum": line.minimum,
             }
             for line in Lines(receipt.lines)
         ],
