@@ -101,6 +101,7 @@ async def test_text_of_an_endpoint_of_ones_own_is_counted_by_its_details(either_
     assert first.usage == second.usage == third.usage == {"input_tokens": 2, "output_tokens": 57}
     assert (first.is_estimated, second.is_estimated, third.is_estimated) == (False, False, False)
     assert first.intent.usage == {"input_tokens": 2, "output_tokens": 90}
+    assert not any("stream_options" in seen.fields for seen in hub.requests)
 
 
 async def test_text_without_details_is_an_estimate(either_hub, hub, meter):

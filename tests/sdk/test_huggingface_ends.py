@@ -225,6 +225,16 @@ def test_lines_of_bytes_as_older_majors_have_them_are_read_and_shown(tally):
     assert (hidden, tally.written_bytes, tally.is_final) == ([False, True, False, False], 10, False)
 
 
+def test_a_word_with_a_quotation_mark_in_it_is_as_long_as_it_is(tally):
+    tally.take(CHUNK)
+
+    assert tally.takes_lightly(CHUNK.decode())
+    quoting = CHUNK.decode().replace("boats", 'say \\"hi\\"')
+    assert not tally.takes_lightly(quoting)
+    tally.take(quoting)
+    assert tally.written_bytes == len("boats") * 2 + len('say "hi"')
+
+
 def test_the_last_line_is_the_end_of_what_was_counted(tally):
     counting = CHUNK.replace(b'"model"', b'"usage":{"prompt_tokens":5,"completion_tokens":1},"model"')
 

@@ -22,7 +22,7 @@ from typing_extensions import override
 from callfare.devtools import openai_replies as replies
 from callfare.devtools.fake_openai import FakeOpenAI, FakeOpenAIHandler
 from callfare.devtools.forms import Json
-from callfare.devtools.stand_in import AS_COUNTED, serve
+from callfare.devtools.stand_in import AS_COUNTED, Fault, Seen, serve
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 MODELS: Mapping[str, tuple[str, Mapping[str, str]]] = {
@@ -174,6 +174,16 @@ class FakeHuggingFace(FakeOpenAI):
 
     handler = _Handler
     path = ""
+
+    @override
+    def arrived(self, seen: Seen) -> Fault:
+        """Count a request. None that the SDK asks the hub by itself, now and then, is spoiled in place of a call."""
+        if seen.method != "GET" or not seen.path.startswith("/api/"):
+            return super().arrived(seen)
+        with self.lock:
+            self.counts[f"{seen.method} {seen.path}"] += 1
+            self.requests.append(seen)
+        return Fault()
 
 
 def main(arguments: list[str] | None = None) -> None:
