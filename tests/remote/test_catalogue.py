@@ -13,6 +13,7 @@ from callfare.errors import Misconfigured
 from callfare.facade import open_engine
 from callfare.pricing.catalog import compiled
 from callfare.pricing.edition import Catalogue, shipped_catalogue
+from callfare.remote import prices
 from tests.support.serving import served
 
 API = "/api/billing"
@@ -104,3 +105,18 @@ def test_an_app_holds_and_is_charged_by_what_a_server_says_is_taken_off(tmp_path
         assert (str(line.rate), str(line.list_rate), line.adjustment) == ("2.55", "3", "-15%")
     assert str(charge.cost) == "0.255"
     assert found.arithmetic[0].startswith("input_tokens: 100000 × $2.55 / 1000000 (-15% of $3) = $0.255")
+
+
+def test_prices_that_cannot_be_read_are_refused_each_time_and_asked_for_again(serving, monkeypatch):
+    def unreadable(*_):
+        raise Misconfigured("the server's prices cannot be read; is it of another version?")
+
+    with Callfare(serving.url, api_key=serving.credentials["service"]) as fare:
+        with monkeypatch.context() as patch:
+            patch.setattr(prices, "settings_of", unreadable)
+            for _ in range(2):
+                with pytest.raises(Misconfigured, match="of another version"):
+                    fare.price("gpt-5-mini", {"input_tokens": 1000})
+        price = fare.price("gpt-5-mini", {"input_tokens": 1000})
+
+    assert str(price.cost) == "0.00015"

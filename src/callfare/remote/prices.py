@@ -118,8 +118,10 @@ class RemoteTerms:
         known = self._catalogue()
         told = self._client.get_unless(f"/prices?catalogue={quote(known.edition)}", self._etag)
         if told is not None:
-            facts, self._etag = told
+            facts, etag = told
             self._found = settings_of(facts, known)
+            # Only now, for what could not be read must be asked for again, and not be taken for known.
+            self._etag = etag
         self._asked_at_s = elapsed_s()
 
     def _catalogue(self) -> Catalogue:
