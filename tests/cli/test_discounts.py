@@ -72,7 +72,10 @@ def test_a_charge_leads_to_the_page_of_its_rate_and_to_the_discount(cli):
         assert str(charge.cost) == "0.255"
 
     story = cli.text("explain", charge.id, "--book", "o.toml")
+    without_it = cli.text("explain", charge.id)
 
+    assert "not among the books opened here" not in story
+    assert re.search(r"not among the books opened here: o\+[0-9a-f]{8}; name your own with --book FILE\n", without_it)
     assert "100000 × $2.55 / 1000000 (-15% of $3) = $0.255" in story
     assert re.search(r"by price book catalogue\+[0-9a-f]{8},o\+[0-9a-f]{8}\n", story)
     (command,) = re.findall(r"where it was read: `callfare (.*)`", story)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from callfare.cli import show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from callfare.answers import Call, Explanation, Movement, RunSummary, Transaction
     from callfare.cli.screen import Screen
@@ -23,10 +23,13 @@ _HOUSE = {
 }
 
 
-def charge_story(screen: Screen, found: Explanation, *, reprice: str, prices: str) -> None:
+def charge_story(
+    screen: Screen, found: Explanation, *, reprice: str, prices: str, unopened: Sequence[str] = ()
+) -> None:
     """Tell everything behind a charge, each step under its heading.
 
-    reprice: the command that rates it again. prices: the one that shows where its rates were read.
+    reprice: the command that rates it again. prices: the one that shows where its rates were read. unopened: the books
+    by which it was priced that this command does not have.
     """
     call = found.call
     screen.line(f"{show.clean(call.id)}", "head")
@@ -34,7 +37,7 @@ def charge_story(screen: Screen, found: Explanation, *, reprice: str, prices: st
     steps = (
         ("What the provider reported", _reported(found)),
         ("What was counted", _counted(call)),
-        ("What it cost", _cost(found, reprice, prices)),
+        ("What it cost", _cost(found, reprice, prices, unopened)),
         ("What was put right later", _corrections(found)),
         ("The run it was part of", _run(found.run)),
         ("What moved in the ledger", _moved(found)),
@@ -83,7 +86,7 @@ def _counted(call: Call) -> Iterator[str]:
         yield f"metadata {show.clean(json.dumps(call.metadata, ensure_ascii=False))}"
 
 
-def _cost(found: Explanation, reprice: str, prices: str) -> Iterator[str]:
+def _cost(found: Explanation, reprice: str, prices: str, unopened: Sequence[str]) -> Iterator[str]:
     yield from map(show.clean, found.arithmetic)
     if found.call.status == "priced":
         yield f"together {show.exact(found.call.cost)} = {show.exact(found.call.credits)} credits"
@@ -94,6 +97,8 @@ def _cost(found: Explanation, reprice: str, prices: str) -> Iterator[str]:
     yield f"by price book {show.clean(found.call.edition) or 'none'}"
     if found.call.status == "priced":
         yield f"where it was read: `{show.clean(prices)}`"
+    if unopened:
+        yield f"not among the books opened here: {show.clean(', '.join(unopened))}; name your own with --book FILE"
 
 
 def _corrections(found: Explanation) -> Iterator[str]:

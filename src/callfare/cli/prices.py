@@ -204,13 +204,16 @@ def _check(session: Session, days: int) -> None:
 def _update(session: Session, file: Path | None, days: int) -> None:
     from callfare.engine.price_review import review
     from callfare.engine.price_update import accept, candidate, place_of_catalogue
+    from callfare.pricing.edition import Catalogue
 
     with session.engine() as engine:
         place = place_of_catalogue(engine, file)
         _refuse_without_catalogue(engine)
         new = candidate(engine)
         found = review(engine, new, _since_us(engine, days))
-        accept(new, place)
+        # Where nothing changes, nobody read a price anew: the dates stay too.
+        same = [layer for layer in engine.settings.book.layers if isinstance(layer, Catalogue)]
+        accept(next((layer for layer in same if layer.edition == new.edition), new), place)
     answer = {"file": str(place), "review": found}
     session.answer(answer, lambda screen: price_stories.updated(screen, found, days, place, is_named=file is not None))
 

@@ -180,6 +180,7 @@ def _explained(screen: Screen, session: Session, found: Explanation) -> None:
         found,
         reprice=session.reprice(),
         prices=session.showing_prices(call.model, provider=call.provider, at=call.at),
+        unopened=session.unopened(call.edition),
     )
 
 

@@ -201,6 +201,14 @@ class Session:
         options = [*whose, "--at", instant, *self._ledger(), *self._books()]
         return shlex.join(["callfare", "prices", "show", *options, *(["--"] if model.startswith("-") else []), model])
 
+    def unopened(self, edition: str) -> list[str]:
+        """Return the books of a charge's edition that were not given to this command; a server has its own."""
+        if self.options.server is not None:
+            return []
+        with self.engine() as engine:
+            opened = {layer.edition for layer in engine.settings.book.layers}
+        return [name for name in edition.split(",") if name and name not in opened]
+
     def pasteable(self, text: str) -> str:
         """Return a text whose commands of ours name the ledger, and the price books, that this command was given."""
         return _HINT.sub(self._on_this_ledger, text)

@@ -6,7 +6,7 @@
 Speaks both generations: chats, plain and streamed, embeddings, reranking, classes, pages, transcripts. Every count
 follows from the request: four characters are a token, rounded up; a chat sees 66 tokens more than it bills; a picture
 is 1,000 tokens. A rerank is a search for each hundred documents. How it is told to fail: stand_in.py.
-`python -m callfare.devtools.fake_cohere --port 8087`.
+`python -m callfare.devtools.fake_cohere --port 8089`.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ class FakeCohere(StandIn):
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve until interrupted or told to end."""
-    serve(FakeCohere, "Cohere", 8087, arguments)
+    serve(FakeCohere, "Cohere", 8089, arguments)
 
 
 if __name__ == "__main__":

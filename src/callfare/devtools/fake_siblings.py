@@ -11,8 +11,8 @@ its times, and Mistral with the tier; Perplexity in every chunk, with what it ch
 
 from __future__ import annotations
 
+import argparse
 import re
-import sys
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -254,10 +254,10 @@ _KINDS |= {"mistral": FakeMistral, "perplexity": FakePerplexity}
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve the named one until interrupted or told to end."""
-    name, *others = (sys.argv[1:] if arguments is None else arguments) or [""]
-    if name not in _KINDS:
-        sys.exit(f"say whose stand-in to start, first of all: {', '.join(_KINDS)}")
-    serve(_KINDS[name], name.capitalize(), 8085, others)
+    parser = argparse.ArgumentParser(description="A stand-in for the API of a provider, on 127.0.0.1.")
+    parser.add_argument("provider", choices=_KINDS, help="whose; each understands --port")
+    named, others = parser.parse_known_args(arguments)
+    serve(_KINDS[named.provider], named.provider.capitalize(), 8085, others)
 
 
 if __name__ == "__main__":

@@ -62,8 +62,10 @@ def _entry(entry: Entry, placed: Placed, from_us: int | None, until_us: int | No
         rates=tuple(_rate(rate, adjustment) for rate in entry.rates),
         from_us=from_us,
         until_us=until_us,
-        source=f"{entry.source}; {adjustment.text} by {edition.partition('+')[0]}: "
-        f"{adjustment.source}, {adjustment.checked}",
+        # Each source with its own day.
+        source=f"{entry.source}, {entry.checked}; "
+        f"{adjustment.text} by {edition.partition('+')[0]}: {adjustment.source}",
+        checked=adjustment.checked,
         edition=f"{entry.edition},{edition}",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal, Inexact, localcontext
 
 import pytest
@@ -95,7 +96,8 @@ def test_an_entry_leads_to_both_pages():
     entry = book.entry("m", at_us=NOON_US)
 
     assert entry is not None
-    assert entry.source == "a page; -15% by ours: agreement of 2026-11-20, 2026-11-23"
+    assert entry.source == "a page, 2026-11-20; -15% by ours: agreement of 2026-11-20"
+    assert entry.checked == date(2026, 11, 23)
 
 
 def test_a_discount_holds_from_its_day_until_its_end():
