@@ -26,7 +26,7 @@ def waiting(folder, clock) -> Path:
         (folder / "elsewhere.db").rename(path)
         # As a process would that was killed: nothing more is delivered.
         fare._engine.delivery._is_closed = True
-        fare._engine.delivery._wake.set()
+        fare._engine.delivery._wake.ring()
     return path
 
 
