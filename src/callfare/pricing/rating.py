@@ -253,26 +253,27 @@ def _unnamed(
 
 def _line(step: _Step, quantity: Quantity, *, is_billed: bool) -> Line:
     """Return a leaf at its rate, each amount rounded once from the rational."""
+    # Taken apart at once: each line of each call passes here.
+    meter, rate_meter, usd, per, attributes, worth_picousd, worth_nanocredits, list_usd, adjustment, minimum = step
     picousd = nanocredits = 0
-    minimum = step.minimum
     if minimum is not None and (not is_billed or minimum <= quantity):
         minimum = None
     if is_billed:
         billed = quantity if minimum is None else minimum
-        picousd = _times(billed, step.picousd)
-        nanocredits = _times(billed, step.nanocredits)
+        picousd = _times(billed, worth_picousd)
+        nanocredits = _times(billed, worth_nanocredits)
     return Line(
-        meter=step.meter,
+        meter=meter,
         quantity=quantity,
-        rate=step.usd,
-        per=step.per,
-        rate_meter=step.rate_meter,
-        attributes=step.attributes,
+        rate=usd,
+        per=per,
+        rate_meter=rate_meter,
+        attributes=attributes,
         picousd=picousd,
         nanocredits=nanocredits,
         billed=is_billed,
-        list_rate=step.list_usd,
-        adjustment=step.adjustment,
+        list_rate=list_usd,
+        adjustment=adjustment,
         minimum=minimum,
     )
 
