@@ -9,6 +9,7 @@ from huggingface_hub import AsyncInferenceClient, InferenceClient
 
 from callfare.capture.clients import wrap_client
 from callfare.devtools.fake_huggingface import LLAMA
+from tests.sdk.reading import Reading
 
 HELLO = [{"role": "user", "content": "hi there"}]
 # Eight characters are two tokens, and a message has three more; the reply's 226 characters are 57.
@@ -16,7 +17,7 @@ USAGE = {"input_tokens": 5, "cached_input_tokens": 1, "output_tokens": 57}
 TOKEN = "hf_none"
 
 
-class EitherHub:
+class EitherHub(Reading):
     """One kind of client, called in the same words as the other."""
 
     def __init__(self, meter, *, is_async):
@@ -34,21 +35,6 @@ class EitherHub:
     async def ask(self, client=None, **fields):
         client = client or self.client(provider="together")
         return await self.do(client, "chat_completion", **{"messages": HELLO, "model": LLAMA} | fields)
-
-    async def read(self, stream, most=None):
-        """Return the events of a stream, up to so many of them."""
-        events = []
-        if self.is_async:
-            async for event in stream:
-                events.append(event)
-                if len(events) == most:
-                    break
-        else:
-            for event in stream:
-                events.append(event)
-                if len(events) == most:
-                    break
-        return events
 
     async def settled(self):
         """Wait until every call is settled: whoever goes on in an event loop does not wait for a stream's end."""

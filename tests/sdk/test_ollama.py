@@ -19,6 +19,7 @@ from callfare.devtools.fake_ollama import ALIAS, FakeOllama
 from callfare.devtools.stand_in import Fault, Pause
 from callfare.errors import InsufficientCredit, InvalidInput
 from callfare.money import Credits
+from tests.sdk.reading import Reading
 
 MODEL = "llama3.2"
 HELLO = [{"role": "user", "content": "hi there"}]
@@ -43,7 +44,7 @@ def client(bare, meter):
     return wrap_client(bare, meter, user=None)
 
 
-class Kind:
+class Kind(Reading):
     """One kind of client, called in the same words as the other."""
 
     def __init__(self, client, *, is_async):
@@ -55,21 +56,6 @@ class Kind:
 
     async def ask(self, **fields):
         return await self.do("chat", **{"messages": HELLO} | fields)
-
-    async def read(self, stream, most=None):
-        """Return the events of a stream, up to so many of them."""
-        events = []
-        if self.is_async:
-            async for event in stream:
-                events.append(event)
-                if len(events) == most:
-                    break
-        else:
-            for event in stream:
-                events.append(event)
-                if len(events) == most:
-                    break
-        return events
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -72,7 +72,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     sound = _metered(given.audio, calls)
     vars(sound)["_transcriptions"] = _metered(given.audio.transcriptions, calls)
     vars(twin).update({"_v2": _metered(given.v2, calls), "_audio": sound, _CALLS: calls})
-    vars(twin)["_executor"] = _Pool(given._executor)  # noqa: SLF001 - the SDK has no other name for it
+    vars(twin)["_executor"] = _Pool(given._executor)
     return twin
 
 
@@ -117,7 +117,7 @@ class _Calls(MethodCalls):
 
     def request_of(self, kind: str, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> Request:
         """Return what a call of one of the SDK's methods fixes."""
-        base_url = str(self.given._client_wrapper.get_base_url())  # noqa: SLF001 - the SDK tells it nowhere else
+        base_url = str(self.given._client_wrapper.get_base_url())
         with READING:
             options = fields.get("request_options")
             told = {name: _plain(value) for name, value in fields.items() if value is not ...}

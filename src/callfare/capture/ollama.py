@@ -64,14 +64,14 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
         kind = getattr(client, "__name__", type(client).__name__)
         raise InvalidInput(f"{kind} is no client of this SDK; give one such as ollama.Client()", param="client")
     former = vars(client).get(_CALLS)
-    given = client
+    given: Any = client
     if isinstance(former, _Calls):
         if (former.meter, former.user, former.provider) == (meter, user, provider):
             return client
         given = vars(client)[_GIVEN]
     below = getattr(given, _REQUEST)
     is_async = inspect.iscoroutinefunction(below)
-    calls = (_AsyncCalls if is_async else _Calls)(below, str(given._client.base_url), meter, user, provider)  # type: ignore[attr-defined]  # noqa: SLF001 - where the SDK keeps its address
+    calls = (_AsyncCalls if is_async else _Calls)(below, str(given._client.base_url), meter, user, provider)
     twin: ClientT = object.__new__(type(client))
     vars(twin).update(vars(given) | {_REQUEST: calls.request, _CALLS: calls, _GIVEN: given})
     return twin
@@ -102,7 +102,7 @@ class _Calls:
 
     def intent(self, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> Intent | None:
         """Return what a request fixes that is to be metered, or None."""
-        operation = None if is_metered() or len(rest) < 2 else _PATHS.get(rest[1])  # noqa: PLR2004 - a verb and a path
+        operation = _PATHS.get(rest[1]) if len(rest) > 1 and not is_metered() else None
         if operation is None:
             return None
         with READING:

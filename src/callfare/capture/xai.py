@@ -56,7 +56,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     is_async = package_of(client, _ASYNC) is not None
     twin: ClientT = copied(client)
     parts = {name: _metered(getattr(client, name), calls, is_async=is_async) for name in _PARTS}
-    make = parts["chat"]._make_chat  # noqa: SLF001 - where the SDK makes its chats
+    make = parts["chat"]._make_chat
     vars(parts["chat"])["_make_chat"] = partial(_chat_by, make)
     vars(twin).update(parts | {_CALLS: calls})
     return twin
@@ -65,7 +65,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
 def _metered(part: Any, calls: _Calls, *, is_async: bool) -> Any:
     """Return a part of a client like the given one, whose stub has procedures of ours."""
     twin = copied(part)
-    below = part._stub  # noqa: SLF001 - the SDK has no other name for it
+    below = part._stub
     stub = copied(below)
     kinds: dict[str, Callable[..., Any]] = dict.fromkeys(OPERATIONS, calls.call_async if is_async else calls.call)
     kinds |= dict.fromkeys(ASKING, calls.ask_async if is_async else calls.ask)
