@@ -9,8 +9,12 @@ import subprocess
 import sys
 from contextlib import suppress
 
+import anyio
 import pytest
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCNotification, JSONRPCRequest
 
+from callfare.mcp.stdio import Unanswered
 from tests.mcp.conftest import SCRIPT
 
 HELLO = {
@@ -79,6 +83,44 @@ def test_it_ends_with_its_input_and_writes_nothing_but_the_protocol(start, url):
     assert begun["result"]["serverInfo"]["name"] == "callfare"
     assert called["result"]["structuredContent"]["user_id"] == "alice"
     assert (code, rest, said) == (0, "", "")
+
+
+@pytest.mark.parametrize("calls", [1, 40])
+def test_all_that_a_pipe_asked_is_answered_before_it_ends(start, url, calls):
+    host = start("--db", url, "--user", "alice")
+    asked = [HELLO, *(CALL | {"id": f"call {number}"} for number in range(calls))]
+    host.process.stdin.write("".join(json.dumps(message) + "\n" for message in asked))
+
+    code, answers, said = host.end()
+
+    told = {answer["id"]: answer for answer in map(json.loads, answers.splitlines())}
+    assert told.keys() == {message["id"] for message in asked}
+    assert all(told[f"call {number}"]["result"]["structuredContent"] for number in range(calls))
+    assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("params", "ended"),
+    [({"requestId": 2}, True), ({"requestId": "2"}, False), ({"requestId": [2]}, False), ({}, False), (None, False)],
+)
+def test_what_was_called_off_is_not_waited_for(params, ended):
+    async def has_ended():
+        said, incoming = anyio.create_memory_object_stream(2)
+        heard, asked = anyio.create_memory_object_stream(2)
+        async with said:
+            await said.send(SessionMessage(JSONRPCRequest(jsonrpc="2.0", id=2, method="tools/list")))
+            await said.send(
+                SessionMessage(JSONRPCNotification(jsonrpc="2.0", method="notifications/cancelled", params=params))
+            )
+        async with incoming, asked, anyio.create_task_group() as tasks:
+            tasks.start_soon(Unanswered().hear, incoming, heard)
+            await asked.receive()
+            await asked.receive()
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+            return asked.statistics().open_send_streams == 0
+
+    assert anyio.run(has_ended) is ended
 
 
 def test_a_line_that_is_no_message_does_not_end_it(start, url):
