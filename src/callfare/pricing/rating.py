@@ -181,12 +181,12 @@ def nanocredits_at(
 
 
 def _plan_of(entry: Entry, disjoint: Mapping[str, Quantity], attributes: Mapping[str, str], markup: Fraction) -> _Plan:
-    values = tuple([attributes.get(name) for name in entry.attribute_names]) if entry.attribute_names else ()
+    values = tuple(map(attributes.get, entry.attribute_names))
     band = 0
     if entry.thresholds:
         read = sum([quantity for name, quantity in disjoint.items() if name in _INPUT_METERS])
         band = bisect_left(entry.thresholds, read)
-    return _plan(entry, tuple(disjoint), values, band, (markup.numerator, markup.denominator))
+    return _plan(entry, tuple(disjoint), values, band, markup.as_integer_ratio())
 
 
 def _rating(
@@ -199,18 +199,17 @@ def _rating(
     markup: Fraction,
 ) -> Rating:
     """Return the lines of a plan with the quantities of one call, and their sums."""
-    billed_meters = plan.billed_meters
+    steps, billed_meters, reason, _ = plan
     lines: list[Line] = []
     picousd = nanocredits = 0
-    is_billed = not plan.reason
-    for step in plan.steps:
-        line = _line(step, disjoint[step.meter], is_billed=is_billed)
+    for step in steps:
+        line = _line(step, disjoint[step.meter], is_billed=not reason)
         picousd += line.picousd
         nanocredits += line.nanocredits
         lines.append(line)
     return Rating(
-        status="unpriced" if plan.reason else "priced",
-        reason=plan.reason,
+        status="unpriced" if reason else "priced",
+        reason=reason,
         model=model,
         entry_model=entry.model,
         provider=entry.provider,
@@ -219,7 +218,7 @@ def _rating(
         lines=tuple(lines),
         picousd=in_range(picousd, "cost", param="usage"),
         nanocredits=in_range(nanocredits, "cost in credits", param="usage"),
-        information={name: quantity for name, quantity in usage.items() if name not in billed_meters},
+        information=_beside(usage, billed_meters),
     )
 
 
@@ -260,8 +259,11 @@ def _line(step: _Step, quantity: Quantity, *, is_billed: bool) -> Line:
         minimum = None
     if is_billed:
         billed = quantity if minimum is None else minimum
-        picousd = _times(billed, worth_picousd)
-        nanocredits = _times(billed, worth_nanocredits)
+        if type(billed) is int and worth_picousd[1] == worth_nanocredits[1] == 1:
+            # Whole amounts for whole quantities, the common case, want no rounding.
+            picousd, nanocredits = billed * worth_picousd[0], billed * worth_nanocredits[0]
+        else:
+            picousd, nanocredits = _times(billed, worth_picousd), _times(billed, worth_nanocredits)
     return Line(
         meter=meter,
         quantity=quantity,
@@ -279,13 +281,15 @@ def _line(step: _Step, quantity: Quantity, *, is_billed: bool) -> Line:
 
 
 def _times(quantity: Quantity, worth: tuple[int, int]) -> int:
-    """Return quantity × worth, rounded half-even. Whole results, the common case, skip the division."""
-    numerator, denominator = worth
-    if type(quantity) is not int:
-        numerator, denominator = numerator * quantity.numerator, denominator * quantity.denominator
-    else:
-        numerator *= quantity
-    return numerator if denominator == 1 else divide_half_even(numerator, denominator)
+    """Return quantity × worth, rounded half-even."""
+    return divide_half_even(worth[0] * quantity.numerator, worth[1] * quantity.denominator)
+
+
+def _beside(usage: Mapping[str, Quantity], billed_meters: frozenset[str]) -> dict[str, Quantity]:
+    """Return what was reported and is not billed."""
+    if billed_meters.issuperset(usage):
+        return {}
+    return {name: quantity for name, quantity in usage.items() if name not in billed_meters}
 
 
 @lru_cache(maxsize=4096)

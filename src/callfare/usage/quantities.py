@@ -87,7 +87,7 @@ def leaves(usage: Mapping[str, Quantity]) -> dict[str, Quantity]:
     for name, parts in _shape(tuple(usage)):
         quantity = usage[name]
         if parts:
-            taken = sum([usage[part] for part in parts])
+            taken = usage[parts[0]] if len(parts) == 1 else sum([usage[part] for part in parts])
             if taken > quantity:
                 numbers = f"{quantity_text(taken)}, above {name}, which includes it and is {quantity_text(quantity)}"
                 raise InvalidQuantity(f"{' + '.join(parts)} is {numbers}", param=name)
