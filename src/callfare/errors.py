@@ -60,6 +60,7 @@ CallfareError
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -119,19 +120,21 @@ class InsufficientCredit(Refused):
 
 
 class UnpricedModel(Refused):
-    """No price is in force for the model, so a run may not call it."""
+    """No price is in force for the model, so a run may not call it; `near` are names like it that have one."""
 
     code = "unpriced_model"
 
-    def __init__(self, model: str, *, reason: str, step: str = "") -> None:
-        self.model = model
-        self.reason = reason
-        next_step = step or "add a rate for it to a price book"
-        super().__init__(f"{model} has no price: {reason}; {next_step}", param="model")
+    def __init__(
+        self, model: str, *, reason: str, near: Sequence[str] = (), step: str = "", param: str = "model"
+    ) -> None:
+        self.model, self.reason, self.near = model, reason, tuple(near)
+        meant = f"did you mean {near[0]}? If not, " if near else ""
+        next_step = step or f"{meant}add a rate for it to a price book"
+        super().__init__(f"{model} has no price: {reason}", step=next_step, param=param)
 
     def facts(self) -> dict[str, object]:
-        """Return the error with the model and the reason."""
-        return super().facts() | {"model": self.model, "reason": self.reason}
+        """Return the error with the model, the reason, and the names that may have been meant."""
+        return super().facts() | {"model": self.model, "reason": self.reason, "near": list(self.near)}
 
 
 class UserRequired(Refused):
@@ -322,8 +325,7 @@ class RunAmbiguous(InvalidInput):
     code = "run_ambiguous"
 
     def __init__(self, run_id: str, *, users: int) -> None:
-        self.run_id = run_id
-        self.users = users
+        self.run_id, self.users = run_id, users
         super().__init__(f"{users} users have a run {run_id!r}", step="name whose it is by user=", param="user")
 
     def facts(self) -> dict[str, object]:
@@ -427,8 +429,7 @@ class RunClosed(Conflict):
     code = "run_closed"
 
     def __init__(self, run_id: str, *, outcome: str) -> None:
-        self.run_id = run_id
-        self.outcome = outcome
+        self.run_id, self.outcome = run_id, outcome
         super().__init__(f"run {run_id!r} has ended as {outcome}; open a new run to go on", param="run_id")
 
     def facts(self) -> dict[str, object]:

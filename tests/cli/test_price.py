@@ -63,7 +63,8 @@ def test_a_seller_who_does_not_sell_the_model_is_answered_with_those_who_do(cli)
     words = ("gpt-5-mini", "--provider", "nonesuch")
 
     assert cli.error("price", *words, "input_tokens=1", exit_code=3)["message"].endswith(
-        "no price book names gpt-5-mini of nonesuch; it is sold by github-copilot and openai"
+        "no price book names gpt-5-mini of nonesuch; add a rate for it to a price book; it is sold by github-copilot "
+        "and openai"
     )
     assert "it is sold by github-copilot and openai" in cli.error("prices", "show", *words, exit_code=3)["message"]
 

@@ -110,7 +110,7 @@ async def test_a_price_that_depends_on_what_was_not_given_is_not_guessed(fare, u
 @pytest.mark.parametrize(
     ("model", "usage", "attributes"),
     [
-        ("gpt-9", {"input_tokens": 1}, {}),
+        ("unheard-of", {"input_tokens": 1}, {}),
         ("gpt-5-mini", {"images": 1}, {}),
         ("gpt-image-1", {"images": 1}, {"size": "1x1"}),
     ],
@@ -123,6 +123,23 @@ async def test_what_has_no_price_is_refused_with_the_reason(fare, model, usage, 
     assert caught.value.model == model
     assert caught.value.reason in caught.value.message
     assert caught.value.message.endswith("add a rate for it to a price book")
+
+
+async def test_a_misspelt_model_is_answered_with_those_that_were_probably_meant(fare):
+    with pytest.raises(UnpricedModel) as caught:
+        await fare.price("gpt-5-minni", {"input_tokens": 1}, provider="openai")
+
+    facts = caught.value.facts()
+    assert facts.pop("near") == list(caught.value.near)
+    assert caught.value.near[0] == "gpt-5-mini"
+    assert facts == {
+        "code": "unpriced_model",
+        "message": "gpt-5-minni has no price: no price book names gpt-5-minni of openai; did you mean gpt-5-mini? "
+        "If not, add a rate for it to a price book",
+        "param": "model",
+        "model": "gpt-5-minni",
+        "reason": "no price book names gpt-5-minni of openai",
+    }
 
 
 async def test_asking_for_a_price_leaves_no_trace(fare, ledger):

@@ -126,6 +126,16 @@ async def test_an_estimate_by_parts_tells_them(fare, assistant):
     assert found.structured_content["parts"][1]["attributes"] == {"size": "1024x1536"}
 
 
+async def test_an_estimate_of_a_misspelt_model_tells_the_one_that_was_meant(fare, assistant):
+    fare.workflow("comic", parts=[{"model": "gpt-5-minni", "usage": {"input_tokens": 1200, "output_tokens": 350}}])
+
+    async with assistant(reader=EngineReader(fare._engine)) as client:
+        found = await client.call_tool("billing_estimate", {"workflow_type": "comic"})
+
+    assert found.is_error
+    assert "; did you mean gpt-5-mini? If not, add a rate" in found.content[0].text
+
+
 async def test_what_is_long_is_cut_in_the_text_and_whole_up_to_a_hundred_in_its_parts(fare, assistant):
     fare.grant("carol", 100, key="g")
     for number in range(103):

@@ -99,6 +99,19 @@ def test_a_model_without_a_price_is_refused_inside_a_run(fare: Callfare, fake: F
     assert fake.count == 0
 
 
+def test_a_misspelt_model_is_refused_inside_a_run_with_the_one_that_was_meant(
+    fare: Callfare, fake: FakeOpenAI, client: OpenAI
+) -> None:
+    fare.grant("alice", 100, key="k")
+
+    with pytest.raises(UnpricedModel) as refusal, fare.run("tweet", user="alice"):
+        client.chat.completions.create(model="gpt-5-minni", messages=STORY)
+
+    assert fake.count == 0
+    assert refusal.value.near[0] == "gpt-5-mini"
+    assert "did you mean gpt-5-mini?" in str(refusal.value)
+
+
 def test_outside_a_run_the_user_of_the_context_pays(fare: Callfare, client: OpenAI) -> None:
     fare.grant("alice", 100, key="k")
 

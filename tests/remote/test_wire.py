@@ -25,6 +25,8 @@ from callfare.server.wire.prices import Prices
 MADE = [
     errors.InsufficientCredit("alice", needed=Credits(3), available=Credits(1)),
     errors.UnpricedModel("gpt-9", reason="no rate"),
+    errors.UnpricedModel("gpt-9", reason="no rate", near=["gpt-5", "gpt-4"]),
+    errors.UnpricedModel("gpt-9", reason="no rate", step="it is sold by openai", param="provider"),
     errors.Forbidden("no", scope="usage:write"),
     errors.TooManyAttempts(retry_after_s=60),
     errors.GrantCapReached("k", cap=Credits(1), granted=Credits(0), asked=Credits(2), resets_at="tomorrow"),
@@ -52,7 +54,7 @@ def test_every_error_comes_back_as_its_class_with_its_message_and_its_argument(k
     assert told.__notes__ == ["request req_1"]
 
 
-@pytest.mark.parametrize("error", MADE, ids=lambda error: error.code)
+@pytest.mark.parametrize("error", MADE, ids=str)
 def test_an_error_of_more_than_a_message_comes_back_with_its_numbers(error):
     told = error_of(facts_of(error, "req_1"))
 
@@ -67,12 +69,20 @@ def test_every_kind_of_error_is_tried_here():
     assert {kind.code for kind in KINDS} | {error.code for error in MADE} | OWNERS == known
 
 
-@pytest.mark.parametrize("error", MADE, ids=lambda error: error.code)
+@pytest.mark.parametrize("error", MADE, ids=str)
 def test_a_server_that_says_less_is_understood_as_far_as_it_goes(error):
     told = error_of({"code": error.code, "message": "what is wrong"}, 409)
 
     assert isinstance(told, CallfareError)
     assert "what is wrong" in told.message
+
+
+@pytest.mark.parametrize("near", [None, "gpt-5", 7, {"gpt-5": 1}, [7, None, "gpt-5"]], ids=repr)
+def test_near_names_that_are_none_are_left_out(near):
+    told = error_of({"code": "unpriced_model", "message": "", "model": "gpt-9", "reason": "no rate", "near": near}, 422)
+
+    assert isinstance(told, errors.UnpricedModel)
+    assert told.near == (("gpt-5",) if isinstance(near, list) else ())
 
 
 def test_a_code_of_a_later_version_is_of_the_class_of_its_status():

@@ -192,6 +192,11 @@ def test_prices_and_estimates_have_no_effect(alice):
     unknown = alice.get(f"{B}/estimate", params={"workflowType": "opera"})
     unpriced = alice.post(f"{B}/price", json={"model": "unheard-of", "usage": {"input_tokens": 1}})
 
+    misspelt = alice.post(f"{B}/price", json={"model": "sora2", "usage": {"video_seconds": 1}})
+
+    assert code(misspelt) == (422, "unpriced_model")
+    assert misspelt.json()["error"]["near"] == ["sora-2"]
+    assert "; did you mean sora-2? If not, add a rate" in misspelt.json()["error"]["message"]
     assert (price["costUsd"], price["credits"], len(price["lines"])) == ("0.00039", "0.039", 2)
     assert (estimate["lowUsd"], estimate["highUsd"]) == ("1", "5")
     assert code(unknown) == (400, "unknown_workflow")

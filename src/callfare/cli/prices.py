@@ -10,7 +10,6 @@ import typer
 
 from callfare.checks import check_choice, check_text
 from callfare.cli import given, price_stories, show
-from callfare.cli.near import with_near
 from callfare.cli.session import Session
 from callfare.cli.setting_prices import Told, set_adjustment, set_prices
 from callfare.errors import InvalidInput
@@ -158,17 +157,18 @@ def _list(session: Session, model: str | None, provider: str | None) -> None:
 
 def _show(session: Session, model: str | None, provider: str | None, at: str | None) -> None:
     from callfare.clock import instant_of
+    from callfare.engine.near import unpriced
     from callfare.engine.price_review import shown
-    from callfare.errors import UnpricedModel
 
     if model is None:
         raise InvalidInput("show which model? `callfare prices list` names them", param="model")
     with session.engine() as engine:
         at_us = engine.clock.now_us() if at is None else instant_of(given.moment(at, "at"), "at")
-        found = shown(engine.settings.book, model, provider, at_us)
-        reason = engine.settings.book.absence(model, provider=provider, at_us=at_us)
+        book = engine.settings.book
+        found = shown(book, model, provider, at_us)
+        reason = book.absence(model, provider=provider, at_us=at_us)
     if not found:
-        raise with_near(session, UnpricedModel(model, reason=reason), provider)
+        raise unpriced(book, model, provider=provider, at_us=at_us, reason=reason)
     session.answer({"prices": found}, lambda screen: price_stories.shown(screen, found, reason))
 
 

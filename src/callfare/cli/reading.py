@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callfare.cli import given, stories
-from callfare.cli.near import with_near
 from callfare.cli.session import Session
 from callfare.clock import instant_of
 from callfare.errors import ChargeNotFound, MissingAttribute, UnknownWorkflow, UnpricedModel
@@ -151,7 +150,10 @@ def price(
             example = _value_with_a_rate(session, model, provider, instant, error.param or "")
             raise MissingAttribute(f"{error.message}, such as --attr {example}", param=error.param) from None
         except UnpricedModel as error:
-            raise with_near(session, error, provider) from None
+            if provider is not None or error.param != "provider":
+                raise
+            step = "name one with --provider"
+            raise UnpricedModel(error.model, reason=error.reason, step=step, param="provider") from None
     session.answer(found, lambda screen: stories.price(screen, found))
 
 

@@ -20,7 +20,7 @@ from callfare.capture.base import BatchLine, BatchName, Intent
 from callfare.checks import clean_text
 from callfare.context import current_user
 from callfare.engine.requests import Subject
-from callfare.errors import CallfareError, InsufficientCredit, NotFound, UnpricedModel
+from callfare.errors import CallfareError, InsufficientCredit, NotFound
 from callfare.finished import Finished
 from callfare.ids import batch_key_of, new_account_id, new_id
 from callfare.ledger.accounts import UNATTRIBUTED
@@ -173,7 +173,7 @@ class Batches:
         for intent in intents:
             needed, reason = self._metering.ceiling_of(intent)
             if reason and run is not None:
-                raise UnpricedModel(intent.model, reason=reason)
+                raise self._metering.unpriced(intent, reason)
             total += needed
         return in_range(max(total, 1), "cost of the batch", param="usage")
 

@@ -11,6 +11,7 @@ from callfare.checks import RESPONSE_ID_LENGTH_MAX, check_user, clean_text
 from callfare.context import current_step, current_user
 from callfare.engine.batches import Batches
 from callfare.engine.engine import Engine, UnattributedWarning
+from callfare.engine.near import unpriced
 from callfare.engine.reports import Estimated
 from callfare.engine.requests import Call, Subject, job_key
 from callfare.errors import (
@@ -257,6 +258,16 @@ class Metering:
             provider=intent.provider or None,
         )
 
+    def unpriced(self, intent: Intent, reason: str) -> UnpricedModel:
+        """Return the refusal of a call that has no price, with the names that may have been meant."""
+        return unpriced(
+            self.engine.settings.book,
+            intent.model,
+            provider=intent.provider or None,
+            at_us=self.engine.clock.now_us(),
+            reason=reason,
+        )
+
     def _check_account(self, subject: Subject, needed: int) -> None:
         if not subject.user:
             self.engine.reports.balance(UNATTRIBUTED)
@@ -268,7 +279,7 @@ class Metering:
 
     def _begin(self, run: LocalRun, intent: Intent, needed: int, reason: str) -> ExtendRun | None:
         if reason:
-            raise UnpricedModel(intent.model, reason=reason)
+            raise self.unpriced(intent, reason)
         shortfall = run.begin(needed, self.engine.clock.now_us())
         if not shortfall:
             return None

@@ -178,16 +178,12 @@ def listed(book: PriceBook, text: str = "", provider: str | None = None) -> list
     """Return the models that the layers of a book name, those whose name holds a text, by name."""
     found, seen = [], set[tuple[str, str]]()
     for layer in book.layers:
-        for seller, model in sorted(_names_of(layer)):
+        for seller, model in sorted(layer.names):
             if text.casefold() in model.casefold() and (provider is None or provider.casefold() == seller.casefold()):
                 key = (seller.casefold(), model.casefold())
                 found.append(ListedModel(provider=seller, model=model, layer=layer.name, decides=key not in seen))
                 seen.add(key)
     return sorted(found, key=lambda row: (row.model, row.provider, not row.decides))
-
-
-def _names_of(layer: Layer) -> Iterable[tuple[str, str]]:
-    return layer.names if isinstance(layer, Catalogue) else ((row.provider, row.model) for row in layer.models)
 
 
 def shown(book: PriceBook, model: str, provider: str | None, at_us: int) -> list[ShownPrices]:
@@ -317,8 +313,8 @@ def adjustment_shown(book: PriceBook, number: int, one: Adjustment, at_us: int) 
     """Return one of the adjustments of a book's layer. number: that layer's place."""
     layer, below = book.layers[number], book.layers[number + 1 :]
     names = {lower.provider_named(one.provider) for lower in book.layers}
-    own = {model.casefold() for seller, model in _names_of(layer) if seller.casefold() in names}
-    theirs = {model.casefold() for lower in below for seller, model in _names_of(lower) if seller.casefold() in names}
+    own = {model.casefold() for seller, model in layer.names if seller.casefold() in names}
+    theirs = {model.casefold() for lower in below for seller, model in lower.names if seller.casefold() in names}
     has_begun = one.from_us is None or one.from_us <= at_us
     return ShownAdjustment(
         provider=one.provider,

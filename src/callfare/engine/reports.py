@@ -27,8 +27,9 @@ from callfare.answers import (
 from callfare.checks import check_text, check_user, check_whole
 from callfare.clock import Clock, event_instant, moment_of
 from callfare.engine import shapes
+from callfare.engine.near import unpriced
 from callfare.engine.usage_report import usage_report, window_of
-from callfare.errors import CallfareError, ChargeNotFound, RunAmbiguous, RunNotFound, UnpricedModel
+from callfare.errors import CallfareError, ChargeNotFound, RunAmbiguous, RunNotFound
 from callfare.estimate.history import PastRuns, past_runs
 from callfare.estimate.workflows import Workflow, Workflows
 from callfare.ids import parse_charge_id
@@ -266,7 +267,7 @@ class Reports:
         )
         entry = book.entry(model, provider=provider, at_us=at_us)
         if rating.status == "unpriced" or entry is None:
-            raise UnpricedModel(model, reason=rating.reason)
+            raise unpriced(book, model, provider=provider, at_us=at_us, reason=rating.reason)
         return shapes.price(rating, entry, given)
 
     # Estimates

@@ -149,6 +149,11 @@ class Catalogue(Layer):
         """The provider and the name of each model, without reading its rates."""
         return tuple((row.provider, row.model) for row in self._rows)
 
+    def sold_as(self, provider: str) -> frozenset[str]:
+        """Return the providers, in lower case, whose models one sells: its own name, and those it sells for."""
+        own = self.provider_named(provider)
+        return frozenset({own, *self.header.stand_ins.get(own, ())})
+
     def sellers(self, model: str, provider: str | None) -> tuple[ModelPrices, ...]:
         """Return the prices of a model, one for each provider that may be meant: its maker where none is named."""
         name = model.casefold()

@@ -52,6 +52,15 @@ class Layer:
         """How many models it has prices of."""
         return len(self.models)
 
+    @property
+    def names(self) -> Iterable[tuple[str, str]]:
+        """The provider and the name of each model."""
+        return ((prices.provider, prices.model) for prices in self.models)
+
+    def sold_as(self, provider: str) -> frozenset[str]:
+        """Return the providers, in lower case, whose models one sells: its own name, and those it sells for."""
+        return frozenset({self.provider_named(provider)})
+
     def timelines(self, model: str, provider: str | None) -> Mapping[str, Timeline]:
         """Return what this layer knows of a model, by provider. A dated snapshot without prices has its family's."""
         return {prices.provider: self._timeline(prices) for prices in self.sellers(model, provider)}

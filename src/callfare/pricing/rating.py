@@ -25,6 +25,7 @@ from callfare.money import (
     in_range,
 )
 from callfare.pricing.book import PriceBook
+from callfare.pricing.layer import ANY_MODEL
 from callfare.pricing.rates import Entry, Rate
 from callfare.usage.meters import LINEAGE
 from callfare.usage.quantities import Quantity, leaves
@@ -323,7 +324,8 @@ def _plan(
         else:
             steps.append(_step(name, found, Fraction(*markup)))
     if not steps:
-        gaps.append(_Gap(f"{entry.model} is billed by {_shown_bases(entry)}, and none was reported"))
+        named = f"any other model of {entry.provider}" if entry.model == ANY_MODEL else entry.model
+        gaps.append(_Gap(f"{named} is billed by {_shown_bases(entry)}, and none was reported"))
     # An attribute that is merely missing can be given; a gap in the book cannot, so it is what people must hear.
     gap = min(gaps, key=lambda gap: bool(gap.missing), default=_Gap(""))
     return _Plan(tuple(steps), billed_meters, gap.reason, gap.missing)

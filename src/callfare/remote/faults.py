@@ -39,13 +39,21 @@ def _classes(kind: type[CallfareError]) -> dict[str, type[CallfareError]]:
     return found
 
 
+def _unpriced(facts: Mapping[str, Any]) -> CallfareError:
+    model, reason, near = str(facts["model"]), str(facts["reason"]), facts.get("near")
+    # What to do about it, as the server has said it.
+    step = str(facts["message"]).partition(f"{model} has no price: {reason}; ")[2]
+    names = [name for name in near if isinstance(name, str)] if isinstance(near, list) else []
+    return errors.UnpricedModel(model, reason=reason, near=names, step=step, param=str(facts.get("param") or "model"))
+
+
 _CLASSES = _classes(CallfareError)
 # Errors that are made of more than a message.
 _MADE: dict[str, Callable[[Mapping[str, Any]], CallfareError]] = {
     "insufficient_credit": lambda facts: errors.InsufficientCredit(
         facts["user"], needed=Credits(facts["needed"]), available=Credits(facts["available"])
     ),
-    "unpriced_model": lambda facts: errors.UnpricedModel(facts["model"], reason=facts["reason"]),
+    "unpriced_model": _unpriced,
     "run_not_found": lambda facts: errors.RunNotFound(facts["run_id"]),
     "run_ambiguous": lambda facts: errors.RunAmbiguous(facts["run_id"], users=int(facts["users"])),
     "run_closed": lambda facts: errors.RunClosed(facts["run_id"], outcome=facts["outcome"]),
