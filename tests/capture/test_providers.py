@@ -7,7 +7,7 @@ import pytest
 
 from callfare import Callfare
 from callfare.capture.openai import wrap
-from callfare.capture.providers import HOSTS, provider_at
+from callfare.capture.providers import HOSTS, provider_at, stranger_at
 from callfare.errors import InvalidInput
 
 HELLO = [{"role": "user", "content": "hi there"}]
@@ -83,3 +83,44 @@ def test_another_name_makes_another_client(fake, meter):
 def test_what_is_no_name_of_a_provider_is_refused(bare, provider):
     with Callfare("memory://") as fare, pytest.raises(InvalidInput, match="provider"):
         fare.wrap(bare, provider=provider)
+
+
+@pytest.mark.parametrize(
+    ("address", "provider"),
+    [
+        ("http://localhost:11434/v1", "ollama"),
+        ("http://127.0.0.1:11434", "ollama"),
+        ("http://[::1]:11434/v1/", "ollama"),
+        ("http://gpu-1:11434/v1", "ollama"),
+        ("https://ollama.com/v1", "ollama"),
+        ("http://localhost/v1", "openai"),
+        ("http://localhost:1143/v1", "openai"),
+        ("http://localhost:8000/11434", "openai"),
+        # Whom the host names, it is, wherever it listens.
+        ("https://api.openai.com:11434/v1", "openai"),
+        ("https://openrouter.ai:11434/v1", "openrouter"),
+        ("http://localhost:114340/v1", "openai"),
+        ("http://localhost:x/v1", "openai"),
+    ],
+)
+def test_the_port_of_servers_of_ones_own_names_their_provider_where_the_host_names_none(address, provider):
+    assert provider_at(address) == provider
+
+
+@pytest.mark.parametrize(
+    ("address", "provider", "host"),
+    [
+        ("http://localhost:8000/v1", "openai", "localhost:8000"),
+        ("http://me:secret@gpu-1/v1", "openai", "gpu-1"),
+        ("http://localhost:8000/v1", "anthropic", "localhost:8000"),
+        ("https://api.openai.com/v1", "openai", ""),
+        ("http://localhost:11434/v1", "ollama", ""),
+        ("http://localhost:8000/v1", "our-servers", ""),
+        (f"http://{'a' * 254}/v1", "openai", ""),
+        ("http://höst/v1", "openai", ""),
+        ("http://[broken", "openai", ""),
+        ("", "openai", ""),
+    ],
+)
+def test_a_host_that_is_nobodys_is_told_apart_from_one_whose_provider_is_known(address, provider, host):
+    assert stranger_at(address, provider) == host

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from callfare.capture.base import READING, Intent, Meter, is_metered
 from callfare.capture.dialect import Request, bytes_for_model, plausible_usage, text_bytes, tokens_of_bytes, whole
+from callfare.capture.places import region_at
 from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement, Ticketed
 from callfare.capture.single import NO_ANSWER, released, send, send_async, stream, stream_async
@@ -141,15 +142,13 @@ def intent_of(operation: str, body: object, *, base_url: str, provider: str | No
     most = whole(field_of(fields.get("options"), "num_predict"))
     if operation == "chat" and most is not None:
         bounds["output_tokens"] = most
-    tag = model.rpartition(":")[2].casefold() if ":" in model else ""
-    is_cloud = provider_at(base_url, "") == MAKER or tag == "cloud" or tag.endswith("-cloud")
     return Intent(
         provider=provider or provider_at(base_url, MAKER),
         base_url=base_url.rstrip("/"),
         operation=operation,
         model=model,
         usage=plausible_usage(bounds),
-        attributes={"region": "cloud" if is_cloud else "local"},
+        attributes={"region": region_at(base_url, model)},
     )
 
 

@@ -21,6 +21,10 @@ HOSTS: Mapping[str, str] = MappingProxyType(
 )
 """The provider behind each host."""
 
+PORTS: Mapping[int, str] = MappingProxyType(
+    {port: row["name"] for row in _TABLE["provider"] for port in row.get("ports", ())}
+)
+"""The provider whose servers on one's own machines listen at a port."""
 
 ALIASES: Mapping[str, str] = MappingProxyType(
     {alias: row["name"] for row in _TABLE["provider"] for alias in row.get("aliases", ())}
@@ -53,6 +57,7 @@ SIBLINGS: Mapping[str, Sibling] = MappingProxyType(
 ELSEWHERE: Mapping[str, str] = MappingProxyType({row["package"]: row["instead"] for row in _TABLE["elsewhere"]})
 """What to wrap instead of the clients of a package that is not wrapped, in words for people."""
 
+_HOST_LENGTH_MAX = 253
 _PATTERNS = [
     (re.compile(re.escape(pattern).replace(r"\*", "[^.]+")), row["name"])
     for row in _TABLE["provider"]
@@ -67,12 +72,26 @@ _GOOGLE_CLOUD = re.compile(
 def provider_at(base_url: str, maker: str = "openai") -> str:
     """Return the provider that answers at an address.
 
-    maker: the provider whose SDK makes the call; it is taken where no row names the host, as for a proxy of one's own.
+    maker: the provider whose SDK makes the call; it is taken where no row names the host or the port, as for a proxy of
+    one's own.
     """
+    named = provider_named_at(base_url)
+    if named is not None:
+        return named
+    try:
+        port = urlsplit(base_url).port
+    except ValueError:
+        return maker
+    return maker if port is None else PORTS.get(port, maker)
+
+
+@lru_cache(maxsize=256)
+def provider_named_at(base_url: str) -> str | None:
+    """Return the provider that the host of an address names; None where no row names it."""
     try:
         host = urlsplit(base_url).hostname or ""
     except ValueError:
-        return maker
+        return None
     while host:
         if host in HOSTS:
             return HOSTS[host]
@@ -80,7 +99,18 @@ def provider_at(base_url: str, maker: str = "openai") -> str:
             if pattern.fullmatch(host):
                 return str(name)
         host = host.partition(".")[2]
-    return maker
+    return None
+
+
+def stranger_at(base_url: str, provider: str) -> str:
+    """Return the host of an address that was taken for a provider's only because its SDK made the call; else ""."""
+    try:
+        place = urlsplit(base_url)
+        host = place.netloc.rpartition("@")[2]
+    except ValueError:
+        return ""
+    is_taken = provider in WRAPPED.values() and provider_at(base_url, "") == ""
+    return host if is_taken and len(host) <= _HOST_LENGTH_MAX and host.isascii() and host.isprintable() else ""
 
 
 @lru_cache(maxsize=256)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from callfare.capture.base import Intent
+from callfare.capture.places import with_place
+from callfare.capture.providers import stranger_at
 from callfare.checks import RESPONSE_ID_LENGTH_MAX, check_user, clean_text
 from callfare.context import current_step, current_user
 from callfare.engine.batches import Batches
@@ -252,7 +255,7 @@ class Metering:
             self.engine.settings.book,
             model=intent.model,
             usage=intent.usage,
-            attributes=intent.attributes,
+            attributes=_attributes_of(intent, intent.attributes, intent.model),
             at_us=now_us,
             markup=self.engine.settings.markup_at(now_us),
             provider=intent.provider or None,
@@ -266,6 +269,7 @@ class Metering:
             provider=intent.provider or None,
             at_us=self.engine.clock.now_us(),
             reason=reason,
+            host=stranger_at(intent.base_url, intent.provider),
         )
 
     def _check_account(self, subject: Subject, needed: int) -> None:
@@ -301,7 +305,7 @@ class Metering:
             model=clean_text(reading.model) or clean_text(intent.model) or "unknown",
             usage=reading.usage or {"calls": 1},
             operation=intent.operation,
-            attributes=reading.attributes,
+            attributes=_attributes_of(intent, reading.attributes, reading.model or intent.model),
             provider=clean_text(intent.provider),
             base_url=clean_text(intent.base_url),
             response_id=clean_text(reading.response_id, RESPONSE_ID_LENGTH_MAX) or None,
@@ -436,6 +440,11 @@ class Metering:
             self._estimates[estimate.response_key or estimate.key] = estimate
             while len(self._estimates) > _ESTIMATES_MAX:
                 self._estimates.pop(next(iter(self._estimates)))
+
+
+def _attributes_of(intent: Intent, attributes: Mapping[str, str], model: str) -> Mapping[str, str]:
+    """Return what selects among rates, with the place where a call was run if that is part of its price."""
+    return with_place(attributes, provider=intent.provider, base_url=intent.base_url, model=model)
 
 
 def _for_user(error: BaseException, run: LocalRun) -> BaseException:

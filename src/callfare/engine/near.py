@@ -12,6 +12,7 @@ from callfare.errors import UnpricedModel
 from callfare.pricing.book import PriceBook
 from callfare.pricing.layer import ANY_MODEL
 
+_ADD = "add a rate for it to a price book"
 _LIKENESS = 0.75
 _NEAR_MAX = 3
 _LOOKED_AT_MAX = 8
@@ -19,10 +20,13 @@ _NAME_LENGTH_MAX = 128
 _SELLERS_TOLD_MAX = 5
 
 
-def unpriced(book: PriceBook, model: str, *, provider: str | None, at_us: int, reason: str) -> UnpricedModel:
+def unpriced(
+    book: PriceBook, model: str, *, provider: str | None, at_us: int, reason: str, host: str = ""
+) -> UnpricedModel:
     """Return the refusal of a model that has no price at an instant, with what was probably meant.
 
     provider: whose price was asked for; None where nobody was named. reason: why it has none.
+    host: where nobody is known to answer, so that the provider is no more than the maker of the SDK; empty elsewhere.
     """
     if len(model) > _NAME_LENGTH_MAX:
         return UnpricedModel(model, reason=reason)
@@ -33,10 +37,12 @@ def unpriced(book: PriceBook, model: str, *, provider: str | None, at_us: int, r
         # It is named, and what it lacks is a rate.
         return UnpricedModel(model, reason=reason)
     selling = sorted({seller for seller, name in _names(book, None) if name.casefold() == model.casefold()})
-    if selling and not sellers:
-        step = f"add a rate for it to a price book; it is sold by {_listed(selling)}"
+    if selling and not sellers and not host:
+        step = f"{_ADD}; it is sold by {_listed(selling)}"
         return UnpricedModel(model, reason=reason, step=step, param="provider")
-    return UnpricedModel(model, reason=reason, near=_near(book, model, provider, at_us))
+    found = _near(book, model, provider, at_us)
+    step = f"{_ADD}, or say whose server {host} is with fare.wrap(…, provider=…)" if host and not found else ""
+    return UnpricedModel(model, reason=reason, near=found, step=step)
 
 
 def _near(book: PriceBook, model: str, provider: str | None, at_us: int) -> list[str]:

@@ -1,7 +1,7 @@
 """Layers: the prices of one source, found by the name of a model, and of its provider where it is known.
 
 A name is compared without case: as it is given, then with its date in the other form, then as the family of a dated
-snapshot.
+snapshot, then with the tag `latest` or without it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from callfare.usage.quantities import quantity_text
 
 _SNAPSHOT = re.compile(r"(.+)-(20\d\d)(-?)(0[1-9]|1[0-2])\3(0[1-9]|[12]\d|3[01])", re.ASCII | re.DOTALL)
 _EDITION_DIGITS = 8
+LATEST = ":latest"
+"""The tag of a model whose name tells none, where names have tags, as on servers of one's own."""
 ANY_MODEL = "*"
 """The name of prices that hold for whatever model of a provider has none of its own in the same layer."""
 
@@ -67,7 +69,8 @@ class Layer:
 
     def sellers(self, model: str, provider: str | None) -> tuple[ModelPrices, ...]:
         """Return the prices of a model, one for each provider that may be meant."""
-        by_provider = next((self._by_name[form] for form in forms_of(model.casefold()) if form in self._by_name), {})
+        forms = (*forms_of(model.casefold()), tagged_otherwise(model.casefold()))
+        by_provider = next((self._by_name[form] for form in forms if form in self._by_name), {})
         if provider is None:
             return tuple(by_provider.values())
         wanted = provider.casefold()
@@ -100,6 +103,11 @@ def forms_of(name: str) -> tuple[str, ...]:
     family, year, dash, month, day = snapshot.groups()
     other = "" if dash else "-"
     return name, f"{family}-{year}{other}{month}{other}{day}", family
+
+
+def tagged_otherwise(name: str) -> str:
+    """Return a name without the tag that one has which tells none, or with it: both are the same model."""
+    return name.removesuffix(LATEST) if ":" in name else name + LATEST
 
 
 def edition_of(name: str, models: Iterable[ModelPrices], adjustments: Sequence[Adjustment] = ()) -> str:

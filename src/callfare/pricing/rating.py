@@ -324,8 +324,7 @@ def _plan(
         else:
             steps.append(_step(name, found, Fraction(*markup)))
     if not steps:
-        named = f"any other model of {entry.provider}" if entry.model == ANY_MODEL else entry.model
-        gaps.append(_Gap(f"{named} is billed by {_shown_bases(entry)}, and none was reported"))
+        gaps.append(_Gap(f"{_named(entry)} is billed by {_shown_bases(entry)}, and none was reported"))
     # An attribute that is merely missing can be given; a gap in the book cannot, so it is what people must hear.
     gap = min(gaps, key=lambda gap: bool(gap.missing), default=_Gap(""))
     return _Plan(tuple(steps), billed_meters, gap.reason, gap.missing)
@@ -341,6 +340,10 @@ def _in_band(entry: Entry, band: int) -> tuple[Rate, ...]:
         if row.above is None or row.above in passed:
             furthest[(row.meter, *sorted(row.attributes.items()))] = row
     return tuple(furthest.values())
+
+
+def _named(entry: Entry) -> str:
+    return f"any other model of {entry.provider}" if entry.model == ANY_MODEL else entry.model
 
 
 def _shown_bases(entry: Entry) -> str:
@@ -390,7 +393,7 @@ def _choose(entry: Entry, rows: list[Rate], meter: str, reported: Mapping[str, s
     ordinary one costs.
     """
     if not rows:
-        return _Gap(f"{entry.layer} has no rate for {meter} of {entry.model} in force at that time")
+        return _Gap(f"{entry.layer} has no rate for {meter} of {_named(entry)} in force at that time")
     matching = [row for row in rows if row.attributes.items() <= reported.items()]
     best = max(matching, key=lambda row: len(row.attributes), default=None)
     settled = dict(best.attributes) if best else {}
@@ -417,15 +420,17 @@ def _gap(entry: Entry, reported: Mapping[str, str], *, rivals: list[Rate], possi
         absent = min(name for row in possible for name in row.attributes if name not in reported)
         either = f"{absent} or {entry.derived[absent][0]}" if absent in entry.derived else absent
         values = ", ".join(_values(possible, absent))
-        return _Gap(f"the price of {entry.model} depends on {either}; give {absent} as one of {values}", absent)
+        return _Gap(f"the price of {_named(entry)} depends on {either}; give {absent} as one of {values}", absent)
     names = sorted(
         {name for row in rivals for name in row.attributes if name in reported}
         | entry.ordinary.keys() & reported.keys()
     )
     for name in names:
         if reported[name] not in _values(rivals, name):
-            return _Gap(f"{entry.model} has no rate for {name} {reported[name]}{_only_for(_values(rivals, name))}")
-    return _Gap(f"{entry.model} has no rate for {' and '.join(f'{name} {reported[name]}' for name in names)} together")
+            return _Gap(f"{_named(entry)} has no rate for {name} {reported[name]}{_only_for(_values(rivals, name))}")
+    return _Gap(
+        f"{_named(entry)} has no rate for {' and '.join(f'{name} {reported[name]}' for name in names)} together"
+    )
 
 
 def _values(rows: Iterable[Rate], name: str) -> list[str]:
