@@ -31,7 +31,7 @@ def document(model):
     return OCRResponse(model=model, pages=[PAGE], usage_info={"pages_processed": 29, "doc_size_bytes": 3_002_783})
 
 
-def case(name, operation, model, reader, replies, lines, totals, **fixed):
+def case(name, operation, model, reader, replies, lines, totals, asked=(), **fixed):
     return Case(
         name=name,
         provider="mistral",
@@ -42,6 +42,7 @@ def case(name, operation, model, reader, replies, lines, totals, **fixed):
         lines=lines,
         totals=totals,
         fixed=fixed,
+        asked=dict(asked),
     )
 
 
@@ -80,6 +81,53 @@ CASES = [
         [document("mistral-ocr-2512")],
         [("annotated_pages", 29, "3", 1000)],
         {"pages": 29},
+    ),
+    case(
+        "a chat of a batch, half the price",
+        "chat",
+        "mistral-small-latest",
+        read_chat,
+        [
+            ChatCompletionResponse(
+                id="cmpl-1",
+                created=1,
+                model="mistral-small-latest",
+                object="chat.completion",
+                choices=[CHOICE],
+                usage={"prompt_tokens": 21, "completion_tokens": 91, "total_tokens": 112},
+            ),
+            # As a line of results has it.
+            {
+                "id": "cmpl-1",
+                "object": "chat.completion",
+                "model": "mistral-small-latest",
+                "choices": [CHOICE],
+                "usage": {"prompt_tokens": 21, "completion_tokens": 91, "total_tokens": 112},
+            },
+        ],
+        [("input_tokens", 21, "0.075", M), ("output_tokens", 91, "0.3", M)],
+        {"input_tokens": 21, "output_tokens": 91},
+        asked={"processing": "batch"},
+    ),
+    case(
+        "a document of a batch, half the price",
+        "ocr",
+        "mistral-ocr-latest",
+        read_document,
+        [document("mistral-ocr-latest")],
+        [("pages", 29, "2", 1000)],
+        {"pages": 29},
+        asked={"processing": "batch"},
+    ),
+    case(
+        "a transcript of a batch, half the price",
+        "transcription",
+        "voxtral-mini-2602",
+        read_transcript,
+        [TranscriptionResponse(**TRANSCRIPT)],
+        [("audio_seconds", 203, "0.09", 3600)],
+        {"audio_seconds": 203},
+        asked={"processing": "batch"},
     ),
     case(
         "a transcript, plain and streamed",

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -22,6 +23,9 @@ from callfare.capture.tallies import Counting, Tally
 from callfare.checks import RESPONSE_ID_LENGTH_MAX
 from callfare.usage.extract import read
 from callfare.usage.fields import field_of
+
+_LINE_BYTES_MAX = 64 * 1024 * 1024
+_HEAD_BYTES = 64
 
 
 class Results(Settlement, frozen=True, kw_only=True):
@@ -36,28 +40,38 @@ class Results(Settlement, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class BatchReplies:
-    """How results are read: as many replies of the provider's, told by one reply."""
+    """How results are read: as many replies of the provider's, told by one reply.
+
+    in_pieces: a file of them is shown as its bytes come in, of any length.
+    """
 
     dialect: Replies
     asked: BatchAsked
+    in_pieces: bool = False
 
     def tally_of(self, request: Request) -> Tally:
         """Return an empty tally: of a stream of results, or of a file of them."""
+        if self.in_pieces:
+            return LinesTally(partial(self._lines_of, request), self.asked.mark)
         return ResultsTally() if request.is_stream else _FileTally()
 
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what the lines have earned that came."""
-        lines: list[tuple[Intent, Settlement]] = []
-        for result in _results_in(reply, self.asked.mark):
+        earned = reply if isinstance(reply, _Earned) else self._lines_of(request, _results_in(reply, self.asked.mark))
+        lines = tuple(earned)
+        name = self._name(request.intent)
+        is_known = bool(lines) or not self.asked.is_file or len(name.ids) > 1
+        return Results("settle", read("batch", None, model=""), lines=lines, name=name if is_known else None)
+
+    def _lines_of(self, request: Request, results: Iterable[object]) -> Iterator[tuple[Intent, Settlement]]:
+        """Yield what each of these results has earned that was answered."""
+        for result in results:
             try:
                 line = self.asked.line_of(result)
                 if line is not None:
-                    lines.append(self._earned(request, line))
+                    yield self._earned(request, line)
             except Exception:  # noqa: BLE001 - what is wrong with one line is no reason to lose the others
                 LOGGER.exception("callfare could not read a result of batch %s", self.asked.batch_id)
-        name = self._name(request.intent)
-        is_known = bool(lines) or not self.asked.is_file or len(name.ids) > 1
-        return Results("settle", read("batch", None, model=""), lines=tuple(lines), name=name if is_known else None)
 
     def _name(self, intent: Intent) -> BatchName:
         """Return what the batch is known by: its own id, and that of its file."""
@@ -72,7 +86,7 @@ class BatchReplies:
         earned = self.dialect.settlement_of(replace(request, intent=intent, is_stream=False), line.reply)
         reading = replace(
             earned.reading,
-            response_id=_line_name(self.asked.batch_id, line.line_id),
+            response_id=_line_name(line.told_as or self.asked.batch_id, line.line_id),
             attributes={**earned.reading.attributes, "processing": "batch"},
         )
         return intent, replace(earned, reading=reading)
@@ -94,6 +108,65 @@ class ResultsTally(Counting):
         self._results.append(event)
         self.written_bytes = len(self._results)
         return False
+
+
+class _Earned(list[tuple[Intent, Settlement]]):
+    """What lines have earned that were read as they came."""
+
+
+class LinesTally(Counting):
+    """A file of results as its bytes come in. Each line is read when it is whole, and what it says is not kept.
+
+    earn: what results have earned. mark: a field that every line of such a file has; one that begins otherwise is of
+    something else, and nothing more of it is read. A line too long to be read leaves the file unfinished.
+    """
+
+    __slots__ = ("_earn", "_earned", "_is_of_results", "_is_other", "_is_too_long", "_line", "_mark")
+
+    def __init__(self, earn: Callable[[Iterable[object]], Iterator[tuple[Intent, Settlement]]], mark: str) -> None:
+        super().__init__()
+        self._earn, self._mark = earn, mark
+        self.reply = self._earned = _Earned()
+        self.is_counted = True
+        self._line = bytearray()
+        self._is_of_results = self._is_other = self._is_too_long = False
+
+    def take(self, event: object) -> bool:
+        """Take in the next bytes, or None for the end of the file."""
+        *ended, rest = (b"\n" if event is None else bytes(event)).split(b"\n")  # type: ignore[call-overload]  # bytes
+        for end in ended:
+            self._lengthen(end)
+            self._take_line()
+        self._lengthen(rest)
+        return False
+
+    def _lengthen(self, piece: bytes) -> None:
+        if self._is_other:
+            return
+        self._line += piece
+        head = b"" if self._is_of_results else bytes(self._line[:_HEAD_BYTES]).strip()
+        if head and not head.startswith(b"{"):
+            self._is_other = True
+        if len(self._line) > _LINE_BYTES_MAX:
+            self._is_too_long = True
+        if self._is_other or self._is_too_long:
+            self._line.clear()
+
+    def _take_line(self) -> None:
+        line, self._line = bytes(self._line), bytearray()
+        if self._is_too_long:
+            LOGGER.warning("a line of a file is too long to be read for what it cost")
+            self._is_too_long = self.is_counted = False
+            return
+        if self._is_other or not line.strip():
+            return
+        result = _object_in(line)
+        if result is not None and self._mark in result:
+            self._is_of_results = True
+            self._earned.extend(self._earn([result]))
+            self.written_bytes = len(self._earned)
+        else:
+            self._is_other = not self._is_of_results
 
 
 class _FileTally(Counting):

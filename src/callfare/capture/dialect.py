@@ -204,11 +204,15 @@ class JobAsked:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """One line of a batch that was answered: its own id within the batch, what kind of call it was, and the reply."""
+    """One line of a batch that was answered: its own id within the batch, what kind of call it was, and the reply.
+
+    told_as: what names the line with its own id, where the batch or the file it is read from does not name it alone.
+    """
 
     line_id: str
     operation: str
     reply: object
+    told_as: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

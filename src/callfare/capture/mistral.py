@@ -1,15 +1,14 @@
 """Metering of Mistral's own SDK, sync and async: chats, conversations, embeddings, sound, documents, classes.
 
 The metered client is another object of the same class with parts of its own, on which the methods that cost are ours;
-helpers such as `parse`, and runs of conversations, pass them. Realtime sessions, voice agents, batches, libraries and
-fine-tuning are not metered. Refuses to import the SDK, or a part of it that nobody asked for.
+helpers such as `parse`, and runs of conversations, pass them. Batches are those of `mistral_jobs.py`. Realtime
+sessions, voice agents, libraries and fine-tuning are not metered. Refuses to import the SDK, or a part of it that
+nobody asked for.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -21,18 +20,19 @@ from callfare.capture.dialect import Request
 from callfare.capture.later import Later
 from callfare.capture.leftovers import settle_surely
 from callfare.capture.methods import copied
-from callfare.capture.mistral_dialect import CONVERSATION, MistralDialect
+from callfare.capture.mistral_dialect import CONVERSATION, MistralDialect, answer_in, base_url_of, plain_fields
+from callfare.capture.mistral_jobs import METHODS as JOB_METHODS
+from callfare.capture.mistral_jobs import JobCalls
 from callfare.capture.settlements import Settlement, Ticketed
+from callfare.capture.single import NO_ANSWER, released
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch
 from callfare.errors import InvalidInput
-from callfare.usage.extract import read
 from callfare.usage.fields import field_of
 
 ClientT = TypeVar("ClientT")
 
 _SETTLING = Unharmed("settle a call")
 _CALLS = "_callfare_calls"
-_ANSWERED = range(200, 300)
 _CONVERSING = ("start", "append", "restart")
 # The methods that cost, by the part of the client they are on: which kind of call each makes.
 _METHODS: Mapping[str, Mapping[str, str]] = {
@@ -48,8 +48,7 @@ _METHODS: Mapping[str, Mapping[str, str]] = {
     "beta.conversations": dict.fromkeys([*_CONVERSING, *(f"{name}_stream" for name in _CONVERSING)], CONVERSATION),
 }
 _NEEDED = ("chat", "fim", "agents", "embeddings", "sdk_configuration")
-# Files are neither copied nor looked into.
-_AS_GIVEN = ("file", "document", "ref_audio", "document_annotation_format", "bbox_annotation_format")
+_PARTS = (*_METHODS, *JOB_METHODS)
 
 
 def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
@@ -72,7 +71,7 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
         client = former.given
     calls = _Calls(client, meter, user, dialect)
     twin: ClientT = copied(client)
-    for name in dict.fromkeys(path.partition(".")[0] for path in _METHODS):
+    for name in dict.fromkeys(path.partition(".")[0] for path in _PARTS):
         if name in vars(client):
             vars(twin)[name] = _part(client, name, calls)
         else:
@@ -103,7 +102,10 @@ def _part(owner: Any, name: str, calls: _Calls, path: str = "") -> Any:
     if path == "beta.conversations":
         vars(own)["get"] = partial(calls.heard, below.get)
         vars(own)["get_async"] = partial(calls.heard_async, below.get_async)
-    for inner in [inner for inner in _METHODS if inner.startswith(f"{path}.")]:
+    for method, ours in JOB_METHODS.get(path, {}).items():
+        for suffix in ("", "_async"):
+            vars(own)[method + suffix] = partial(getattr(calls.jobs, ours + suffix), getattr(below, method + suffix))
+    for inner in [inner for inner in _PARTS if inner.startswith(f"{path}.")]:
         within = inner.removeprefix(f"{path}.")
         if hasattr(below, within):
             vars(own)[within] = _part(below, within, calls, path)
@@ -118,6 +120,11 @@ class _Calls:
     meter: Meter
     user: str | None
     dialect: MistralDialect
+
+    @property
+    def jobs(self) -> JobCalls:
+        """Those that make batches, and read their results."""
+        return JobCalls(self.given, self.meter, self.user, self.dialect)
 
     def call(self, below: Callable[..., Any], kind: str, streams: bool, /, *rest: Any, **fields: Any) -> Any:  # noqa: FBT001 - the SDK's own, bound by us
         """Make a call as the SDK does, metered."""
@@ -178,21 +185,11 @@ class _Calls:
         return told
 
     def _request(self, kind: str, fields: Mapping[str, Any], *, is_stream: bool) -> Request:
-        base_url = str(self.given.sdk_configuration.get_server_details()[0])
+        base_url = base_url_of(self.given)
         with READING:
-            told = {name: value if name in _AS_GIVEN else _plain(value) for name, value in fields.items()}
-            return self.dialect.request_for(kind, told, base_url=base_url, is_stream=is_stream)
+            return self.dialect.request_for(kind, plain_fields(fields), base_url=base_url, is_stream=is_stream)
         request = self.dialect.bare_request(kind, base_url=base_url, body=None, options={}, is_stream=is_stream)
         return replace(request, is_evented=is_stream)
-
-
-def _plain(value: Any) -> Any:
-    """Return messages as dictionaries, whatever objects they were made as; what can be read but once stays as it is."""
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, Iterable) and not isinstance(value, str | Mapping) and not hasattr(value, "model_dump"):
-        return value
-    return value.model_dump(exclude_unset=True) if hasattr(value, "model_dump") else value
 
 
 def _settle_failed(request: Request, ending: Ticketed, reply: Any, error: BaseException) -> None:
@@ -201,10 +198,9 @@ def _settle_failed(request: Request, ending: Ticketed, reply: Any, error: BaseEx
 
 def _after_failure(request: Request, reply: Any, error: BaseException) -> Settlement:
     """Return what a call has earned that raised: nothing, unless Mistral had answered."""
-    if getattr(error, "status_code", 0) in _ANSWERED:
-        with suppress(ValueError, TypeError, RecursionError):
-            reply = json.loads(getattr(error, "body", ""))
-        return request.dialect.settlement_of(request, reply)
+    answer = answer_in(error)
+    if answer is not NO_ANSWER:
+        return request.dialect.settlement_of(request, answer)
     if reply is not None:
         return request.dialect.settlement_of(request, None if request.is_stream else reply)
-    return Settlement("release", read(request.intent.operation, None, model=request.intent.model))
+    return released(request)

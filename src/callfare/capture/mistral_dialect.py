@@ -6,9 +6,11 @@ replied in it last. Refuses to import the SDK, and to guess how many pages a doc
 
 from __future__ import annotations
 
+import json
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -23,6 +25,7 @@ from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.capture.openai_replies import texts_in
 from callfare.capture.openai_tallies import ChatTally, ResponseTally, SoundTally
 from callfare.capture.settlements import Settlement
+from callfare.capture.single import NO_ANSWER
 from callfare.capture.tallies import Counting, Tally
 from callfare.mutexes import new_mutex
 from callfare.usage import mistral
@@ -31,7 +34,7 @@ from callfare.usage.fields import Reader, field_of, label_of, list_of
 from callfare.usage.openai import READERS
 
 CONVERSATION = "conversation"
-_DOCUMENT = "ocr"
+DOCUMENT = "ocr"
 _READERS: Mapping[str, Reader] = MappingProxyType(
     {
         "chat": mistral.read_chat,
@@ -39,12 +42,15 @@ _READERS: Mapping[str, Reader] = MappingProxyType(
         "classification": mistral.read_classification,
         "transcription": mistral.read_transcript,
         "speech": READERS["speech"],
-        _DOCUMENT: mistral.read_document,
+        DOCUMENT: mistral.read_document,
         CONVERSATION: mistral.read_conversation,
     }
 )
 _WRITING = ("chat", CONVERSATION)
 _ANNOTATING = ("document_annotation_format", "bbox_annotation_format")
+# Files are neither copied nor looked into.
+_AS_GIVEN = ("file", "document", "ref_audio", "document_annotation_format", "bbox_annotation_format")
+_ANSWERED = range(200, 300)
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?", re.ASCII)
 _MODELS_KEPT = 10_000
 
@@ -102,7 +108,7 @@ class MistralDialect(OpenAIDialect):
             options={},
             files={"file": field_of(fields.get("file"), "content")},
         )
-        if kind == _DOCUMENT:
+        if kind == DOCUMENT:
             request = replace(request, intent=replace(request.intent, usage=plausible_usage(_pages_fixed_by(fields))))
         return replace(request, is_stream=is_stream, is_evented=is_stream)
 
@@ -130,8 +136,9 @@ class MistralDialect(OpenAIDialect):
         reader = _READERS.get(intent.operation)
         if reader is None:
             return OpenAIDialect.settlement_of(self, request, reply, written_bytes=written_bytes)
-        if intent.operation == _DOCUMENT:
-            reader = partial(mistral.read_document, is_annotated=_is_annotated(request.body))
+        if intent.operation == DOCUMENT:
+            is_annotated = _is_annotated(request.body) or _has_annotations(reply)
+            reader = partial(mistral.read_document, is_annotated=is_annotated)
         reading = request.read(reply, reader)
         if intent.operation == CONVERSATION:
             self.models.learn(field_of(reply, "conversation_id"), reading.model)
@@ -142,6 +149,33 @@ class MistralDialect(OpenAIDialect):
             written = _written_in(reply) if written_bytes is None else written_bytes
             fixed["output_tokens"] = tokens_of_bytes(written)
         return Settlement("settle", replace(reading, usage=with_estimates(reading.usage, fixed)), estimated=True)
+
+
+def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a request with dictionaries for the SDK's objects; what can be read but once stays as it is."""
+    return {name: value if name in _AS_GIVEN else _plain(value) for name, value in fields.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Iterable) and not isinstance(value, str | Mapping) and not hasattr(value, "model_dump"):
+        return value
+    return value.model_dump(exclude_unset=True) if hasattr(value, "model_dump") else value
+
+
+def base_url_of(client: Any) -> str:
+    """Return where a client of the SDK sends to."""
+    return str(client.sdk_configuration.get_server_details()[0])
+
+
+def answer_in(error: BaseException) -> object:
+    """Return what Mistral answered where the SDK could make nothing of it; `NO_ANSWER` where it did not answer."""
+    if getattr(error, "status_code", 0) not in _ANSWERED:
+        return NO_ANSWER
+    with suppress(ValueError, TypeError, RecursionError):
+        return json.loads(getattr(error, "body", ""))
+    return None
 
 
 class EventTally(ChatTally):
@@ -254,6 +288,13 @@ def _written_in(reply: object) -> int:
 
 def _is_annotated(fields: object) -> bool:
     return any(field_of(fields, name) for name in _ANNOTATING)
+
+
+def _has_annotations(reply: object) -> bool:
+    """Whether pages say themselves that they were annotated, which is all that a line of a batch has to say of it."""
+    pictures = [picture for page in list_of(field_of(reply, "pages")) for picture in list_of(field_of(page, "images"))]
+    annotations = (field_of(reply, "document_annotation"), *(field_of(one, "image_annotation") for one in pictures))
+    return any(isinstance(annotation, str) and annotation for annotation in annotations)
 
 
 def _pages_fixed_by(fields: Mapping[str, Any]) -> dict[str, int]:

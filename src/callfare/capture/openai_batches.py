@@ -105,7 +105,7 @@ def upload_heard(dialect: Dialect, path: str, *, base_url: str, body: object, fi
         return None
     requests = [
         in_batch(intent)
-        for line in _lines_of(next(uploads_in(files), None))
+        for line in lines_of(next(uploads_in(files), None))
         if (intent := _intent_in(dialect, line, base_url)) is not None
     ]
 
@@ -134,7 +134,7 @@ def _intent_in(dialect: Dialect, line: bytes, base_url: str) -> Intent | None:
     return request.intent
 
 
-def _lines_of(upload: object) -> Iterator[bytes]:
+def lines_of(upload: object) -> Iterator[bytes]:
     """Yield the lines of an upload. An open file is left where it stood; one that can be read once is not read."""
     if isinstance(upload, bytes | bytearray):
         yield from bytes(upload).splitlines()

@@ -228,12 +228,15 @@ class FakeOpenAI(StandIn):
 
     def batch(self, batch_id: str) -> Json:
         """Return a batch as this poll sees it."""
-        with self.lock:
-            self._polls[batch_id] += 1
-            is_done = self._polls[batch_id] >= self.polls_needed
         batch = self.batches[batch_id]
-        is_done = is_done or batch["status"] == "cancelled"
+        is_done = self.is_polled_enough(batch_id) or batch["status"] == "cancelled"
         return batch if is_done else batches.unfinished(batch, "in_progress")
+
+    def is_polled_enough(self, job_id: str) -> bool:
+        """Count a poll; return whether what goes on under this id has ended by now."""
+        with self.lock:
+            self._polls[job_id] += 1
+            return self._polls[job_id] >= self.polls_needed
 
     def job(self, job_id: str) -> Json | None:
         """Return a video or response as this poll sees it, or None if there is none."""

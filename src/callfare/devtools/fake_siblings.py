@@ -12,12 +12,15 @@ its times, and Mistral with the tier; Perplexity in every chunk, with what it ch
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from typing import ClassVar
+from urllib.parse import parse_qs
 
 from typing_extensions import override
 
+from callfare.devtools import mistral_batches as jobs
 from callfare.devtools import mistral_replies as mistral
 from callfare.devtools import openai_replies as replies
 from callfare.devtools.fake_openai import FakeOpenAI, FakeOpenAIHandler
@@ -97,6 +100,8 @@ class _MistralHandler(_Handler):
 
     routes: ClassVar[dict[str, str]] = FakeOpenAIHandler.routes | {
         "POST /v1/conversations": "begin",
+        "POST /v1/batch/jobs": "make_job",
+        "GET /v1/batch/jobs": "list_jobs",
         "POST /v1/ocr": "read_pages",
         "POST /v1/moderations": "moderate",
         "POST /v1/chat/moderations": "moderate",
@@ -111,6 +116,13 @@ class _MistralHandler(_Handler):
     @override
     def route(self, path: str, fields: Json, upload: bytes) -> None:
         """Answer a request."""
+        filed = re.fullmatch("/v1/(?:batch/jobs/([^/]+?)(/cancel)?|files/([^/]+)/content)", path)
+        if filed is not None and filed[1] in self.fake.batches:
+            self._tell_job_of_batch(filed[1], wants_end=bool(filed[2]))
+            return
+        if filed is not None and filed[3] in self.fake.files:
+            self.write_bytes(self.fake.files[filed[3]], "application/octet-stream")
+            return
         found = re.fullmatch("/v1/conversations/([^/]+)(/restart)?", path)
         model = self.fake.conversations.get(found[1]) if found else None
         if found is None:
@@ -136,6 +148,34 @@ class _MistralHandler(_Handler):
     def _embed(self, fields: Json, _upload: bytes) -> None:
         reply = replies.embeddings({"input": fields.get("inputs") or fields.get("input"), "model": fields.get("model")})
         self.write_json(self.spoiled(reply | {"id": self.fake.new_id("embd", self.fault)}))
+
+    @override
+    def _upload(self, fields: Json, upload: bytes) -> None:
+        file_id = self.fake.new_id("file", self.fault)
+        self.fake.files[file_id] = upload
+        self.write_json(jobs.file(file_id, upload, str(fields.get("purpose"))))
+
+    def _make_job(self, fields: Json, _upload: bytes) -> None:
+        job_id = self.fake.new_id("job", self.fault)
+        asked = jobs.requests_in(fields, [self.fake.files.get(name, b"") for name in fields.get("input_files") or ()])
+        answered, failed = jobs.results_of(fields, asked, job_id, self.told)
+        self.fake.files |= {f"{job_id}-output": jobs.file_of(answered), f"{job_id}-errors": jobs.file_of(failed)}
+        self.fake.batches[job_id] = jobs.job(fields, job_id, answered, failed)
+        self.write_json(jobs.unfinished(self.fake.batches[job_id], "QUEUED"))
+
+    def _list_jobs(self, _fields: Json, _upload: bytes) -> None:
+        told = list(self.fake.batches.values())
+        self.write_json({"object": "list", "total": len(told), "data": told})
+
+    def _tell_job_of_batch(self, job_id: str, *, wants_end: bool) -> None:
+        if wants_end:
+            self.fake.batches[job_id] = jobs.unfinished(self.fake.batches[job_id], "CANCELLED")
+        told = self.fake.batch(job_id)
+        wants_results = parse_qs(self.path.partition("?")[2]).get("inline") == ["true"]
+        if wants_results and told["status"] == "SUCCESS":
+            lines = self.fake.files[f"{job_id}-output"].splitlines()
+            told = told | {"outputs": [json.loads(line) for line in lines]}
+        self.write_json(told)
 
     def _begin(self, fields: Json, _upload: bytes) -> None:
         # Behind every agent here stands the same model.
@@ -226,13 +266,19 @@ class FakeCerebras(_FakeSibling):
 
 
 class FakeMistral(_FakeSibling):
-    """The stand-in for Mistral, with its conversations, documents and sound."""
+    """The stand-in for Mistral, with its conversations, documents, sound and batches."""
 
     handler = _MistralHandler
 
     def __init__(self, *, port: int = 0, polls_needed: int = 2) -> None:
         super().__init__(port=port, polls_needed=polls_needed)
         self.conversations: dict[str, str] = {}
+
+    @override
+    def batch(self, batch_id: str) -> Json:
+        told = self.batches[batch_id]
+        is_done = self.is_polled_enough(batch_id) or told["status"] == "CANCELLED"
+        return told if is_done else jobs.unfinished(told, "RUNNING")
 
     def begun(self, model: str) -> str:
         """Return the id of a conversation that begins with this model."""

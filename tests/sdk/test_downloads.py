@@ -1,0 +1,152 @@
+"""Files that an SDK hands out unread: lines count wherever they are cut, encoded or not, also of one that is left."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import httpx
+import httpx2
+import pytest
+from msgspec.structs import replace
+
+from callfare.capture import batches, leftovers
+from callfare.capture.base import LOGGER
+from callfare.capture.batch_calls import BATCH_FILES
+from callfare.capture.batches import BatchReplies, Delivered
+from callfare.capture.downloads import watch_body
+from callfare.capture.mistral_batches import file_asked
+from callfare.capture.mistral_dialect import MistralDialect
+from callfare.capture.streams import Watch
+from tests.capture.fake_meter import FakeMeter
+
+BODY = {"object": "list", "model": "mistral-embed", "usage": {"prompt_tokens": 7}}
+LINES = [json.dumps({"custom_id": f"é{number}", "response": {"body": BODY}}) for number in range(3)]
+FILE = "\n".join(LINES).encode()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Who leaves a file waits until it is settled, however busy the machine is."""
+    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
+
+
+def watched(meter, content, kind=httpx2.Response, file_id="f", **headers):
+    """Return a response whose body is read piece by piece, watched."""
+    response = kind(200, content=content, headers=headers)
+    dialect = MistralDialect()
+    bare = dialect.bare_request("batch", base_url="http://there", body=None, options={}, is_stream=False)
+    request = replace(bare, dialect=BatchReplies(dialect, file_asked(file_id), in_pieces=True))
+    watch_body(response, Watch(request, Delivered(meter, None)))
+    return response
+
+
+def names(meter):
+    return [ticket.settled[0][0].response_id for ticket in meter.tickets]
+
+
+@pytest.mark.parametrize("kind", [httpx2.Response, httpx.Response], ids=["httpx2", "httpx"])
+def test_lines_are_the_same_wherever_the_bytes_of_a_file_are_cut(kind):
+    for size in (1, 2, 7, 64, len(FILE) - 1, len(FILE)):
+        meter = FakeMeter()
+
+        read = watched(meter, (FILE[at : at + size] for at in range(0, len(FILE), size)), kind).read()
+
+        assert read == FILE
+        assert names(meter) == ["f/é0", "f/é1", "f/é2"]
+        assert meter.batches.delivered == [(("f",), True)]
+
+
+@pytest.mark.parametrize("ways", [("br",), ("identity", "gzip"), ("GZIP",)])
+def test_an_encoded_file_is_read_as_the_library_decodes_it(meter, ways):
+    packed = FILE if ways == ("br",) else gzip.compress(FILE)
+    try:
+        content = watched(meter, iter([packed[:9], packed[9:]]), **{"content-encoding": ", ".join(ways)}).read()
+    except httpx2.DecodingError:
+        # What the library has no decoder for, or cannot decode, nobody can read.
+        content = None
+
+    assert content in (FILE, None)
+    assert names(meter) == ([] if content is None else ["f/é0", "f/é1", "f/é2"])
+
+
+def test_a_body_that_is_not_what_its_encoding_says_is_not_taken_for_whole(meter):
+    BATCH_FILES.note("http://there", "known", "job")
+    response = watched(meter, iter([b"\x1f\x8b broken"]), file_id="known", **{"content-encoding": "gzip"})
+
+    assert b"".join(response.stream) == b"\x1f\x8b broken"
+
+    assert (meter.tickets, meter.batches.delivered) == ([], [(("job", "known"), False)])
+
+
+@pytest.mark.parametrize("end", ["close", "break", "drop", "raise"])
+def test_a_file_that_is_left_is_charged_as_far_as_it_came_and_is_not_whole(meter, end):
+    def broken():
+        yield f"{LINES[0]}\n{LINES[1]}\n".encode()
+        yield LINES[2][:9].encode()
+        raise httpx2.ReadError("gone")
+
+    response = watched(meter, broken())
+    pieces = iter(response.stream)
+    next(pieces)
+    match end:
+        case "close":
+            response.close()
+        case "break":
+            pieces.close()
+        case "drop":
+            del pieces, response
+        case _:
+            with pytest.raises(httpx2.ReadError):
+                list(pieces)
+
+    assert (names(meter), meter.batches.delivered) == (["f/é0", "f/é1"], [(("f",), False)])
+
+
+async def test_an_async_body_is_charged_as_far_as_it_came_when_it_breaks(meter):
+    async def broken():
+        yield f"{LINES[0]}\n".encode()
+        raise httpx2.ReadError("gone")
+
+    with pytest.raises(httpx2.ReadError):
+        [piece async for piece in watched(meter, broken()).stream]
+
+    assert (names(meter), meter.batches.delivered) == (["f/é0"], [(("f",), False)])
+
+
+def test_a_line_too_long_to_be_read_leaves_the_file_unfinished(meter, monkeypatch, caplog):
+    monkeypatch.setattr(batches, "_LINE_BYTES_MAX", 200)
+    long = json.dumps({"custom_id": "long", "response": {"body": BODY | {"data": "x" * 300}}})
+    content = f"{LINES[0]}\n{long}\n{LINES[1]}\n".encode()
+
+    watched(meter, (content[at : at + 50] for at in range(0, len(content), 50))).read()
+
+    assert (names(meter), meter.batches.delivered) == (["f/é0", "f/é1"], [(("f",), False)])
+    assert [record.name for record in caplog.records] == [LOGGER.name]
+
+
+def test_a_line_too_long_to_be_read_is_not_gathered(monkeypatch):
+    monkeypatch.setattr(batches, "_LINE_BYTES_MAX", 200)
+    tally = BatchReplies(MistralDialect(), file_asked("f"), in_pieces=True).tally_of(None)
+
+    for _ in range(99):
+        tally.take(b"{" * 50)
+
+    assert len(tally._line) < 300
+
+
+@pytest.mark.parametrize("begins", [b"\0" * 99, b"  [", b"%PDF"])
+def test_a_file_of_something_else_is_not_gathered(begins):
+    tally = BatchReplies(MistralDialect(), file_asked("f"), in_pieces=True).tally_of(None)
+
+    for _ in range(99):
+        tally.take(begins)
+
+    assert len(tally._line) < 200
+
+
+def test_what_is_no_response_stays_as_it_is(meter):
+    for odd in (None, b"bytes", object(), httpx2.Response(200, content=b"read already")):
+        watch_body(odd, None)
+
+    assert meter.tickets == []
