@@ -3,7 +3,7 @@
 Every method of its clients ends in one function of theirs. The metered client is another object of the same class with
 the same connections and a function of ours in that place. What Ollama's server runs itself is `region` local, what it
 hands on to Ollama's cloud is `region` cloud: by the address, by the model's name, or as the reply tells. Searches and
-pages of the web, and what does with models as files, are not metered. Refuses to import the SDK.
+pages of the web are its cloud's. What does with models as files is not metered. Refuses to import the SDK.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -33,6 +34,8 @@ ClientT = TypeVar("ClientT")
 
 MAKER = "ollama"
 _REQUEST = "_request"
+# The client of the module itself.
+_OWN = "_client"
 _CALLS = "_callfare_calls"
 _GIVEN = "_callfare_given"
 _PATHS = {
@@ -42,6 +45,9 @@ _PATHS = {
     "/api/embeddings": "embedding",
     "/v1/systemone": "chat",
 }
+# What only the cloud does, at an address of its own, with what is counted of it; its name stands for a model's.
+_CLOUD = "https://ollama.com"
+_OF_THE_WEB = {"web_search": "web_searches", "web_fetch": "calls"}
 _SPOKEN_TO = ("prompt", "suffix", "system", "template", "tools", "input", "state", "questions")
 _TOLD = ("prompt_eval_count", "eval_count")
 _NEEDED = {"embedding": ("input_tokens",), "chat": ("input_tokens", "output_tokens")}
@@ -55,19 +61,23 @@ _UNREADABLE = (json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionErr
 def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: str | None = None) -> ClientT:
     """Return a client like the given one, sharing its connections, whose calls are metered.
 
-    client: a Client or an AsyncClient; it stays as it is, and open as long as the metered one lives.
+    client: a Client or an AsyncClient; it stays as it is, and open as long as the metered one lives. For the module,
+    whose functions go by a client of its own, a module like it is returned.
     user: whose calls they are; None for the user of the context in which each call is made.
     provider: who answers; None for Ollama.
 
     Raises InvalidInput for what is not such a client. The client's calls raise Refused before they are made.
     """
+    if isinstance(client, ModuleType):
+        like: ClientT = _module_like(client, meter, user=user, provider=provider)
+        return like
     if isinstance(client, type) or not all(hasattr(client, part) for part in (_REQUEST, "_client", "chat")):
         kind = getattr(client, "__name__", type(client).__name__)
         raise InvalidInput(f"{kind} is no client of this SDK; give one such as ollama.Client()", param="client")
     former = vars(client).get(_CALLS)
     given: Any = client
     if isinstance(former, _Calls):
-        if (former.meter, former.user, former.provider) == (meter, user, provider):
+        if former.meter is meter and (former.user, former.provider) == (user, provider):
             return client
         given = vars(client)[_GIVEN]
     below = getattr(given, _REQUEST)
@@ -75,6 +85,20 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     calls = (_AsyncCalls if is_async else _Calls)(below, str(given._client.base_url), meter, user, provider)
     twin: ClientT = object.__new__(type(client))
     vars(twin).update(vars(given) | {_REQUEST: calls.request, _CALLS: calls, _GIVEN: given})
+    return twin
+
+
+def _module_like(module: Any, meter: Meter, *, user: str | None, provider: str | None) -> Any:
+    """Return a module like the SDK's, whose functions go by a metered client."""
+    given = vars(module).get(_OWN)
+    metered = wrap(given, meter, user=user, provider=provider)
+    if metered is given:
+        return module
+    twin = ModuleType(module.__name__, module.__doc__)
+    vars(twin).update(vars(module) | {_OWN: metered})
+    for name, function in vars(module).items():
+        if getattr(function, "__self__", None) is given:
+            setattr(twin, name, getattr(metered, name))
     return twin
 
 
@@ -103,7 +127,11 @@ class _Calls:
 
     def intent(self, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> Intent | None:
         """Return what a request fixes that is to be metered, or None."""
-        operation = _PATHS.get(rest[1]) if len(rest) > 1 and not is_metered() else None
+        path: Any = rest[1] if len(rest) > 1 and not is_metered() else None
+        of_the_web = web_intent_of(path)
+        if of_the_web is not None:
+            return of_the_web
+        operation = _PATHS.get(path)
         if operation is None:
             return None
         with READING:
@@ -152,13 +180,30 @@ def intent_of(operation: str, body: object, *, base_url: str, provider: str | No
     )
 
 
+def web_intent_of(path: object) -> Intent | None:
+    """Return what a search or a page of the web fixes, one of it; None for what is neither. Ollama's cloud answers."""
+    named = path.removeprefix(f"{_CLOUD}/api/") if isinstance(path, str) else ""
+    if named not in _OF_THE_WEB:
+        return None
+    return Intent(
+        provider=MAKER,
+        base_url=_CLOUD,
+        operation=named,
+        model=named,
+        usage={_OF_THE_WEB[named]: 1},
+        attributes={"region": "cloud"},
+    )
+
+
 def name_of(model: object) -> str:
     """Return the name of a model, without the tag that it has when it has none."""
     return model.removesuffix(_LATEST) if isinstance(model, str) else ""
 
 
-def read_counts(reply: object, _fixed: Mapping[str, Quantity], *, operation: str = "chat") -> Counted:
+def read_counts(reply: object, fixed: Mapping[str, Quantity], *, operation: str = "chat") -> Counted:
     """Return what a reply reports: tokens, a picture that was drawn, and whether Ollama's cloud has answered."""
+    if operation in _OF_THE_WEB:
+        return Counted(dict(fixed), (_OF_THE_WEB[operation],))
     used = field_of(reply, "usage")
     used = reply if used is None else used
     told = {

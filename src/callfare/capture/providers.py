@@ -34,6 +34,9 @@ ALIASES: Mapping[str, str] = MappingProxyType(
 WRAPPED: Mapping[str, str] = MappingProxyType({row["package"]: row["file"] for row in _TABLE["wrapped"]})
 """The module of this folder whose `wrap` meters the clients of a package."""
 
+WHOLE = frozenset(row["package"] for row in _TABLE["wrapped"] if row.get("is_whole"))
+"""The packages whose own functions make calls, so that the module itself is wrapped."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sibling:
@@ -53,6 +56,16 @@ SIBLINGS: Mapping[str, Sibling] = MappingProxyType(
     {row["package"]: Sibling(**row | {"under": tuple(row["under"])}) for row in _TABLE["sdk"]}
 )
 """Every such SDK, by its package."""
+
+CLIENTS: Mapping[str, str] = MappingProxyType(
+    {
+        module: row["client"]
+        for row in (*_TABLE["wrapped"], *_TABLE["sdk"])
+        if "client" in row
+        for module in (row["package"], *row.get("modules", ()))
+    }
+)
+"""What to give to `fare.wrap` where a module was given, by the module's name."""
 
 ELSEWHERE: Mapping[str, str] = MappingProxyType({row["package"]: row["instead"] for row in _TABLE["elsewhere"]})
 """What to wrap instead of the clients of a package that is not wrapped, in words for people."""

@@ -3,9 +3,10 @@
     with FakeOllama() as fake:
         client = ollama.Client(host=fake.base_url)
 
-Speaks chats, completions and embeddings, plain and as lines of JSON, with the counts in the last one. Where a model's
-name ends in "cloud" the reply names a `remote_host`, as one of Ollama's server does that hands a call on, and so for
-"my-alias", a name that somebody gave to such a model. How it is told to fail: stand_in.py.
+Speaks chats, completions and embeddings, plain and as lines of JSON, with the counts in the last one, and searches and
+pages of the web. Where a model's name ends in "cloud" the reply names a `remote_host`, as one of Ollama's server does
+that hands a call on, and so for "my-alias", a name that somebody gave to such a model. How it is told to fail:
+stand_in.py.
 `python -m callfare.devtools.fake_ollama --port 8087`.
 """
 
@@ -51,6 +52,10 @@ class _Handler(StandInHandler):
                 self.write_json({"embedding": [0.25, -0.5]})
             case ("POST", "/v1/systemone"):
                 self.write_json(self._counted(scored(fields)))
+            case ("POST", "/api/web_search"):
+                self.write_json({"results": [{"title": "Boats", "url": "https://example.com/", "content": "boats"}]})
+            case ("POST", "/api/web_fetch"):
+                self.write_json({"title": "Boats", "content": "boats", "links": []})
             case ("GET", "/api/tags"):
                 self.write_json({"models": []})
             case _:
