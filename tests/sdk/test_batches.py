@@ -7,15 +7,17 @@ import json
 import anthropic
 import groq
 import pytest
+import together
 from google import genai
 
 from callfare import Callfare
 from callfare.capture.anthropic import wrap
 from callfare.capture.clients import wrap_client
-from callfare.devtools.fake_siblings import FakeGroq
+from callfare.devtools.fake_siblings import FakeGroq, FakeTogether
 from callfare.devtools.stand_in import Fault
 from callfare.errors import InsufficientCredit
 from callfare.money import Credits
+from tests.capture.conftest import Either
 
 HELLO = [{"role": "user", "content": "hi there"}]
 PARAMS = {"model": "claude-sonnet-5", "max_tokens": 400, "messages": HELLO}
@@ -313,3 +315,132 @@ def test_groq_s_batches_are_admitted_by_the_file_that_was_uploaded(meter):
     assert [dict(intent.usage) for intent in meter.batches.ticket.intents] == [{"input_tokens": 2, "output_tokens": 40}]
     assert meter.batches.ticket.intents[0].provider == "groq"
     assert meter.batches.ticket.bound == [(batch.id,)]
+
+
+# Of SDKs made as OpenAI's is
+
+
+SIBLINGS = {
+    "groq": (FakeGroq, groq.Groq, groq.AsyncGroq),
+    "together": (FakeTogether, together.Together, together.AsyncTogether),
+}
+BODY = {"model": "openai/gpt-oss-120b", "messages": HELLO, "max_tokens": 400}
+SIBLING_USED = {"input_tokens": 5, "cached_input_tokens": 1, "output_tokens": 57}
+
+
+class Sibling(Either):
+    """A metered client of one of these SDKs, of either kind, with its stand-in."""
+
+    def __init__(self, provider, server, client):
+        super().__init__(client)
+        self.provider, self.server = provider, server
+
+    async def ended(self, tmp_path, *bodies, url="/v1/chat/completions"):
+        """Make a batch as this SDK does, and return it as it is when it has ended."""
+        told = [{"custom_id": f"line-{number}", "url": url, "body": body} for number, body in enumerate(bodies)]
+        content = b"".join(json.dumps(one).encode() + b"\n" for one in told)
+        if self.provider == "together":
+            path = tmp_path / "r.jsonl"
+            path.write_bytes(content)
+            file = await self.do(lambda client: client.files.upload(path, purpose="batch-api", check=False))
+            answer = await self.do(
+                lambda client: client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions")
+            )
+            made = answer.job
+        else:
+            file = await self.do(lambda client: client.files.create(file=("r.jsonl", content), purpose="batch"))
+            made = await self.do(
+                lambda client: client.batches.create(
+                    input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+                )
+            )
+        await self.do(lambda client: client.batches.retrieve(made.id))
+        batch = await self.do(lambda client: client.batches.retrieve(made.id))
+        assert batch.status.lower() == "completed"
+        return batch
+
+
+@pytest.fixture(params=[f"{name}-{kind}" for name in SIBLINGS for kind in ("sync", "async")])
+async def sibling(request, meter):
+    name, kind = request.param.split("-")
+    server_class, sync_class, async_class = SIBLINGS[name]
+    with server_class() as server:
+        made = (sync_class if kind == "sync" else async_class)(base_url=server.base_url, api_key="none", max_retries=0)
+        yield Sibling(name, server, wrap_client(made, meter, user=None))
+        if kind == "sync":
+            made.close()
+        else:
+            await made.close()
+
+
+async def test_a_sibling_s_batch_is_bound_and_each_line_of_it_is_a_call(sibling, meter, tmp_path):
+    batch = await sibling.ended(tmp_path, BODY, BODY | {"fail": True}, BODY)
+    assert (meter.batches.ticket.bound, meter.tickets) == ([(batch.id,)], [])
+
+    await sibling.do(lambda client: client.files.content(batch.output_file_id))
+
+    told = [ticket.settled[0][0] for ticket in meter.tickets]
+    assert [dict(reading.usage) for reading in told] == [SIBLING_USED, SIBLING_USED]
+    assert [reading.response_id for reading in told] == [f"{batch.output_file_id}/line-{n}" for n in (0, 2)]
+    assert {(reading.model, reading.attributes["processing"]) for reading in told} == {("openai/gpt-oss-120b", "batch")}
+    assert {ticket.intent.provider for ticket in meter.tickets} == {sibling.provider}
+    assert meter.batches.told == [((batch.id, batch.output_file_id), None)]
+    assert meter.batches.delivered == [((batch.id, batch.output_file_id), True)]
+
+
+async def test_a_sibling_s_results_are_counted_as_they_stream(sibling, meter, tmp_path):
+    batch = await sibling.ended(tmp_path, BODY)
+
+    streaming = sibling.client.files.with_streaming_response.content(batch.output_file_id)
+    if hasattr(streaming, "__aenter__"):
+        async with streaming as response:
+            content = b"".join([piece async for piece in response.iter_bytes()])
+    else:
+        with streaming as response:
+            content = b"".join(response.iter_bytes())
+
+    assert content == sibling.server.files[batch.output_file_id]
+    assert meter.ticket.usage == SIBLING_USED
+
+
+async def test_a_transcript_of_a_batch_is_never_passed_over_in_silence(sibling, meter, tmp_path):
+    asked = {"model": "whisper-large-v3", "url": "https://example.com/a.wav"}
+    batch = await sibling.ended(tmp_path, asked, url="/v1/audio/transcriptions")
+
+    await sibling.do(lambda client: client.files.content(batch.output_file_id))
+
+    assert (meter.ticket.intent.operation, meter.ticket.is_estimated) == ("transcription", True)
+
+
+async def test_a_sibling_s_cancelled_batch_is_told(sibling, meter, tmp_path):
+    batch = await sibling.ended(tmp_path, BODY)
+
+    await sibling.do(lambda client: client.batches.cancel(batch.id))
+
+    assert meter.batches.told[-1] == ((batch.id,), "cancelled")
+
+
+@pytest.mark.parametrize(("name", "cost", "status"), [("groq", "0.000017475", "priced"), ("together", "0", "unpriced")])
+async def test_a_line_costs_what_its_provider_lists_for_batches_or_is_unpriced(name, cost, status, tmp_path):
+    server_class, sync_class, _ = SIBLINGS[name]
+    with (
+        server_class() as server,
+        sync_class(base_url=server.base_url, api_key="none", max_retries=0) as bare,
+        Callfare("memory://") as fare,
+    ):
+        fare.grant("alice", 2000, key="k")
+        batch = await Sibling(name, server, fare.wrap(bare, user="alice")).ended(tmp_path, BODY)
+
+        for reader in ("alice", "bob"):
+            fare.wrap(bare, user=reader).files.content(batch.output_file_id)
+
+        [run] = fare.history("alice").items
+        [call] = fare.calls(run.run_id, user="alice").items
+        # Groq's: 4 at $0.075, 1 cached at $0.075, which a batch does not halve, and 57 written at $0.30 a million.
+        assert (str(call.cost), call.status, run.status, str(fare.balance("alice").held)) == (
+            cost,
+            status,
+            "completed",
+            "0",
+        )
+        assert fare.usage("bob").calls == 0

@@ -40,7 +40,7 @@ _ENDED: Mapping[str, BatchOutcome] = {
 """How a batch has ended that has no results."""
 _VERSION = "/v1"
 _ANSWERED = range(200, 300)
-# A reply's own name for what it is. Pictures come without one.
+# A reply's own name for what it is. Pictures and transcripts come without one.
 _OPERATIONS = {
     "chat.completion": "chat",
     "text_completion": "chat",
@@ -65,6 +65,8 @@ def line_of(result: object) -> Answered | None:
     kind = field_of(reply, "object")
     if kind is None and isinstance(field_of(reply, "data"), list):
         return Answered(line_id, "image", reply)
+    if kind is None and isinstance(field_of(reply, "text"), str):
+        return Answered(line_id, "transcription", reply)
     operation = _OPERATIONS.get(kind) if isinstance(kind, str) else None
     return None if operation is None else Answered(line_id, operation, reply)
 
@@ -89,14 +91,18 @@ def is_asked_about(path: str) -> bool:
 
 
 def told_by(reply: object) -> BatchTold | None:
-    """Return what a batch tells, None where it is none."""
-    batch_id, status = field_of(reply, "id"), field_of(reply, "status")
-    if field_of(reply, "object") != "batch" or not isinstance(batch_id, str) or not batch_id:
+    """Return what a batch tells, None where it is none.
+
+    Together's answer to one that is made has the batch within it; theirs do not say that they are batches, and shout.
+    """
+    batch = reply if field_of(reply, "job") is None else field_of(reply, "job")
+    batch_id, status = field_of(batch, "id"), field_of(batch, "status")
+    if field_of(batch, "object") not in ("batch", None) or not isinstance(batch_id, str) or not batch_id:
         return None
-    file_id = field_of(reply, "output_file_id")
+    file_id = field_of(batch, "output_file_id")
     if isinstance(file_id, str) and file_id:
         return BatchTold((batch_id, file_id))
-    return BatchTold((batch_id,), _ENDED.get(status) if isinstance(status, str) else None)
+    return BatchTold((batch_id,), _ENDED.get(status.lower()) if isinstance(status, str) else None)
 
 
 def upload_heard(dialect: Dialect, path: str, *, base_url: str, body: object, files: object) -> Hear | None:

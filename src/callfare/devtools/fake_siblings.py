@@ -22,6 +22,7 @@ from typing_extensions import override
 
 from callfare.devtools import mistral_batches as jobs
 from callfare.devtools import mistral_replies as mistral
+from callfare.devtools import openai_batches as batches
 from callfare.devtools import openai_replies as replies
 from callfare.devtools.fake_openai import FakeOpenAI, FakeOpenAIHandler
 from callfare.devtools.forms import Json
@@ -77,6 +78,32 @@ class _GroqHandler(_Handler):
 
 
 class _TogetherHandler(_Handler):
+    @override
+    def route(self, path: str, fields: Json, upload: bytes) -> None:
+        """Answer a request. A file is announced, put where it belongs, and then looked at."""
+        placed = re.fullmatch("/v1/(?:places|files)/([^/]+)(/preprocess)?", path)
+        if path == "/v1/files" and self.command == "POST":
+            file_id = self.fake.new_id("file", self.fault)
+            self.send_response(302)
+            self.send_header("Location", f"{self.fake.base_url}/v1/places/{file_id}")
+            self.send_header("X-Together-File-Id", file_id)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif placed is not None and self.command == "PUT":
+            self.fake.files[placed[1]] = upload
+            self.write_json({})
+        elif placed is not None and placed[2]:
+            content = self.fake.files[placed[1]]
+            self.write_json(batches.file(placed[1], content, "batch-api") | {"FileType": "jsonl"})
+        else:
+            super().route(path, fields, upload)
+
+    @override
+    def tell_batch(self, told: Json, *, is_new: bool = False) -> None:
+        names = ("id", "endpoint", "input_file_id", "output_file_id")
+        told = {name: told.get(name) for name in names} | {"status": told["status"].upper()}
+        self.write_json({"job": told, "warning": ""} if is_new else told)
+
     @override
     def chunks(self, reply: Json, *, is_asked: bool) -> Iterator[Json]:
         if reply["model"] == _COUNTS_IF_ASKED:

@@ -14,12 +14,15 @@ Json = dict[str, Any]
 def fields_of(kind: str, body: bytes) -> tuple[Json, bytes]:
     """Return the fields of a body and its first uploaded file, empty where there is none.
 
-    kind: the request's Content-Type. A form's fields are text, and `uploads` is the number of its files.
+    kind: the request's Content-Type; a body without one is a file. A form's fields are text, and `uploads` is the
+    number of its files.
     """
     if kind.startswith("multipart/form-data"):
         return _form_fields(kind, body)
     if kind.startswith("application/x-www-form-urlencoded"):
         return dict(parse_qsl(body.decode("utf-8", "replace"))), b""
+    if not kind:
+        return {}, body
     try:
         fields = json.loads(body) if body else {}
     except ValueError:

@@ -265,6 +265,10 @@ class StandInHandler(BaseHTTPRequestHandler):
         """Answer a POST."""
         self._answer()
 
+    def do_PUT(self) -> None:
+        """Answer a request that brings a file."""
+        self._answer()
+
     def do_GET(self) -> None:
         """Answer a GET."""
         self._answer()
