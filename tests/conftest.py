@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from tests.support import seeds
+from tests.support.patience import be_patient
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,6 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Leave all tests and what they import out of every later search for garbage, of which many tests ask for one."""
+    be_patient()
     gc.collect()
     gc.freeze()
 

@@ -16,6 +16,7 @@ from callfare.ledger.rows import AuditRow
 from callfare.ledger.state import Draft
 from callfare.store.open import open_store
 from tests.support.commands import asked_by, grant
+from tests.support.patience import be_patient
 
 
 def count_in_memory() -> None:
@@ -62,4 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    be_patient()
     main()

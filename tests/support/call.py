@@ -5,6 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 
+from tests.support.patience import be_patient
+
 if __name__ == "__main__":
     _, module, function, *arguments = sys.argv
-    getattr(importlib.import_module(module), function)(*arguments)
+    called = getattr(importlib.import_module(module), function)
+    be_patient()
+    called(*arguments)

@@ -21,6 +21,7 @@ from callfare.payments.till import Till
 from callfare.server.app import make_app
 from callfare.server.peers import Peers
 from callfare.server.serving import Listening, bound, configured
+from tests.support.patience import be_patient
 
 AUDIENCE = "http://127.0.0.1"
 # Callers by the word that stands for them.
@@ -90,6 +91,7 @@ def served(
 
     shown: makes what its callers show. till: payments. peers: who may ask.
     """
+    be_patient()
     app = make_app(
         engine,
         audience=AUDIENCE,
