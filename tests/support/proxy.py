@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 
 CUTS = ("before the request", "after the request", "before the answer", "in the answer")
 
-_SILENCE_S = 0.05
+# An answer that has begun is over when nothing more comes for so long, and one that does not begin never comes.
+_SILENCE_S, _PATIENCE_S = 0.05, 60
 
 
 class Cutter:
@@ -61,6 +62,7 @@ class Pair:
         self._client = client
         self._server = server
         self._cut = ""
+        self._has_answered = False
 
     def requests(self) -> None:
         """Pass on what the client says until it is cut off, or ends."""
@@ -95,14 +97,20 @@ class Pair:
         self._end(self._server)
 
     def _heard(self) -> bytes:
-        """Return what the server says next; nothing once it is silent and the connection is to be cut."""
+        """Return what the server says next; nothing once it has been silent and the connection is to be cut."""
         self._server.settimeout(_SILENCE_S)
+        waited_s = 0.0
         while True:
             try:
-                return self._server.recv(1 << 16)
+                said = self._server.recv(1 << 16)
             except TimeoutError:
-                if self._cut:
+                waited_s += _SILENCE_S
+                # Whoever hung up waits for no answer; what else is cut, is cut where the server has answered.
+                if self._cut and (self._has_answered or self._cut == "after the request" or waited_s > _PATIENCE_S):
                     return b""
+            else:
+                self._has_answered = bool(self._cut)
+                return said
 
     def _let_it_finish(self) -> None:
         """Have the server do all that it was sent: hung up on while it is still at it, it may give that up."""
