@@ -14,6 +14,7 @@ import pytest
 
 from callfare.devtools.fake_openai import FakeOpenAI
 from callfare.devtools.stand_in import BODY_BYTES_MAX, Fault
+from tests.support.ports import held_port, is_refused
 
 ASK = {"model": "gpt-5-mini", "input": "hey"}
 
@@ -44,15 +45,15 @@ def test_it_listens_on_the_loopback_address_alone(fake):
 
 
 def test_it_is_gone_when_it_is_left():
-    with FakeOpenAI() as fake:
-        waiting = connect(fake)
-        waiting.request("POST", "/v1/responses", json.dumps(ASK))
-        waiting.getresponse().read()
+    with held_port() as port:
+        with FakeOpenAI(port=port) as fake:
+            waiting = connect(fake)
+            waiting.request("POST", "/v1/responses", json.dumps(ASK))
+            waiting.getresponse().read()
 
-    assert waiting.sock.recv(1) == b""
-    waiting.close()
-    with pytest.raises(ConnectionRefusedError):
-        connect(fake).connect()
+        assert waiting.sock.recv(1) == b""
+        waiting.close()
+        assert is_refused("127.0.0.1", port)
 
 
 def test_it_counts_what_arrived(fake):
@@ -137,7 +138,7 @@ def test_it_runs_as_a_background_job_until_it_is_told_to_end(number):
                 client.responses.create(**ASK)
 
             program.send_signal(number)
-            rest = program.communicate(timeout=60)[0]
+            rest = program.communicate(timeout=120)[0]
         finally:
             program.kill()
 

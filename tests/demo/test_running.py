@@ -26,6 +26,7 @@ from callfare.devtools import demo, demo_arithmetic
 from callfare.devtools.demo_show import OWN_APP
 from callfare.devtools.fake_openai import FakeOpenAI
 from tests.demo.starting import DEMO, bare_environment
+from tests.support.ports import is_refused
 from tests.support.slow_store import until
 
 ESCAPE = "\x1b["
@@ -42,12 +43,29 @@ def perform(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
+# The demo, which goes no further than to a text: a person may be slow to press a key.
+HELD = """
+import signal, sys
+from callfare.devtools import demo
+write, text = sys.stdout.write, sys.argv.pop(1)
+def held(said):
+    count = write(said)
+    if text in said:
+        sys.stdout.flush()
+        signal.pause()
+    return count
+sys.stdout.write = held
+sys.exit(demo.main())
+"""
+
+
 def on_terminal(*arguments: str, width: int, interrupt_at: str = "", **environment: str) -> tuple[str, int]:
     """Return what a person at a terminal saw, who pressed Ctrl-C when this text appeared, and the exit code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    command = (sys.executable, "-c", HELD, interrupt_at) if interrupt_at else DEMO
     process = subprocess.Popen(
-        [*DEMO, *arguments],
+        [*command, *arguments],
         env=bare_environment(TERM="xterm-256color", **environment),
         stdin=theirs,
         stdout=theirs,
@@ -137,7 +155,7 @@ def test_it_stays_and_serves_until_it_is_interrupted(tmp_path):
         reply = client.responses.create(model="gpt-5-mini", input="Still there?")
         available = str(fare.balance("user_123").available)
     process.send_signal(signal.SIGINT)
-    said, complaints = process.communicate(timeout=60)
+    said, complaints = process.communicate(timeout=120)
 
     assert reply.status == "completed"
     assert available == "1510.594315"
@@ -146,14 +164,6 @@ def test_it_stays_and_serves_until_it_is_interrupted(tmp_path):
     assert b"Traceback" not in complaints
     assert ready["commands"][0] == f"./run callfare --db {url} balance user_123"
     assert [callfare(command.removeprefix("./run callfare ")) for command in ready["commands"]] == [0, 0, 0, 0]
-
-
-def is_refused(host, port):
-    try:
-        socket.create_connection((host, port), timeout=60).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def test_killed_it_takes_its_server_with_it(tmp_path):

@@ -11,6 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def is_refused(host: str, port: int) -> bool:
+    """Tell whether nobody listens at a port any more."""
+    try:
+        socket.create_connection((host, port), timeout=60).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 @contextmanager
 def held_port() -> Iterator[int]:
     """Yield a port that only servers of this test can listen on. Whoever connects is refused while none does."""
