@@ -15,7 +15,7 @@ THREADS = 4
 
 
 def record_until_killed(url: str, name: str, plant: str) -> None:
-    """Record calls from several threads, and say the key of each once it was taken."""
+    """Record calls from several threads, and say the key of each once it was taken, and whether by the spool."""
     if plant == "acknowledge_without_writing":
         spooling.Spool.write = lambda _spool, _lines: True  # type: ignore[method-assign]
     fare = Callfare(url, deadline_s=2)
@@ -42,8 +42,8 @@ def _record(fare: Callfare, run, name: str) -> None:
         key = f"{name}-{number}"
         target = run if number % 2 else fare
         named = {} if number % 2 else {"user": "alice"}
-        target.record(**IMAGE, key=key, **named)
-        os.write(1, f"{key}\n".encode())
+        charge = target.record(**IMAGE, key=key, **named)
+        os.write(1, f"{key} {'kept' if charge.is_spooled else 'charged'}\n".encode())
         number += 1
 
 

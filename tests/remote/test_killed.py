@@ -74,12 +74,15 @@ class House:
         self._apps += 1
         self.app = processes.start(APP, "record_until_killed", self.url, f"app{self._apps}", self._plant)
 
-    def hear(self, count: int) -> None:
-        """Wait until the app was told of so many more calls that they are taken."""
-        for _ in range(count):
+    def hear(self, count: int, *, kept: int = 0) -> None:
+        """Wait until the app was told of so many more calls that they are taken, and of so many by its spool."""
+        while count > 0 or kept > 0:
             said = self.app.stdout.readline()
             assert said, self.app.stderr.read()
-            self.told.append(said.strip())
+            key, how = said.split()
+            self.told.append(key)
+            count -= 1
+            kept -= how == "kept"
 
     def kill_server(self) -> None:
         """Kill the server in the middle of whatever it does."""
@@ -91,7 +94,7 @@ class House:
         """Kill the app, and take note of what it had said."""
         self.app.kill()
         # The last line may be torn.
-        self.told += self.app.stdout.read().split("\n")[:-1]
+        self.told += [line.split()[0] for line in self.app.stdout.read().split("\n")[:-1]]
         self.app.communicate()
 
     def kill(self, victims: str, between: int) -> None:
@@ -100,8 +103,8 @@ class House:
             self.server.kill()
         if victims in {"server", "server, then app"}:
             self.kill_server()
-            # Its calls go to the spool now.
-            self.hear(between)
+            # Its calls go to the spool now, after those that had been answered.
+            self.hear(between, kept=min(between, 5))
         if victims != "server":
             self.kill_app()
         if victims in {"app, then server", "both at once"}:

@@ -112,7 +112,7 @@ def test_a_server_that_says_nothing_or_next_to_nothing_is_given_up_in_time(mute)
             began_s = elapsed_s()
             with pytest.raises(LedgerUnavailable):
                 fare.keys()
-            assert 0.9 < elapsed_s() - began_s < 30
+            assert 0.9 < elapsed_s() - began_s < 120
 
 
 @pytest.fixture

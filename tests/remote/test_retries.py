@@ -107,7 +107,7 @@ def test_more_patience_than_there_is_time_is_refused_at_once(scripted, fare):
         fare.balance("alice")
 
     assert caught.value.retry_after_s == 60
-    assert elapsed_s() - began_s < 20
+    assert elapsed_s() - began_s < 60
     assert len(scripted.asked) == 1
 
 
