@@ -151,7 +151,7 @@ def fill(fare: Callfare, *, until_spooled: bool) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_ledger_on_a_full_disk_is_spooled_for_on_another(
-    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patient: None
 ) -> None:
     monkeypatch.setenv("CALLFARE_SPOOL_DIR", str(tmp_path / "spools"))
     (disk / "ballast").write_bytes(b"\0" * 1_000_000)
