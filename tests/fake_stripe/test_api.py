@@ -10,12 +10,13 @@ import stripe
 
 from tests.fake_stripe.making import session
 from tests.support.fake_stripe import TEST_KEY
+from tests.support.slow_store import until
 
 
 @pytest.fixture
 def raw(fake):
     with httpx.Client(
-        base_url=fake.base_url, trust_env=False, headers={"Authorization": f"Bearer {TEST_KEY}"}, timeout=30
+        base_url=fake.base_url, trust_env=False, headers={"Authorization": f"Bearer {TEST_KEY}"}, timeout=120
     ) as found:
         yield found
 
@@ -62,18 +63,18 @@ def test_a_key_is_forgotten_after_a_day(fake, client):
 
 
 def test_a_key_is_in_use_while_its_request_is_answered(fake, client):
-    fake.fault(path="/v1/customers", when="after", status=None, late_s=2)
+    fake.fault(path="/v1/customers", when="after", status=None, late_s=120)
     answered = []
     slow = threading.Thread(
         target=lambda: answered.append(client.v1.customers.create({}, {"idempotency_key": "k1"})), daemon=True
     )
 
     slow.start()
-    while not fake.events("customer.created"):
-        pass
+    until(lambda: fake.events("customer.created"))
     with pytest.raises(stripe.APIError) as refused:
         client.v1.customers.create({}, {"idempotency_key": "k1"})
-    slow.join(30)
+    fake.fault(clear=True)
+    slow.join(60)
 
     assert refused.value.http_status == 409
     assert refused.value.json_body["error"]["code"] == "idempotency_key_in_use"

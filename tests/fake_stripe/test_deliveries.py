@@ -219,7 +219,7 @@ def test_the_payer_is_sent_on_only_after_the_webhook_was_answered(fake, client, 
 
     def pay():
         form = {"email": "a@example.com", "method": "card", "number": "4242424242424242", "name": "J"}
-        httpx.post(made.url, data=form, trust_env=False, follow_redirects=False, timeout=30)
+        httpx.post(made.url, data=form, trust_env=False, follow_redirects=False, timeout=120)
         sent_on.set()
 
     paying = threading.Thread(target=pay, daemon=True)
@@ -227,7 +227,7 @@ def test_the_payer_is_sent_on_only_after_the_webhook_was_answered(fake, client, 
     until(lambda: receiver.arrived)
     was_sent_on = sent_on.wait(0.3)
     receiver.gate.set()
-    paying.join(30)
+    paying.join(60)
 
     assert not was_sent_on
     assert sent_on.is_set()

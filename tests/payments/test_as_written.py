@@ -51,7 +51,7 @@ def asked(seller, written: str) -> dict[str, object]:
         for word in ("-H", header)
     ]
     command = ["curl", "--fail-with-body", "--silent", "-X", method, *words, *(["-d", body] if body else [])]
-    done = subprocess.run([*command, f"{seller.url}{target}"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, f"{seller.url}{target}"], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     answer: dict[str, object] = json.loads(done.stdout)
     return answer
@@ -74,14 +74,14 @@ def test_the_requests_of_the_specification_lead_to_bought_credits(tmp_path):
         assert (list(bought), list(portal)) == (["url"], ["url"])
         assert (before, seller.available("user_123")) == ("0", "2000")
         assert usage["userId"] == "user_123"
-        assert "Billing of user@example.com" in httpx2.get(str(portal["url"])).text
+        assert "Billing of user@example.com" in httpx2.get(str(portal["url"]), timeout=120).text
         assert seller.verify().returncode == 0
 
 
 def paid(address: str) -> None:
     """Pay as a browser does with the form of the page, and come back."""
     card = {"email": "user@example.com", "method": "card", "number": "4242 4242 4242 4242", "name": "Jenny Rosen"}
-    page = httpx2.post(address, data=card, follow_redirects=True, timeout=60)
+    page = httpx2.post(address, data=card, follow_redirects=True, timeout=120)
     assert "<h1>Thank you</h1>" in page.text, page.text
 
 
@@ -111,7 +111,7 @@ def test_the_three_commands_of_the_readme_lead_to_a_bought_package(tmp_path, fre
         assert shell.stdin is not None
         assert shell.stdout is not None
         paid(json.loads(shell.stdout.readline())["url"])
-        said, _ = shell.communicate("paid\n", timeout=60)
+        said, _ = shell.communicate("paid\n", timeout=120)
 
     assert "2,000.00 credits ($20.00)" in said, said
     assert len([line for line in commands.splitlines() if not line.startswith(" ")]) == 3

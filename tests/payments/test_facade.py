@@ -177,7 +177,7 @@ def test_while_stripe_is_away_that_is_said_and_the_same_key_goes_on(fake, addres
 
 def callfare(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "callfare", *words]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_command_line_says_where_it_is_paid(fake, address):

@@ -9,6 +9,7 @@ from callfare.payments.stripe import API_VERSION
 from tests.support.fake_stripe import TEST_KEY
 from tests.support.serving import engine_on, served
 from tests.support.shop import SECRET, config_of, till_of
+from tests.support.slow_store import until
 
 API = "/api/billing"
 
@@ -48,10 +49,7 @@ def available(client, user="user_123") -> str:
 def settled(fake, client, user: str, expected: str) -> None:
     """Return when what was delivered has been worked on: a balance is asked for until it is the expected one."""
     fake.settled()
-    for _ in range(200):
-        if available(client, user) == expected:
-            return
-    assert available(client, user) == expected
+    until(lambda: available(client, user) == expected)
 
 
 def test_a_package_is_bought_as_the_specification_says(fake, service):

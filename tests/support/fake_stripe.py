@@ -20,6 +20,8 @@ from stripe import StripeClient
 from tests.support.processes import ROOT, environment
 
 _START_S_MAX = 60
+# How long it waits for a webhook of a test to answer: Stripe's own ten seconds say how busy this machine is.
+_PATIENCE_S = 60
 TEST_KEY = "sk_test_51FakeStripe0000000000"
 
 
@@ -53,6 +55,7 @@ class FakeStripe:
     def reset(self, seed: str | None = None) -> None:
         """Make it as new."""
         self.post("reset", {"seed": seed} if seed else {})
+        self.post("state", {"timeout_s": _PATIENCE_S})
 
     def act(self, name: str, **told: Any) -> dict[str, Any]:
         """Have a payer, a bank or the dashboard do something; see `acts`."""
@@ -112,12 +115,15 @@ class FakeStripeRefused(Exception):
 def running_fake_stripe(*arguments: str) -> Iterator[FakeStripe]:
     """Yield a stand-in in a process of its own, on a free port, and stop it by its pid."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "callfare.devtools.fake_stripe", "--port", "0", *arguments],
+        [sys.executable, "-m", "callfare.devtools.fake_stripe", "--port", "0", "--while-read", *arguments],
+        # It ends with this process, whatever ends that.
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=environment(),
         cwd=ROOT,
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     try:
         said = process.stdout.readline()
@@ -128,4 +134,5 @@ def running_fake_stripe(*arguments: str) -> Iterator[FakeStripe]:
     finally:
         process.terminate()
         process.wait(_START_S_MAX)
-        process.stdout.close()
+        for stream in (process.stdin, process.stdout):
+            stream.close()

@@ -170,7 +170,7 @@ async def opened_shop(
         engine = open_engine(url, (), seed_prices=True, markup=1, require_user=False, clock=clock)
     engine.create()
     config = config_of(fake, **more)
-    gateway = StripeGateway(config.secret_key, api_url=config.api_url, timeout_s=10)
+    gateway = StripeGateway(config.secret_key, api_url=config.api_url, timeout_s=60)
     till = Till(Desk(engine, gateway, config, for_sale))
     try:
         await till.desk.open()

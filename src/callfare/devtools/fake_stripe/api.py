@@ -6,7 +6,6 @@ request that fails before its work begins keeps no answer; one that was begun do
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import json
@@ -159,7 +158,8 @@ class Api:
     async def _work(self, asked: Asked, headers: dict[str, str]) -> tuple[int, bytes]:
         fault = self.faults.take(asked.method, asked.path)
         if fault is not None and fault.when == "before" and fault.status is not None:
-            return await _fail(fault, headers)
+            await self.faults.keep_back(fault.late_s)
+            return _fail(fault, headers)
         route, ids = _route(asked)
         if asked.headers.get("stripe-version") != API_VERSION:
             asked.fields = {_RENAMED.get(name, name): told for name, told in asked.fields.items()}
@@ -173,10 +173,10 @@ class Api:
         if fault is not None and fault.when == "kept" and fault.status:
             status, body = fault.status, _encoded(fault.error())
         if fault is not None and fault.late_s:
-            await asyncio.sleep(fault.late_s)
+            await self.faults.keep_back(fault.late_s)
         kept.status, kept.body = status, body
         if fault is not None and fault.when != "before" and fault.status is not None:
-            return await _fail(fault, headers)
+            return _fail(fault, headers)
         return status, body
 
     def _run(self, route: Route, call: Call, asked: Asked) -> tuple[int, bytes]:
@@ -199,9 +199,7 @@ class Api:
             run_due(world)
 
 
-async def _fail(fault: Fault, headers: dict[str, str]) -> tuple[int, bytes]:
-    if fault.late_s and fault.when == "before":
-        await asyncio.sleep(fault.late_s)
+def _fail(fault: Fault, headers: dict[str, str]) -> tuple[int, bytes]:
     if fault.retry is not None:
         headers["Stripe-Should-Retry"] = str(fault.retry).lower()
     if not fault.status:

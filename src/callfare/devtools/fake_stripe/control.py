@@ -124,7 +124,7 @@ async def _deliver(standin: Standin, request: Request, told: Json) -> Any:  # no
 
 async def _fault(standin: Standin, _request: Request, told: Json) -> Json:
     if told.get("clear"):
-        standin.api.faults.waiting.clear()
+        standin.api.faults.clear()
     else:
         standin.api.faults.waiting.append(Fault(**told))
     return {"waiting": [asdict(each) for each in standin.api.faults.waiting]}

@@ -6,6 +6,8 @@ idempotency key later finds the true one, and `kept` does it and keeps the error
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -18,7 +20,8 @@ class Fault:
     """What goes wrong with the next requests that match, `times` times.
 
     method and path: which requests, as patterns. status: what is answered; 0 cuts the connection instead.
-    late_s: how long the answer is kept back, with the key in use meanwhile; status None then leaves it as it is.
+    late_s: how long the answer is kept back at most, with the key in use meanwhile: until the faults are cleared.
+    Status None then leaves it as it is.
     retry: what `Stripe-Should-Retry` says, nothing when None. code: the error's code.
     """
 
@@ -46,6 +49,18 @@ class Faults:
 
     def __init__(self) -> None:
         self.waiting: list[Fault] = []
+        self._cleared = asyncio.Event()
+
+    def clear(self) -> None:
+        """Have nothing more go wrong, and let go what is kept back."""
+        self.waiting.clear()
+        self._cleared.set()
+        self._cleared = asyncio.Event()
+
+    async def keep_back(self, seconds: float) -> None:
+        """Return after so many seconds, or when the faults are cleared."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._cleared.wait(), seconds)
 
     def take(self, method: str, path: str) -> Fault | None:
         """Return the first fault that matches a request, and count it."""
