@@ -42,7 +42,7 @@ def test_exactly_what_is_affordable_is_accepted(tmp_path):
 
     for spender in spenders:
         go(spender)
-    counts = [tuple(map(int, finish(spender, 120)[-1].split())) for spender in spenders]
+    counts = [tuple(map(int, finish(spender)[-1].split())) for spender in spenders]
     go(watcher)
 
     assert sum(accepted for accepted, _ in counts) == affordable
