@@ -26,7 +26,8 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
 
     packed = set(zipfile.ZipFile(wheel).namelist())
 
-    assert {path for path in written if not path.endswith(".pyc")} - packed == set()
+    # What Python compiles meanwhile, for other tests, comes and goes.
+    assert {path for path in written if "/__pycache__/" not in path} - packed == set()
     assert "callfare/py.typed" in packed
 
 

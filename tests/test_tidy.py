@@ -152,7 +152,7 @@ class House:
             listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
             found = [self.root / name for name in listed.split("\0") if name]
         else:
-            hidden = re.compile(r"/(\.venv[^/]*|\.\w+_cache|__pycache__|build|dist|node_modules)/")
+            hidden = re.compile(r"/(\.venv[^/]*|\.\w+_cache|\.hypothesis|__pycache__|build|dist|node_modules)/")
             found = [path for path in self.root.rglob("*") if not hidden.search(f"/{path.relative_to(self.root)}")]
         return sorted(path for path in found if path.is_file())
 

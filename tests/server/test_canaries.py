@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -93,7 +94,7 @@ class House:
         seen = (Path(f"/proc/{self._process.pid}/{name}").read_bytes() for name in ("cmdline", "comm", "status"))
         self.seen = b"".join(seen)
         self._process.terminate()
-        self.said += self._process.communicate(timeout=60)[0]
+        self.said += self._process.communicate(timeout=120)[0]
         self.client.close()
 
     def places(self) -> dict[str, bytes]:
@@ -120,8 +121,11 @@ class House:
 
 def listening_of(pid: int) -> str:
     """Return the address on the loopback where a process listens."""
-    links = (str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink())
-    inodes = {link.removeprefix("socket:[").removesuffix("]") for link in links}
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        # It may be gone by now.
+        with suppress(OSError):
+            inodes.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
     for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
         columns = line.split()
         if columns[9] in inodes and columns[3] == "0A":
