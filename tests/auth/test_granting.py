@@ -42,7 +42,7 @@ def grant_together(url: str, plant: str = "", grants: int = 20) -> int:
         )
         for name in PROCESSES
     ]
-    said = [process.communicate(timeout=60)[0] for process in processes]
+    said = [process.communicate(timeout=120)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0, 0]
     return sum(int(text) for text in said)
 

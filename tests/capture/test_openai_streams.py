@@ -376,6 +376,7 @@ def test_a_forked_child_leaves_its_parents_streams_alone(client, meter):
 
     child = os.fork()
     if child == 0:
+        signal.alarm(120)
         LEFTOVERS.make_ready()
         del stream
         gc.collect()
@@ -392,10 +393,10 @@ def test_a_forked_child_settles_its_own_streams(client, meter, fake):
 
     child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(120)
         own = FakeMeter()
         chat(wrap(openai.OpenAI(base_url=fake.base_url, api_key="none", max_retries=0), own))
-        os._exit(0 if own.ticket.ended.wait(25) else 1)
+        os._exit(0 if own.ticket.ended.wait(100) else 1)
     _, status = os.waitpid(child, 0)
 
     assert os.waitstatus_to_exitcode(status) == 0

@@ -54,7 +54,7 @@ async def test_whoever_wraps_a_client_may_say_whose_address_it_is(fake, meter):
         client = wrap(bare, meter, provider="groq")
 
         client.chat.completions.create(model="llama", messages=HELLO)
-        client.with_options(timeout=9).chat.completions.create(model="llama", messages=HELLO)
+        client.with_options(timeout=90).chat.completions.create(model="llama", messages=HELLO)
 
     assert [ticket.intent.provider for ticket in meter.tickets] == ["groq", "groq"]
 

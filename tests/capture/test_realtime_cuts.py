@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import threading
 import warnings
 
@@ -46,7 +47,7 @@ async def test_a_session_that_is_closed_in_the_middle_is_settled_with_what_had_a
     fake.script(Fault(pause=pause))
     connection = await entered(connect(either))
     await ask(connection, max_output_tokens=8)
-    pause.reached.wait(60)
+    assert pause.reached.wait(60)
 
     # Nothing was read yet.
     threading.Timer(0, pause.released.set).start()
@@ -132,6 +133,7 @@ def test_a_session_that_a_forked_child_drops_is_its_parents_to_settle(client, me
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
+        signal.alarm(120)
         leftovers.LEFTOVERS.make_ready()
         del connection
         gc.collect()

@@ -316,7 +316,7 @@ def test_the_given_client_stays_as_it_is(bare, client, meter):
 
 
 def test_a_copy_of_a_client_meters_its_sessions(client, meter):
-    with client.with_options(timeout=5).realtime.connect(model="gpt-realtime") as connection:
+    with client.with_options(timeout=60).realtime.connect(model="gpt-realtime") as connection:
         connection.conversation.item.create(item=HELLO)
         connection.response.create()
         while connection.recv().type != "response.done":

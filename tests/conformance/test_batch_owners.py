@@ -106,7 +106,7 @@ def test_claims_by_several_processes_at_the_same_time_have_one_winner(books: Boo
 
     def work(user: str) -> None:
         here = books.reopened()
-        ready.wait(30)
+        ready.wait(120)
         found.extend(here.do(claim(f"b{number}", user=user)) for number in range(10))
 
     threads = [threading.Thread(target=work, args=(f"user-{number}",)) for number in range(6)]

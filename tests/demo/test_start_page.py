@@ -44,7 +44,7 @@ def follow(commands: str) -> None:
         if program == "callfare":
             start = Path(sys.executable).with_name("callfare")
             done = subprocess.run(
-                [start, *arguments], env=dict(os.environ), capture_output=True, text=True, timeout=60, check=False
+                [start, *arguments], env=dict(os.environ), capture_output=True, text=True, timeout=120, check=False
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 

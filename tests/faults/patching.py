@@ -23,7 +23,7 @@ def patched_first(path: str) -> None:
         return 5
 
     greenlets = [gevent.spawn(work, name) for name in range(20)]
-    gevent.joinall(greenlets, timeout=30, raise_error=True)
+    gevent.joinall(greenlets, timeout=120, raise_error=True)
     committer.close()
     print(sum(greenlet.value or 0 for greenlet in greenlets), store.facts().rows["keys"])
 
@@ -67,5 +67,5 @@ def patched_after_opening(path: str) -> None:
         return "written"
 
     greenlets = [gevent.spawn(work, name) for name in range(5)]
-    gevent.joinall(greenlets, timeout=30, raise_error=True)
+    gevent.joinall(greenlets, timeout=120, raise_error=True)
     print(*sorted({greenlet.value for greenlet in greenlets}))

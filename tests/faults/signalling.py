@@ -51,7 +51,7 @@ def interrupt_writes(url: str, spool: str) -> None:
                     run.record("gpt-5-mini", USAGE)
             except TimeLimit:
                 interrupts += 1
-        with limited(20):
+        with limited(120):
             after = run.record("gpt-5-mini", USAGE)
             fare.grant("alice", 1, key="another")
         print(after.status, fare.verify().is_clean, sep="\n")

@@ -54,7 +54,7 @@ def finished(deed: Callable[[], object]) -> None:
     """Run something in a thread; it must not hang."""
     thread = threading.Thread(target=deed, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

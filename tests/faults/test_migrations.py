@@ -43,7 +43,7 @@ def test_four_processes_make_one_ledger_at_the_same_moment(new_place, kind, atte
         assert maker.stdin is not None
         maker.stdin.write("go\n")
         maker.stdin.flush()
-    said = [maker.communicate(timeout=60) for maker in makers]
+    said = [maker.communicate(timeout=120) for maker in makers]
 
     assert sorted(out for out, _ in said) == ["new\n", "there\n", "there\n", "there\n"], said
     snapshot = store.snapshot("alice")
@@ -68,7 +68,7 @@ def test_one_of_four_makers_is_killed_and_the_others_finish(new_place, kind, del
     # Whichever statement this falls on: the others must end well.
     threading.Event().wait(delay_ms / 1000)
     makers[0].kill()
-    said = [maker.communicate(timeout=60) for maker in makers]
+    said = [maker.communicate(timeout=120) for maker in makers]
 
     assert [maker.returncode for maker in makers[1:]] == [0, 0, 0], said
     assert sum(out == "new\n" for out, _ in said) <= 1
@@ -78,7 +78,7 @@ def test_one_of_four_makers_is_killed_and_the_others_finish(new_place, kind, del
 
 
 def test_a_process_killed_before_any_statement_of_the_schema_leaves_what_the_next_one_can_finish(tmp_path):
-    assert call(ACTORS, "be_killed_at_every_statement", tmp_path, timeout_s=120) == ["True"]
+    assert call(ACTORS, "be_killed_at_every_statement", tmp_path, timeout_s=200) == ["True"]
 
 
 def test_a_maker_waits_for_whoever_looks_at_the_file_just_then(tmp_path, monkeypatch):

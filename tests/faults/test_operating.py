@@ -82,7 +82,7 @@ def test_a_restore_killed_before_any_statement_can_be_ended(tmp_path, backup):
     wanted = f"sqlite:///{tmp_path}/wanted.db"
     operations.restore(open_store(wanted), backup)
 
-    kills, *wrong = call(ACTORS, "kill_restores_at_statements", backup, folder, wanted, timeout_s=120)
+    kills, *wrong = call(ACTORS, "kill_restores_at_statements", backup, folder, wanted, timeout_s=200)
 
     assert int(kills) >= 20
     assert wrong == []

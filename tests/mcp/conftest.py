@@ -94,7 +94,7 @@ def remote(server):
     async def connect(caller="service", mode="auto"):
         headers = {"Authorization": f"Bearer {server.credentials[caller]}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=30) as http,
+            httpx2.AsyncClient(headers=headers, timeout=120) as http,
             Client(streamable_http_client(f"{server.url}/mcp", http_client=http), mode=mode) as client,
         ):
             yield client

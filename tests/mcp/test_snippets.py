@@ -52,7 +52,7 @@ async def test_a_snippet_works_as_it_stands(settings, url, server, tmp_path):
         token = server.credentials["bound"]
         headers = {"Authorization": settings["headers"]["Authorization"].replace(KEY, token)}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=30) as http,
+            httpx2.AsyncClient(headers=headers, timeout=120) as http,
             Client(streamable_http_client(settings["url"].replace(SERVER, server.url), http_client=http)) as client,
         ):
             tools, said = await answers(client)

@@ -37,7 +37,7 @@ async def test_answers_to_many_at_once_go_to_those_who_asked(server, mode):
     body = message("tools/call", OWN | {"_meta": META} if mode == "auto" else OWN)
     headers = MODERN if mode == "auto" else {}
 
-    async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=120) as client:
 
         async def ask(caller):
             bearer = {"Authorization": f"Bearer {server.credentials[caller]}"}
@@ -55,7 +55,7 @@ def test_what_does_not_answer_in_time_is_told_to_come_back_and_the_next_is_answe
     waiting = threading.Event()
 
     def slowly(user):
-        waiting.wait(30)
+        waiting.wait(120)
         raise LedgerCorrupt(f"nobody waits for {user} any more")
 
     with monkeypatch.context() as slowed:
@@ -108,7 +108,7 @@ def test_what_was_accepted_is_answered_before_the_server_stops(tmp_path):
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         ).encode()
 
-        with socket.create_connection((host, int(port)), timeout=30) as line:
+        with socket.create_connection((host, int(port)), timeout=120) as line:
             line.sendall(head + body[:-1])
             # Half a request has been accepted when another one of the same server was answered.
             httpx2.get(f"{url}/healthz")

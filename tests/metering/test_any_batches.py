@@ -74,7 +74,7 @@ async def test_a_task_that_is_cancelled_while_its_batch_is_made_gives_the_hold_b
     fake.script(Fault(pause=pause), path="/batches")
     async with AsyncOpenAI(base_url=fake.base_url, api_key="none", max_retries=0) as bare:
         made = asyncio.create_task(fare.wrap(bare, user="alice").batches.create(input_file_id=file_id, **WINDOW))
-        await asyncio.to_thread(pause.reached.wait, 30)
+        assert await asyncio.to_thread(pause.reached.wait, 60)
         assert fare.balance("alice").held == CEILING
 
         made.cancel()

@@ -24,7 +24,7 @@ def lived(folder: Path, fake: FakeOpenAI, step: int, plant: str = "none") -> tup
     with Callfare(url) as fare:
         fare.grant("alice", 10, key="k")
     process = start("tests.metering.dying", "live", url, fake.base_url, step, plant)
-    said, complaints = process.communicate(timeout=60)
+    said, complaints = process.communicate(timeout=120)
     assert process.returncode in {0, 9}, complaints
     return url, said.split()
 

@@ -29,11 +29,11 @@ def held_by_another_thread(*locks: threading.Lock) -> Iterator[None]:
             for lock in locks:
                 stack.enter_context(lock)
             held.set()
-            may_go_on.wait(60)
+            may_go_on.wait(120)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(60)
+    assert held.wait(60)
     yield
     may_go_on.set()
     thread.join()
@@ -43,7 +43,7 @@ def in_a_child(work: Callable[[], object]) -> int:
     """Return how a forked child ended that did this and nothing else."""
     child = os.fork()
     if child == 0:
-        signal.alarm(30)
+        signal.alarm(120)
         code = 1
         try:
             work()

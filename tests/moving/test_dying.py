@@ -85,7 +85,7 @@ def origin(tmp_path):
 def killed(function, *arguments):
     """Run a function in another process, which is to be killed."""
     process = start(__name__, function, *arguments)
-    said = process.communicate(timeout=60)
+    said = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL, said
 
 
@@ -96,7 +96,7 @@ def moved_on(origin, goal):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 

@@ -40,7 +40,7 @@ class EitherHub(Reading):
         """Wait until every call is settled: whoever goes on in an event loop does not wait for a stream's end."""
         gc.collect()
         for ticket in self.meter.tickets:
-            assert await asyncio.to_thread(ticket.ended.wait, 10)
+            assert await asyncio.to_thread(ticket.ended.wait, 60)
 
     async def close(self):
         for made in self.made:

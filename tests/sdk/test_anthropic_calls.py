@@ -246,7 +246,7 @@ def test_copies_of_a_client_are_metered_for_the_same_user(claude):
     meter = FakeMeter()
     client = wrap(anthropic.Anthropic(base_url=claude.base_url, api_key="none"), meter, user="alice")
 
-    ask(client.with_options(timeout=20))
+    ask(client.with_options(timeout=60))
 
     assert meter.ticket.user == "alice"
 

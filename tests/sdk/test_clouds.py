@@ -81,7 +81,7 @@ async def test_a_streamed_message_at_vertex_is_charged_alike(vertex, meter):
 
 async def test_beta_messages_and_copies_at_vertex_are_metered_once(vertex, meter):
     await vertex.do(
-        lambda client: client.with_options(timeout=20).beta.messages.create(
+        lambda client: client.with_options(timeout=60).beta.messages.create(
             model=SONNET, max_tokens=400, messages=HELLO
         )
     )

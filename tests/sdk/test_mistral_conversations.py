@@ -173,7 +173,7 @@ def test_a_turn_that_is_left_and_dropped_is_charged_for_what_came_of_it(client, 
             break
     gc.collect()
 
-    assert meter.ticket.ended.wait(20)
+    assert meter.ticket.ended.wait(60)
     assert meter.ticket.is_estimated
 
 

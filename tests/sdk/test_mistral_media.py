@@ -178,7 +178,7 @@ def test_speech_that_is_left_is_charged_for_all_its_characters(client, meter):
         break
     gc.collect()
 
-    assert meter.ticket.ended.wait(20)
+    assert meter.ticket.ended.wait(60)
     assert (meter.ticket.usage, meter.ticket.is_estimated) == ({"characters": 19}, False)
 
 

@@ -408,7 +408,7 @@ def test_calls_of_several_threads_are_each_counted_once(client, server, meter):
     assert pause.reached.wait(60)
     pause.released.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
 
     assert [ticket.usage for ticket in meter.tickets] == [USAGE] * 4
 

@@ -151,8 +151,8 @@ async def test_a_call_that_the_provider_refuses_is_released(sdk, meter):
 
 
 async def test_copies_of_a_client_are_metered_once(sdk, meter):
-    await sdk.do(lambda client: sdk.ask(client.with_options(timeout=20)))
-    await sdk.do(lambda client: sdk.ask(wrap_client(client.with_options(timeout=20), meter, user=None)))
+    await sdk.do(lambda client: sdk.ask(client.with_options(timeout=60)))
+    await sdk.do(lambda client: sdk.ask(wrap_client(client.with_options(timeout=60), meter, user=None)))
 
     assert [ticket.usage for ticket in meter.tickets] == [sdk.usage, sdk.usage]
 

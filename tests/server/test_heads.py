@@ -21,7 +21,7 @@ def server(shared):
 @pytest.fixture
 def line(server):
     """A connection to the server."""
-    with socket.create_connection((server.host, server.port), timeout=20) as line:
+    with socket.create_connection((server.host, server.port), timeout=120) as line:
         yield line
 
 
@@ -88,7 +88,7 @@ def test_a_large_head_within_the_bound_and_a_body_in_small_parts_are_answered(li
 def test_a_connection_that_asks_for_nothing_is_ended(server, monkeypatch, begun):
     monkeypatch.setattr(heads, "HEAD_S", 0.05)
 
-    with socket.create_connection((server.host, server.port), timeout=20) as line:
+    with socket.create_connection((server.host, server.port), timeout=120) as line:
         line.sendall(begun)
         said = said_on(line)
 

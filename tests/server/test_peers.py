@@ -33,7 +33,7 @@ def client_from(serving, address, caller="service"):
     """Return a client that connects from an address."""
     headers = {} if caller is None else {"Authorization": f"Bearer {serving.credentials[caller]}"}
     return httpx2.Client(
-        base_url=serving.url, headers=headers, transport=httpx2.HTTPTransport(local_address=address), timeout=30
+        base_url=serving.url, headers=headers, transport=httpx2.HTTPTransport(local_address=address), timeout=120
     )
 
 

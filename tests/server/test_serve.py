@@ -207,7 +207,7 @@ def test_what_was_accepted_is_answered_before_it_stops(start, tmp_path):
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
 
-    with socket.create_connection((host, int(port)), timeout=30) as line:
+    with socket.create_connection((host, int(port)), timeout=120) as line:
         line.sendall(head + body[:-1])
         # Half a request has been accepted when another one of the same connection's server was answered.
         httpx2.get(f"{url}/healthz")
@@ -280,7 +280,7 @@ async def test_what_it_listens_on_sends_each_part_of_an_answer_at_once():
 
     listener = bound(Listening(port=0))
     async with await asyncio.start_server(connected, sock=listener):
-        with socket.create_connection(listener.getsockname(), timeout=30):
+        with socket.create_connection(listener.getsockname(), timeout=120):
             has_no_delay = await found
 
     # With it, the second of two small parts waits for the first to be acknowledged: 40 ms an answer.

@@ -61,7 +61,7 @@ def test_what_is_not_encrypted_gets_no_answer(start, files, admin):  # noqa: F81
     url, _ = start(*with_tls(files)).ready(last="callfare answers")
     there = urlsplit(url)
 
-    with socket.create_connection((there.hostname, there.port), timeout=30) as line:
+    with socket.create_connection((there.hostname, there.port), timeout=120) as line:
         line.sendall(f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {admin}\r\n\r\n".encode())
         said = line.recv(65_536)
 
@@ -112,7 +112,7 @@ def _port_of(server):
 def test_files_that_do_not_fit_are_refused_in_a_line_before_anything_listens(start, files, spoil, hint):  # noqa: F811
     spoil(files)
 
-    said, log = start(*with_tls(files)).process.communicate(timeout=60)
+    said, log = start(*with_tls(files)).process.communicate(timeout=120)
 
     assert said == ""
     assert hint.lower().replace(" ", "_") in log.lower().replace(" ", "_")

@@ -61,7 +61,7 @@ def test_a_batch_is_its_makers_though_the_ledger_went_away_before_it_was_bound(
     answers: list[str] = []
     maker = threading.Thread(target=lambda: answers.append(made(fare, client, file_id)))
     maker.start()
-    pause.reached.wait(60)
+    assert pause.reached.wait(60)
     away.begin()
     pause.released.set()
     maker.join(60)

@@ -11,7 +11,7 @@ from tests.support.processes import call
 
 def sweep(folder: Path, plant: str = "none", first: int = 0) -> tuple[int, list[str]]:
     """Return how many steps a life has, and what was wrong after dying at each from the first one on."""
-    number, *found = call("tests.spool.crashing", "die_at_every_step", folder, plant, first, timeout_s=120)
+    number, *found = call("tests.spool.crashing", "die_at_every_step", folder, plant, first, timeout_s=200)
     return int(number), [fault for fault in found if fault]
 
 

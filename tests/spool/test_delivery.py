@@ -82,7 +82,7 @@ def test_somebody_elses_answer_ends_the_wait(fare, away, patient):
 
     fare.grant("alice", 1, key="more")
 
-    thread.join(20)
+    thread.join(60)
     assert fare.spool().waiting == 0
 
 
@@ -145,7 +145,7 @@ def test_calls_that_finish_during_a_delivery_do_not_stand_behind_each_other_for_
     monkeypatch.setattr(SqliteStore, "apply", applying)
     fare.drain_spool()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
     assert len(threads) < 5
     fare.drain_spool()

@@ -95,7 +95,7 @@ def test_threads_that_wait_together_share_an_fsync(spool, monkeypatch):
 
     def slow(fd: int) -> None:
         counted.append(fd)
-        may_go.wait(20)
+        may_go.wait(60)
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", slow)
@@ -107,7 +107,7 @@ def test_threads_that_wait_together_share_an_fsync(spool, monkeypatch):
     until(lambda: len(spool._queue) == 39)
     may_go.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
 
     assert len(counted) == 2
     assert sorted(keys(spool)) == sorted(f"call-{number}" for number in range(41))
@@ -418,7 +418,7 @@ async def test_tasks_wait_for_the_disk_without_holding_up_their_loop(spool, monk
     def slow(fd: int) -> None:
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(began.set)
-        may_go.wait(20)
+        may_go.wait(60)
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", slow)

@@ -130,7 +130,7 @@ def test_it_is_delivered_by_itself_once_the_ledger_answers_somebody(
 
     thread = fare._engine.delivery._thread
     if thread is not None:
-        thread.join(20)
+        thread.join(60)
     fare._engine.store.close()
     assert fare.spool().waiting == 0
     assert fare.balance("alice").available == Credits(97)

@@ -14,7 +14,7 @@ IMAGE = {"model": "gpt-image-1", "usage": {"images": 1}, "attributes": {"size": 
 
 async def kept(fare: AsyncCallfare, count: int) -> None:
     """Return once so many calls wait in the spool."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await fare.spool()).waiting < count:  # noqa: ASYNC110 - nobody tells whoever was cancelled
             await asyncio.sleep(0)
 

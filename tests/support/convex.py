@@ -25,7 +25,7 @@ from callfare.store.open import open_store
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of the bridge alone"
 _NUMBERS = count(1)
-_STOP_S_MAX = 20
+_STOP_S_MAX = 60
 
 
 @dataclass

@@ -28,7 +28,7 @@ from tests.support.ports import held_port
 # For tests of what is written, not of whether it survives: several times faster.
 _FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "autovacuum=off")
 _NUMBERS = count(1)
-_START_S_MAX = 60
+_START_S_MAX = 120
 
 
 @cache
@@ -135,7 +135,7 @@ class Server:
 
     def take_back(self, url: str) -> None:
         """Empty a ledger that was lent, for the next test: cheaper than a new one. Its tables must be as they were."""
-        options = "-c session_replication_role=replica -c lock_timeout=5s"
+        options = "-c session_replication_role=replica -c lock_timeout=60s"
         with psycopg.connect(url, autocommit=True, options=options) as connection:
             found = connection.execute(
                 "SELECT format('DELETE FROM callfare.%I', tablename) FROM pg_tables"
@@ -155,7 +155,7 @@ class Server:
         deadline = time.monotonic() + _START_S_MAX
         while True:
             try:
-                psycopg.connect(self.url(), connect_timeout=2).close()
+                psycopg.connect(self.url(), connect_timeout=10).close()
             except psycopg.OperationalError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError((self.folder / "log").read_text()[-2000:]) from None

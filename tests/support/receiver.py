@@ -48,7 +48,7 @@ def receiving() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             receiver.arrived.append((self.headers["Stripe-Signature"], body))
             if receiver.gate is not None:
-                receiver.gate.wait(30)
+                receiver.gate.wait(120)
             status = receiver.answers.popleft() if receiver.answers else 200
             self.send_response(status)
             if 300 <= status < 400:

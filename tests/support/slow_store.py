@@ -75,6 +75,6 @@ def until(is_so: Callable[[], bool]) -> None:
 def finished(function, *arguments):
     """Return what a function returned or raised in a thread, which must not hang."""
     thread, outcome = in_thread(function, *arguments)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     return outcome[0]

@@ -92,4 +92,4 @@ def trigger(event: str, base_url: str, home: Path) -> subprocess.CompletedProces
     # Its telemetry reaches nobody from here, and has ended a run that had succeeded with a panic.
     quiet = {"STRIPE_CLI_TELEMETRY_OPTOUT": "1"}
     environment = {**os.environ, **quiet, "HOME": str(home), "XDG_CONFIG_HOME": str(home)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

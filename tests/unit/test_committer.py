@@ -44,9 +44,9 @@ def test_callers_that_wait_together_are_committed_together(slow):
     slow.go_on.release(2)
 
     for thread, outcome in others:
-        thread.join(20)
+        thread.join(60)
         assert outcome == [Receipt()]
-    first.join(20)
+    first.join(60)
     assert [sorted(batch) for batch in slow.batches] == [["first"], ["a", "b", "c"]]
     committer.close()
 
@@ -61,7 +61,7 @@ def test_a_batch_is_no_larger_than_the_store_takes(slow):
     slow.go_on.release(20)
 
     for thread in (first, *threads):
-        thread.join(20)
+        thread.join(60)
     assert [len(batch) for batch in slow.batches] == [1, 4, 4, 2]
     committer.close()
 
@@ -77,7 +77,7 @@ def test_one_refusal_fails_no_neighbour(slow):
     slow.go_on.release(2)
 
     for thread in (first, poor, rich):
-        thread.join(20)
+        thread.join(60)
     assert isinstance(refused[0], InsufficientCredit)
     assert accepted == [Receipt()]
     committer.close()
@@ -95,7 +95,7 @@ def test_a_command_that_breaks_a_batch_reaches_its_caller_alone(slow, name, kind
     slow.go_on.release(10)
 
     for thread in (first, bad, good):
-        thread.join(20)
+        thread.join(60)
     assert isinstance(refused[0], kind)
     assert accepted == [Receipt()]
     committer.close()
@@ -111,9 +111,9 @@ def test_a_store_that_is_away_is_asked_once_for_a_batch_and_not_for_each(slow):
     slow.go_on.release(10)
 
     for thread, outcome in callers:
-        thread.join(20)
+        thread.join(60)
         assert isinstance(outcome[0], LedgerUnavailable)
-    first.join(20)
+    first.join(60)
     assert len(slow.batches) == 2
     committer.close()
 
@@ -144,7 +144,7 @@ async def test_a_cancelled_caller_is_written_all_the_same_and_hurts_nobody(slow)
     committer = Committer(slow)
     cancelled = asyncio.create_task(committer.commit_async(open_run("cancelled")))
     neighbour = asyncio.create_task(committer.commit_async(open_run("neighbour")))
-    await asyncio.to_thread(slow.began.acquire, timeout=20)
+    await asyncio.to_thread(slow.began.acquire, timeout=60)
 
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -197,7 +197,7 @@ def test_two_loops_share_one_lane():
     callers = [in_thread(asyncio.run, ask(name)) for name in ("one", "two")]
 
     for thread, outcome in callers:
-        thread.join(20)
+        thread.join(60)
         assert outcome == [Receipt()]
     committer.close()
 
@@ -216,7 +216,7 @@ def test_closing_applies_what_waits(slow):
     slow.go_on.release(2)
 
     for thread in (first, second, closing):
-        thread.join(20)
+        thread.join(60)
     assert outcome == [Receipt()]
 
 
@@ -254,7 +254,7 @@ def test_what_waited_before_the_end_is_applied_even_when_others_come_after_it(sl
     slow.go_on.release(10)
 
     for thread in (first, closing, late):
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     assert second.wait() == Receipt()
     assert isinstance(refused[0], LedgerUnavailable)
@@ -272,7 +272,7 @@ def test_a_caller_that_is_handed_over_while_the_lane_closes_does_not_wait_for_ev
     slow.go_on.release(10)
 
     for thread in (first, asyncio_thread, closing):
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     # The end may have come before the second had quite been handed over: then it is refused, and not written.
     assert (outcome == [Receipt()]) == (slow.batches == [["first"], ["second"]])
@@ -340,7 +340,7 @@ async def test_commands_that_belong_together_are_committed_together_and_answered
 async def test_a_caller_of_many_who_is_cancelled_is_written_all_the_same(slow):
     committer = Committer(slow)
     asked = asyncio.create_task(committer.commit_many_async([open_run("a"), open_run("b")]))
-    await asyncio.to_thread(slow.began.acquire, timeout=20)
+    await asyncio.to_thread(slow.began.acquire, timeout=60)
 
     asked.cancel()
     slow.go_on.release(2)

@@ -97,7 +97,7 @@ def test_closing_from_inside_a_write_of_the_committers_thread_ends_it():
     assert finished(asyncio.run, committer.commit_async(open_run("outer"))) == Receipt()
 
     assert committer._thread is not None
-    committer._thread.join(20)
+    committer._thread.join(60)
     assert not committer._thread.is_alive()
 
 

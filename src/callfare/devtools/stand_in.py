@@ -30,7 +30,7 @@ from callfare.devtools.forms import Json, fields_of
 from callfare.devtools.web_sockets import WebSocket, accept_key
 
 BODY_BYTES_MAX = 32 * 1024 * 1024
-_WAIT_S_MAX = 30
+_WAIT_S_MAX = 120
 _REQUESTS_KEPT = 10_000
 
 AS_COUNTED = object()
@@ -46,7 +46,7 @@ class Pause:
     released: threading.Event = field(default_factory=threading.Event)
 
     def wait(self) -> None:
-        """Say that the server is here, then go on when released, or after half a minute."""
+        """Say that the server is here, then go on when released, or after two minutes."""
         self.reached.set()
         self.released.wait(_WAIT_S_MAX)
 

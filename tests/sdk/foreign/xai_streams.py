@@ -22,7 +22,7 @@ from tests.sdk.foreign.xai_kinds import USAGE, Kind, made
 
 async def is_a_part(ticket):
     """Whether a stream was settled once, by the input that was told and what came of its text."""
-    assert await asyncio.to_thread(ticket.ended.wait, 20)
+    assert await asyncio.to_thread(ticket.ended.wait, 60)
     return ticket.is_estimated and ticket.usage["input_tokens"] == 2 and 0 < ticket.usage["output_tokens"] < 57
 
 
@@ -82,7 +82,7 @@ async def test_a_loop_that_is_left_at_the_end_of_the_text_is_charged_exactly(kin
         pass
     await kind.close(stream)
 
-    assert await asyncio.to_thread(meter.ticket.ended.wait, 20)
+    assert await asyncio.to_thread(meter.ticket.ended.wait, 60)
     assert (meter.ticket.usage, meter.ticket.is_estimated) == (USAGE, False)
 
 
@@ -102,13 +102,13 @@ async def test_an_async_stream_that_is_cancelled_is_charged_for_what_came(server
             begun.set()
 
     task = asyncio.create_task(read())
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(begun.wait(), 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     pause.released.set()
 
-    assert await asyncio.to_thread(meter.ticket.ended.wait, 20)
+    assert await asyncio.to_thread(meter.ticket.ended.wait, 60)
     assert meter.ticket.is_estimated
     await bare.close()
 
