@@ -34,10 +34,12 @@ Way = Callable[[Clients, Sequence[Step]], list[Seen]]
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def patience(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Who leaves a stream waits until it is settled, however busy the machine; what was dropped goes with its test."""
     monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
     yield
+    # pytest keeps what was logged until the next test, which with its tracebacks has what was open when a loop ended.
+    caplog.get_records("call").clear()
     gc.collect()
 
 
