@@ -14,6 +14,8 @@ from mistralai.client.models import BatchJob, BatchRequest, ChatCompletionRespon
 from mistralai.extra.batch import BatchClient, BatchInput
 
 from callfare import Callfare
+from callfare.capture import batch_calls, batches
+from callfare.capture.batch_calls import BatchFiles
 from callfare.capture.clients import wrap_client
 from callfare.capture.dialect import BatchTold
 from callfare.capture.mistral_batches import inline_of, told_by
@@ -437,6 +439,22 @@ async def test_a_batch_costs_its_maker_half_once_whoever_reads_it_in_whatever_wa
     assert [str(call.cost) for call in fare.calls(run.run_id, user="alice").items] == ["0.0000174075"] * 2
     assert fare.usage("bob").calls == 0
     assert fare.verify().is_clean
+
+
+async def test_a_process_that_knows_the_file_alone_charges_the_maker_once(bare, tmp_path, monkeypatch):
+    place = f"sqlite:///{tmp_path / 'ledger.db'}"
+    with Callfare(place) as here, Callfare(place) as there:
+        here.grant("alice", 2000, key="k")
+        job = await Jobs(here.wrap(bare, user="alice"), is_async=False).ended(LIMITED, LIMITED)
+        for module in (batch_calls, batches):
+            monkeypatch.setattr(module, "BATCH_FILES", BatchFiles())
+
+        for fare, reader in ((there, "bob"), (here, "alice"), (there, "alice")):
+            await Jobs(fare.wrap(bare, user=reader), is_async=False).read(job.output_file)
+
+        [run] = there.history("alice").items
+        assert (run.status, run.calls, there.usage("bob").calls) == ("completed", 2, 0)
+        assert there.verify().is_clean
 
 
 async def test_a_job_that_does_not_tell_its_file_carries_the_same_lines(bare, fare):
