@@ -8,6 +8,7 @@ import openai
 import pytest
 
 from callfare import Callfare
+from callfare.capture import raw
 from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.devtools.fake_openai import FakeOpenAI
 
@@ -89,6 +90,34 @@ async def test_results_are_counted_however_they_are_read(either, meter, lines):
 
     assert body == raw.content
     assert len(meter.tickets) == 2 * len(lines)
+
+
+async def test_results_that_are_written_to_a_file_are_counted_line_by_line(either, fake, meter, tmp_path):
+    batch = await batch_of(either, CHAT, CHAT)
+
+    streaming = either.client.files.with_streaming_response.content(batch.output_file_id)
+    if isinstance(either.client, openai.AsyncOpenAI):
+        async with streaming as streamed:
+            await streamed.stream_to_file(tmp_path / "results", chunk_size=100)
+    else:
+        with streaming as streamed:
+            streamed.stream_to_file(tmp_path / "results", chunk_size=100)
+
+    assert (tmp_path / "results").read_bytes() == fake.files[batch.output_file_id]
+    assert len(meter.tickets) == 2
+    assert meter.batches.delivered == [((batch.id, batch.output_file_id), True)]
+
+
+def test_results_that_stream_are_counted_beyond_what_could_be_kept(client, fake, meter, monkeypatch):
+    monkeypatch.setattr(raw, "_BODY_BYTES_MAX", 10)
+    body = {"object": "list", "model": "m", "usage": {"prompt_tokens": 7}}
+    lines = [{"custom_id": name, "response": {"status_code": 200, "body": body}} for name in "abc"]
+    fake.files["file-x"] = "\n".join(map(json.dumps, lines)).encode()
+
+    with client.files.with_streaming_response.content("file-x") as streamed:
+        list(streamed.iter_bytes(50))
+
+    assert [ticket.settled[0][0].response_id for ticket in meter.tickets] == ["file-x/a", "file-x/b", "file-x/c"]
 
 
 @pytest.mark.parametrize("usage", [None, {"prompt_tokens": -3}])

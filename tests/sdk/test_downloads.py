@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from callfare.capture import batches, leftovers
 from callfare.capture.base import LOGGER
 from callfare.capture.batch_calls import BATCH_FILES
-from callfare.capture.batches import BatchReplies, Delivered
+from callfare.capture.batches import BatchReplies, Delivered, LinesTally
 from callfare.capture.downloads import watch_body
 from callfare.capture.mistral_batches import file_asked
 from callfare.capture.mistral_dialect import MistralDialect
@@ -36,7 +36,7 @@ def watched(meter, content, kind=httpx2.Response, file_id="f", **headers):
     response = kind(200, content=content, headers=headers)
     dialect = MistralDialect()
     bare = dialect.bare_request("batch", base_url="http://there", body=None, options={}, is_stream=False)
-    request = replace(bare, dialect=BatchReplies(dialect, file_asked(file_id), in_pieces=True))
+    request = replace(bare, dialect=BatchReplies(dialect, file_asked(file_id)))
     watch_body(response, Watch(request, Delivered(meter, None)))
     return response
 
@@ -127,7 +127,7 @@ def test_a_line_too_long_to_be_read_leaves_the_file_unfinished(meter, monkeypatc
 
 def test_a_line_too_long_to_be_read_is_not_gathered(monkeypatch):
     monkeypatch.setattr(batches, "_LINE_BYTES_MAX", 200)
-    tally = BatchReplies(MistralDialect(), file_asked("f"), in_pieces=True).tally_of(None)
+    tally = LinesTally(iter, "response")
 
     for _ in range(99):
         tally.take(b"{" * 50)
@@ -137,12 +137,21 @@ def test_a_line_too_long_to_be_read_is_not_gathered(monkeypatch):
 
 @pytest.mark.parametrize("begins", [b"\0" * 99, b"  [", b"%PDF"])
 def test_a_file_of_something_else_is_not_gathered(begins):
-    tally = BatchReplies(MistralDialect(), file_asked("f"), in_pieces=True).tally_of(None)
+    tally = LinesTally(iter, "response")
 
     for _ in range(99):
         tally.take(begins)
 
     assert len(tally._line) < 200
+
+
+def test_a_file_that_the_sdk_has_whole_is_whole():
+    for whole in (FILE.decode(), type("File", (), {"content": FILE})(), json.loads(LINES[0])):
+        tally = LinesTally(iter, "response")
+
+        tally.take(whole)
+
+        assert (tally.reply[0], tally.is_counted) == (json.loads(LINES[0]), True)
 
 
 def test_what_is_no_response_stays_as_it_is(meter):

@@ -40,20 +40,19 @@ class Results(Settlement, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class BatchReplies:
-    """How results are read: as many replies of the provider's, told by one reply.
-
-    in_pieces: a file of them is shown as its bytes come in, of any length.
-    """
+    """How results are read: as many replies of the provider's, told by one reply."""
 
     dialect: Replies
     asked: BatchAsked
-    in_pieces: bool = False
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether what is read as bytes is to be shown as they come: it may be of any length."""
+        return self.asked.is_file
 
     def tally_of(self, request: Request) -> Tally:
         """Return an empty tally: of a stream of results, or of a file of them."""
-        if self.in_pieces:
-            return LinesTally(partial(self._lines_of, request), self.asked.mark)
-        return ResultsTally() if request.is_stream else _FileTally()
+        return ResultsTally() if request.is_stream else LinesTally(partial(self._lines_of, request), self.asked.mark)
 
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what the lines have earned that came."""
@@ -115,29 +114,34 @@ class _Earned(list[tuple[Intent, Settlement]]):
 
 
 class LinesTally(Counting):
-    """A file of results as its bytes come in. Each line is read when it is whole, and what it says is not kept.
+    """A file of results, whole or as its bytes come in. Each line is read when it is whole, and what it says not kept.
 
     earn: what results have earned. mark: a field that every line of such a file has; one that begins otherwise is of
     something else, and nothing more of it is read. A line too long to be read leaves the file unfinished.
     """
 
-    __slots__ = ("_earn", "_earned", "_is_of_results", "_is_other", "_is_too_long", "_line", "_mark")
+    __slots__ = ("_earn", "_earned", "_is_of_results", "_is_other", "_is_readable", "_is_too_long", "_line", "_mark")
 
     def __init__(self, earn: Callable[[Iterable[object]], Iterator[tuple[Intent, Settlement]]], mark: str) -> None:
         super().__init__()
         self._earn, self._mark = earn, mark
         self.reply = self._earned = _Earned()
-        self.is_counted = True
         self._line = bytearray()
+        self._is_readable = True
         self._is_of_results = self._is_other = self._is_too_long = False
 
     def take(self, event: object) -> bool:
-        """Take in the next bytes, or None for the end of the file."""
-        *ended, rest = (b"\n" if event is None else bytes(event)).split(b"\n")  # type: ignore[call-overload]  # bytes
+        """Take in the next bytes, None for the end of the file, or all of it as the SDK has it."""
+        if not isinstance(event, bytes | None):
+            self._earned.extend(self._earn(_results_in(event, self._mark)))
+            self.written_bytes, self.is_counted = len(self._earned), True
+            return False
+        *ended, rest = (b"\n" if event is None else event).split(b"\n")
         for end in ended:
             self._lengthen(end)
             self._take_line()
         self._lengthen(rest)
+        self.is_counted = event is None and self._is_readable
         return False
 
     def _lengthen(self, piece: bytes) -> None:
@@ -156,7 +160,7 @@ class LinesTally(Counting):
         line, self._line = bytes(self._line), bytearray()
         if self._is_too_long:
             LOGGER.warning("a line of a file is too long to be read for what it cost")
-            self._is_too_long = self.is_counted = False
+            self._is_too_long = self._is_readable = False
             return
         if self._is_other or not line.strip():
             return
@@ -167,17 +171,6 @@ class LinesTally(Counting):
             self.written_bytes = len(self._earned)
         else:
             self._is_other = not self._is_of_results
-
-
-class _FileTally(Counting):
-    """A file that is read or parsed later than it arrives."""
-
-    __slots__ = ()
-
-    def take(self, event: object) -> bool:
-        """Take in the file."""
-        self.end(event)
-        return False
 
 
 @dataclass(frozen=True, slots=True)

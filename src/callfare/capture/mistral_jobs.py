@@ -138,7 +138,7 @@ class JobCalls(MethodCalls):
 
     def _watched(self, file_id: object, response: Any) -> Any:
         with READING:
-            replies = BatchReplies(self.dialect, file_asked(file_id), in_pieces=True)
+            replies = BatchReplies(self.dialect, file_asked(file_id))
             watch_body(response, Watch(replace(self._bare(), dialect=replies), Delivered(self.meter, self.user)))
         return response
 

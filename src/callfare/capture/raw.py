@@ -7,9 +7,12 @@ response behind it: who reads that instead is settled by estimate.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 from callfare.capture.base import Unharmed
@@ -27,13 +30,17 @@ def is_raw(reply: object) -> bool:
 
 
 class Tee:
-    """Counts the bytes of a body as they pass, and takes out the event that only we asked for."""
+    """Counts the bytes of a body as they pass, and takes out the event that only we asked for.
 
-    __slots__ = ("_body", "_hides", "_is_evented", "_is_skipping", "_watch")
+    takes_bytes: they are counted as they come, and not kept until the body ends.
+    """
+
+    __slots__ = ("_body", "_hides", "_is_evented", "_is_skipping", "_watch", "takes_bytes")
 
     def __init__(self, request: Request, watch: Watch) -> None:
         self._watch = watch
         self._is_evented = request.is_evented
+        self.takes_bytes = bool(getattr(request.dialect, "takes_bytes", False))
         self._hides = request.hides_usage
         self._is_skipping = False
         self._body = bytearray()
@@ -41,6 +48,9 @@ class Tee:
     def feed(self, chunk: bytes) -> bytes:
         """Take in bytes; return those to hand on. Where an event may have to be hidden, these are whole lines."""
         with Unharmed("count the bytes of a reply"):
+            if self.takes_bytes:
+                self._watch.take(chunk)
+                return chunk
             if not self._is_evented:
                 self._body += chunk if len(self._body) < _BODY_BYTES_MAX else b""
                 return chunk
@@ -56,7 +66,9 @@ class Tee:
         rest = bytes(self._body)
         self._body.clear()
         with Unharmed("count a whole reply"):
-            if not self._is_evented:
+            if self.takes_bytes:
+                self._watch.take(None)
+            elif not self._is_evented:
                 self._watch.take(_reply_in(rest))
         return rest if self._is_evented and self._hides else b""
 
@@ -174,9 +186,13 @@ class MeteredRaw(_MeteredRaw):
         for line in self._passing(f"{line}\n".encode() for line in self._inner.iter_lines()):
             yield line.decode("utf-8").removesuffix("\n")
 
-    def stream_to_file(self, *arguments: Any, **options: Any) -> None:
+    def stream_to_file(self, file: str | os.PathLike[str], **options: Any) -> None:
         """Write the body to a file."""
-        self._inner.stream_to_file(*arguments, **options)
+        if self._tee.takes_bytes:
+            with Path(file).open("wb") as written:
+                written.writelines(self.iter_bytes(**options))
+            return
+        self._inner.stream_to_file(file, **options)
         self._watch.settle(Moment.ENDED)
 
     def close(self) -> None:
@@ -254,9 +270,14 @@ class AsyncMeteredRaw(_MeteredRaw):
         async for line in self._passing(pieces):
             yield line.decode("utf-8").removesuffix("\n")
 
-    async def stream_to_file(self, *arguments: Any, **options: Any) -> None:
+    async def stream_to_file(self, file: str | os.PathLike[str], **options: Any) -> None:
         """Write the body to a file."""
-        await self._inner.stream_to_file(*arguments, **options)
+        if self._tee.takes_bytes:
+            with await asyncio.to_thread(Path(file).open, "wb") as written:
+                async for piece in self.iter_bytes(**options):
+                    await asyncio.to_thread(written.write, piece)
+            return
+        await self._inner.stream_to_file(file, **options)
         await self._watch.settle_async(Moment.ENDED)
 
     async def close(self) -> None:
