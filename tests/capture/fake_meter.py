@@ -63,13 +63,15 @@ class FakeBatchTicket:
     intents: list[Intent]
     user: str | None
     bound: list[tuple[str, ...]] = field(default_factory=list)
+    is_more: bool = False
     released: int = 0
 
-    def bind(self, name):
+    def bind(self, name, *, is_more=False):
         self.bound.append(name.ids)
+        self.is_more = is_more
 
-    async def bind_async(self, name):
-        self.bind(name)
+    async def bind_async(self, name, *, is_more=False):
+        self.bind(name, is_more=is_more)
 
     def release(self):
         self.released += 1

@@ -89,11 +89,14 @@ class BatchLine(Struct, frozen=True, kw_only=True):
 class BatchTicket(Protocol):
     """One admitted batch. What it may cost is held until its results were read, or it is told to have ended without."""
 
-    def bind(self, name: BatchName) -> None:
-        """Have the batch belong to whoever it was admitted for: the provider has made it. Never raises."""
+    def bind(self, name: BatchName, *, is_more: bool = False) -> None:
+        """Have the batch belong to whoever it was admitted for: the provider has made it. Never raises.
+
+        is_more: these calls were added to a batch that may have an owner: it stays theirs, and holds that much more.
+        """
         ...
 
-    async def bind_async(self, name: BatchName) -> None:
+    async def bind_async(self, name: BatchName, *, is_more: bool = False) -> None:
         """As `bind`, without blocking the event loop."""
         ...
 

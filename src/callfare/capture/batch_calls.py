@@ -55,17 +55,18 @@ class _WholeTally(Counting):
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """The ending of a request that makes a batch."""
+    """The ending of a request that makes a batch. is_more: it adds calls to one that may be there."""
 
     ticket: BatchTicket
     provider: str
     base_url: str
+    is_more: bool = False
 
     def apply(self, settlement: Settlement) -> None:
         """Have the batch belong to its maker, or give back what was held where none was made."""
         name = self._name(settlement)
         if name is not None:
-            self.ticket.bind(name)
+            self.ticket.bind(name, is_more=self.is_more)
         elif settlement.kind == "release":
             self.ticket.release()
 
@@ -73,7 +74,7 @@ class Making:
         """As `apply`, without blocking the event loop."""
         name = self._name(settlement)
         if name is not None:
-            await self.ticket.bind_async(name)
+            await self.ticket.bind_async(name, is_more=self.is_more)
         elif settlement.kind == "release":
             await self.ticket.release_async()
 

@@ -86,7 +86,7 @@ class BatchReplies:
         reading = replace(
             earned.reading,
             response_id=_line_name(line.told_as or self.asked.batch_id, line.line_id),
-            attributes={**earned.reading.attributes, "processing": "batch"},
+            attributes={**earned.reading.attributes, **self.asked.attributes},
         )
         return intent, replace(earned, reading=reading)
 

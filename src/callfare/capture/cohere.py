@@ -2,8 +2,8 @@
 
 Every method of a client ends in one of the same name of a raw client that its parts keep. The metered client is another
 object of the same class whose parts keep raw clients with functions of ours there, which `with_raw_response` gives too.
-Embeddings that the SDK cuts into requests of its own are as many calls. Jobs, batches and fine-tuning are not metered.
-Refuses to import the SDK, and to change the client it was given.
+Embeddings that the SDK cuts into requests of its own are as many calls. Fine-tuning is not metered. Refuses to import
+the SDK, and to change the client it was given.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from callfare.capture.base import READING, Meter, Unharmed, is_metered, marked_as_metered
 from callfare.capture.cohere_dialect import OPERATIONS, CohereDialect
+from callfare.capture.cohere_jobs import JOBS, JobCalls
 from callfare.capture.dialect import Request
 from callfare.capture.leftovers import settle_surely
 from callfare.capture.methods import MethodCalls, asked_at_once, copied, rebound
@@ -73,6 +74,9 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     vars(sound)["_transcriptions"] = _metered(given.audio.transcriptions, calls)
     vars(twin).update({"_v2": _metered(given.v2, calls), "_audio": sound, _CALLS: calls})
     vars(twin)["_executor"] = _Pool(given._executor)
+    # Not every release of the SDK has both.
+    jobs = {f"_{name}": _making_jobs(getattr(given, name), calls, name) for name in JOBS if hasattr(given, name)}
+    vars(twin).update(jobs)
     return twin
 
 
@@ -95,6 +99,20 @@ def _metered(part: Any, calls: _Calls) -> Any:
         else:
             ours = calls.call_async if is_async else calls.call
         vars(raw)[name] = partial(ours, theirs, name)
+    vars(twin)[_RAW] = raw
+    return twin
+
+
+def _making_jobs(part: Any, calls: _Calls, name: str) -> Any:
+    """Return a part like the given one whose jobs are metered."""
+    twin = copied(part)
+    below = getattr(part, _RAW)
+    raw = copied(below)
+    jobs = JobCalls(calls, calls.dialect, name)
+    is_async = "Async" in type(part).__name__
+    make, ask = JOBS[name]
+    vars(raw)[make] = partial(jobs.make_async if is_async else jobs.make, getattr(below, make))
+    vars(raw)[ask] = partial(jobs.ask_async if is_async else jobs.ask, getattr(below, ask))
     vars(twin)[_RAW] = raw
     return twin
 

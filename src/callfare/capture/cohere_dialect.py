@@ -46,7 +46,7 @@ OPERATIONS: Mapping[str, str] = MappingProxyType(
         "create": "transcription",
     }
 )
-"""Which kind of call each of the SDK's methods makes. The others cost nothing."""
+"""Which kind of call each of the SDK's methods makes. Besides them only jobs cost."""
 
 _SPOKEN_TO = ("messages", "tools", "documents", "message", "preamble", "chat_history", "tool_results")
 _SPOKEN_TO_BESIDE = ("prompt", "text", "additional_command", "texts", "inputs")
@@ -68,6 +68,10 @@ class CohereDialect:
     provider: str | None = None
     cloud: str | None = None
 
+    def provider_at(self, base_url: str) -> str:
+        """Return who answers at an address."""
+        return self.provider or self.cloud or provider_at(base_url, MAKER)
+
     def request_of(self, method: str, fields: Mapping[str, Any], *, base_url: str) -> Request:
         """Return a request with what it fixes: its text bounds the input, its limit the output."""
         operation = OPERATIONS[method]
@@ -79,8 +83,7 @@ class CohereDialect:
 
     def bare_request(self, method: str, *, base_url: str) -> Request:
         """Return a request of which nothing is known but its kind."""
-        provider = self.provider or self.cloud or provider_at(base_url, MAKER)
-        intent: Intent = bare_intent(provider, OPERATIONS[method], base_url)
+        intent: Intent = bare_intent(self.provider_at(base_url), OPERATIONS[method], base_url)
         is_stream = method.endswith("_stream")
         return Request(intent=intent, dialect=self, is_stream=is_stream, is_evented=is_stream)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, cast
 
 from msgspec import Struct
@@ -24,6 +25,9 @@ from callfare.usage.quantities import Quantity, check_attributes, check_usage
 
 BYTES_PER_TOKEN = 4
 """How much text is taken for a token where the provider has not counted: a bound on input, an estimate of output."""
+
+IN_BATCH: Mapping[str, str] = MappingProxyType({"processing": "batch"})
+"""What selects the rates of calls that are made in a batch."""
 
 # Fields that hold no text for the model: labels, ids, and files in base64.
 _SILENT = {
@@ -222,7 +226,7 @@ class BatchAsked:
     batch_id: the batch's, or its file's, of which there is one. is_file: it is a file's.
     mark: a field that every line of its file has, and that other files have not.
     line_of: how the provider tells a result; None for a line that failed, or for what is no result.
-    model: what all lines were asked of, where they do not say it themselves.
+    model: what all lines were asked of, where they do not say it themselves. attributes: what all are priced by.
     """
 
     batch_id: str
@@ -230,11 +234,12 @@ class BatchAsked:
     line_of: Callable[[object], Answered | None]
     model: str = ""
     is_file: bool = False
+    attributes: Mapping[str, str] = field(default_factory=lambda: IN_BATCH)
 
 
 def in_batch(intent: Intent) -> Intent:
     """Return what a request fixes that will be made in a batch."""
-    return replace(intent, attributes={**intent.attributes, "processing": "batch"})
+    return replace(intent, attributes={**intent.attributes, **IN_BATCH})
 
 
 def bare_intent(provider: str, operation: str, base_url: str) -> Intent:

@@ -1,8 +1,8 @@
-"""Metering of xAI's SDK, sync and async: chats plain, streamed and deferred, their compaction, pictures and videos.
+"""Metering of xAI's SDK, sync and async: chats plain, streamed and deferred, pictures, videos and batches.
 
 Every call of the SDK's is one of a stub that gRPC's generator made, which its parts keep. The metered client is another
-object of the same class whose parts keep stubs with procedures of ours. Batches, searches of collections and files are
-not metered. Refuses to import the SDK, and to change the client it was given.
+object of the same class whose parts keep stubs with procedures of ours. Searches of collections and files are not
+metered. Refuses to import the SDK, and to change the client it was given.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from callfare.capture.base import READING, Meter, Unharmed, is_metered
+from callfare.capture.base import READING, Intent, Meter, Unharmed, is_metered
+from callfare.capture.batch_calls import Hearing, Making
+from callfare.capture.batches import Delivered
 from callfare.capture.dialect import Request
 from callfare.capture.methods import MethodCalls, asked_at_once, copied
 from callfare.capture.providers import package_of
 from callfare.capture.proxies import Proxy
 from callfare.capture.settlements import Retold
-from callfare.capture.single import stream, stream_async
-from callfare.capture.xai_dialect import ASKING, OPERATIONS, STREAMED, XAIDialect
+from callfare.capture.single import send, send_async, stream, stream_async
+from callfare.capture.xai_batches import BRINGING, MAKING, TELLING, XAIBatches
+from callfare.capture.xai_dialect import ASKING, MAKER, OPERATIONS, STREAMED, XAIDialect
 from callfare.errors import InvalidInput
 
 ClientT = TypeVar("ClientT")
@@ -27,6 +30,8 @@ ClientT = TypeVar("ClientT")
 _CALLS = "_callfare_calls"
 _CHANNEL = "_api_channel"
 _PARTS = ("chat", "image", "video")
+# Not every release of the SDK has it.
+_BATCH = "batch"
 _ASYNC = ("xai_sdk.aio",)
 _STREAMS = ("stream", "stream_batch")
 _SETTLING = Unharmed("settle a call")
@@ -55,7 +60,8 @@ def wrap(client: ClientT, meter: Meter, *, user: str | None = None, provider: st
     calls = _Calls(client, meter, user, dialect, _address_of(getattr(client, _CHANNEL)))
     is_async = package_of(client, _ASYNC) is not None
     twin: ClientT = copied(client)
-    parts = {name: _metered(getattr(client, name), calls, is_async=is_async) for name in _PARTS}
+    names = (*_PARTS, _BATCH) if hasattr(client, _BATCH) else _PARTS
+    parts = {name: _metered(getattr(client, name), calls, is_async=is_async) for name in names}
     make = parts["chat"]._make_chat
     vars(parts["chat"])["_make_chat"] = partial(_chat_by, make)
     vars(twin).update(parts | {_CALLS: calls})
@@ -70,6 +76,9 @@ def _metered(part: Any, calls: _Calls, *, is_async: bool) -> Any:
     kinds: dict[str, Callable[..., Any]] = dict.fromkeys(OPERATIONS, calls.call_async if is_async else calls.call)
     kinds |= dict.fromkeys(ASKING, calls.ask_async if is_async else calls.ask)
     kinds[STREAMED] = calls.stream_async if is_async else calls.stream
+    kinds |= dict.fromkeys(MAKING, calls.make_batch_async if is_async else calls.make_batch)
+    kinds |= dict.fromkeys(TELLING, calls.hear_async if is_async else calls.hear)
+    kinds |= dict.fromkeys(BRINGING, calls.read_async if is_async else calls.read)
     for name, ours in kinds.items():
         theirs = vars(below).get(name)
         if theirs is not None:
@@ -108,7 +117,7 @@ class _Calls(MethodCalls):
     def request_of(self, kind: str, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> Request:
         """Return what a call of one procedure fixes."""
         with READING:
-            return self.dialect.request_of(kind, rest[0] if rest else fields["request"], base_url=self.base_url)
+            return self.dialect.request_of(kind, _asked(rest, fields), base_url=self.base_url)
         return self.dialect.bare_request(kind, base_url=self.base_url)
 
     def stream(self, below: Callable[..., Any], kind: str, /, *rest: Any, **fields: Any) -> Any:
@@ -155,11 +164,82 @@ class _Calls(MethodCalls):
             await ending.apply_async(request.dialect.settlement_of(request, reply))
         return reply
 
+    def make_batch(self, below: Callable[..., Any], kind: str, /, *rest: Any, **fields: Any) -> Any:
+        """Make a batch, or add to one, as the SDK does, admitted before."""
+        making = None if is_metered() else self.batches.making(kind, _asked(rest, fields))
+        if making is None:
+            return below(*rest, **fields)
+        request, is_more = making
+        intent = request.intent
+        ticket = self.meter.batches.admit(self._added(rest, fields), provider=intent.provider, user=self.user)
+        ending = Making(ticket, intent.provider, intent.base_url, is_more)
+        return send(request, self, ending, partial(below, *rest, **fields))
+
+    async def make_batch_async(self, below: Callable[..., Any], kind: str, /, *rest: Any, **fields: Any) -> Any:
+        """As `make_batch`, without blocking the event loop."""
+        making = None if is_metered() else self.batches.making(kind, _asked(rest, fields))
+        if making is None:
+            return await below(*rest, **fields)
+        request, is_more = making
+        intent = request.intent
+        admit = self.meter.batches.admit_async
+        ticket = await admit(self._added(rest, fields), provider=intent.provider, user=self.user)
+        ending = Making(ticket, intent.provider, intent.base_url, is_more)
+        return await send_async(request, self, ending, partial(below, *rest, **fields))
+
+    def _added(self, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> list[Intent]:
+        with READING:
+            return self.batches.intents_of(_asked(rest, fields))
+        return []
+
+    def hear(self, below: Callable[..., Any], _kind: str, /, *rest: Any, **fields: Any) -> Any:
+        """Ask how a batch stands as the SDK does; that it ended is noticed."""
+        reply = below(*rest, **fields)
+        with _SETTLING:
+            request = self.batches.telling()
+            self._hearing(request).apply(request.dialect.settlement_of(request, reply))
+        return reply
+
+    async def hear_async(self, below: Callable[..., Any], _kind: str, /, *rest: Any, **fields: Any) -> Any:
+        """As `hear`, without blocking the event loop."""
+        reply = await below(*rest, **fields)
+        with _SETTLING:
+            request = self.batches.telling()
+            await self._hearing(request).apply_async(request.dialect.settlement_of(request, reply))
+        return reply
+
+    def _hearing(self, request: Request) -> Hearing:
+        return Hearing(self.meter, request.intent.provider, request.intent.base_url)
+
+    def read(self, below: Callable[..., Any], kind: str, /, *rest: Any, **fields: Any) -> Any:
+        """Read results of a batch as the SDK does; each is charged once."""
+        reply = below(*rest, **fields)
+        with _SETTLING:
+            Delivered(self.meter, self.user).apply(self.batches.brought(kind, _asked(rest, fields), reply))
+        return reply
+
+    async def read_async(self, below: Callable[..., Any], kind: str, /, *rest: Any, **fields: Any) -> Any:
+        """As `read`, without blocking the event loop."""
+        reply = await below(*rest, **fields)
+        with _SETTLING:
+            earned = self.batches.brought(kind, _asked(rest, fields), reply)
+            await Delivered(self.meter, self.user).apply_async(earned)
+        return reply
+
+    @property
+    def batches(self) -> XAIBatches:
+        """How its batches are read."""
+        return XAIBatches(self.dialect, self.base_url, MAKER)
+
     def _retold(self, kind: str, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> tuple[Request, Retold]:
         request = self.dialect.bare_request(kind, base_url=self.base_url)
-        asked = rest[0] if rest else fields["request"]
-        intent = request.intent
+        asked, intent = _asked(rest, fields), request.intent
         return request, Retold(self.meter, intent.provider, intent.base_url, getattr(asked, ASKING[kind][1]), self.user)
+
+
+def _asked(rest: tuple[Any, ...], fields: Mapping[str, Any]) -> Any:
+    """Return the message that a procedure is called with."""
+    return rest[0] if rest else fields["request"]
 
 
 class _Chunks(Proxy):

@@ -3,16 +3,20 @@
     with FakeCohere() as fake:
         client = cohere.ClientV2(base_url=fake.base_url, api_key="none")
 
-Speaks both generations: chats, plain and streamed, embeddings, reranking, classes, pages, transcripts. Every count
-follows from the request: four characters are a token, rounded up; a chat sees 66 tokens more than it bills; a picture
-is 1,000 tokens. A rerank is a search for each hundred documents. How it is told to fail: stand_in.py.
+Speaks both generations: chats, plain and streamed, embeddings, reranking, classes, pages, transcripts, batches and
+embedding jobs. Every count follows from the request: four characters are a token, rounded up; a chat sees 66 tokens
+more than it bills; a picture is 1,000 tokens. A rerank is a search for each hundred documents. A job is done when it is
+asked about for the second time, whatever its dataset; it has read 1,000 tokens, and a batch written 500, of which it
+has done half when it was asked about and then cancelled. How it is told to fail: stand_in.py.
 `python -m callfare.devtools.fake_cohere --port 8089`.
 """
 
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from typing_extensions import override
 
@@ -23,6 +27,15 @@ from callfare.devtools.stand_in import StandIn, StandInHandler, serve
 _ADDED_TOKENS = 66
 _PICTURE_TOKENS = 1000
 _DOCUMENTS_PER_SEARCH = 100
+_ASKED_UNTIL_DONE = 2
+_READ_TOKENS = 1000
+_WRITTEN_TOKENS = 500
+_BATCH_STATUSES = {
+    "processing": "BATCH_STATUS_IN_PROGRESS",
+    "completed": "BATCH_STATUS_COMPLETED",
+    "failed": "BATCH_STATUS_FAILED",
+    "cancelled": "BATCH_STATUS_CANCELED",
+}
 _VERSION = {"version": "2", "is_experimental": False}
 
 
@@ -57,10 +70,39 @@ class _Handler(StandInHandler):
             "/v1/tokenize": self._tokenize,
         }
         answer = routes.get(path)
-        if answer is None or self.command != "POST":
+        if path.startswith(("/v1/embed-jobs", "/v2/batches")):
+            self._answer_of_jobs(path, fields)
+        elif answer is None or self.command != "POST":
             self.write_error(404, f"Unknown request URL: {self.command} {path}")
         else:
             answer(fields)
+
+    def _answer_of_jobs(self, path: str, fields: Json) -> None:
+        """Make a job, or tell how it stands."""
+        root, _, rest = path.removeprefix("/").partition("/")[2].partition("/")
+        is_batch = root == "batches"
+        if not rest and self.command == "POST":
+            self.write_json(self._begun(fields, is_batch=is_batch))
+            return
+        told = [_told_of(job, is_batch=is_batch) for job in self.fake.jobs.values() if job.is_batch == is_batch]
+        if not rest:
+            self.write_json({root.replace("-", "_"): told})
+            return
+        job = self.fake.jobs.get(rest.replace(":", "/").partition("/")[0])
+        if job is None:
+            self.write_error(404, "There is no such job.")
+        elif self.command == "POST":
+            job.is_cancelled = True
+            self.write_json({})
+        else:
+            job.asked += 1
+            reply = self.spoiled(_told_of(job, is_batch=is_batch), "meta")
+            self.write_json({"batch": reply} if is_batch else reply)
+
+    def _begun(self, fields: Json, *, is_batch: bool) -> Json:
+        job = _Job(self.fake.new_id("job", self.fault), str(fields.get("model")), is_batch, self.fault.job)
+        self.fake.jobs[job.job_id] = job
+        return {"batch": _told_of(job, is_batch=True)} if is_batch else {"job_id": job.job_id}
 
     def _replied(self, prefix: str, told: Json) -> Json:
         """Return a reply with an id, and what a fault says was used."""
@@ -157,6 +199,33 @@ class _Handler(StandInHandler):
         self.write_json({"tokens": list(range(count)), "token_strings": ["…"] * count})
 
 
+@dataclass
+class _Job:
+    """A batch or an embedding job. end: how it ends, "completed" or "failed"."""
+
+    job_id: str
+    model: str
+    is_batch: bool
+    end: str
+    asked: int = 0
+    is_cancelled: bool = False
+
+
+def _told_of(job: _Job, *, is_batch: bool) -> Json:
+    """Return a job as it stands: done when it was asked about twice, with what it used then."""
+    state = "cancelled" if job.is_cancelled else "processing" if job.asked < _ASKED_UNTIL_DONE else job.end
+    about: Json = {"model": job.model, "input_dataset_id": "dataset_1", "created_at": "2026-11-23T12:00:00Z"}
+    if not is_batch:
+        billed = {"billed_units": {"input_tokens": _READ_TOKENS}} if state == "completed" else {}
+        status = "complete" if state == "completed" else state
+        meta = {"api_version": _VERSION} | billed
+        return about | {"job_id": job.job_id, "status": status, "truncate": "END", "meta": meta}
+    about |= {"id": job.job_id, "name": "night", "status": _BATCH_STATUSES[state], "num_records": 2}
+    parts = 2 if state == "completed" else int(state == "cancelled" and job.asked > 1)
+    counts = {"input_tokens": str(_READ_TOKENS * parts // 2), "output_tokens": str(_WRITTEN_TOKENS * parts // 2)}
+    return about | {"num_successful_records": parts} | counts if parts else about
+
+
 def _answer_to(prompt: str, most: object) -> tuple[str, Json]:
     """Return the answer to a prompt, cut where the request limits it, and what was used."""
     text = reply_text(prompt)
@@ -204,6 +273,10 @@ class FakeCohere(StandIn):
     """The stand-in: starts when entered, and is gone, connections and all, when left."""
 
     handler = _Handler
+
+    def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(port=port, tls=tls)
+        self.jobs: dict[str, _Job] = {}
 
 
 def main(arguments: list[str] | None = None) -> None:

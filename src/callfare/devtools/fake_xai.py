@@ -3,11 +3,12 @@
     with FakeXAI() as fake:
         client = xai_sdk.Client(api_key="none", api_host=fake.host, use_insecure_channel=True)
 
-Speaks chats, plain, streamed and deferred, their compaction, pictures and videos, in the messages of the SDK itself, so
-that must be installed. Every count follows from the request: four characters are a token, rounded up, a quarter of the
-input is cached, and a reply thinks 64 tokens first. A call costs a hundred-millionth of a dollar for each of its tokens
-or two cents for each picture or second. What is deferred is done when it is asked for a second time. It is told to fail
-as the other stand-ins are, with `fake.script(Fault(...))`: a status is the nearest one of gRPC's.
+Speaks chats, plain, streamed and deferred, their compaction, pictures, videos and batches of them, in the messages of
+the SDK itself, so that must be installed. Every count follows from the request: four characters are a token, rounded
+up, a quarter of the input is cached, and a reply thinks 64 tokens first. A call costs a hundred-millionth of a dollar
+for each of its tokens or two cents for each picture or second. What is deferred is done when it is asked for a second
+time; so is a batch. It is told to fail as the other stand-ins are, with `fake.script(Fault(...))`: a status is the
+nearest one of gRPC's.
 `python -m callfare.devtools.fake_xai --port 8088`.
 """
 
@@ -35,6 +36,7 @@ from xai_sdk.proto import (  # type: ignore[import-not-found,import-untyped,unus
 
 from callfare.devtools.openai_replies import pieces_of, reply_text, tokens_of
 from callfare.devtools.stand_in import AS_COUNTED, Fault
+from callfare.devtools.xai_batches import FakeBatches
 
 # One of the SDK's, or of gRPC's, whose types are not seen here.
 _Message: TypeAlias = Any
@@ -63,6 +65,7 @@ class FakeXAI:
         self._made = 0
         self._begun: dict[str, Any] = {}
         self._asked: Counter[str] = Counter()
+        self._batches = FakeBatches(self._answer)
         self._server = grpc.server(ThreadPoolExecutor(_THREADS), options=[("grpc.so_reuseport", 0)])
         for service, procedures in self._services().items():
             handlers = {name: self._handler(name, *told) for name, told in procedures.items()}
@@ -112,6 +115,7 @@ class FakeXAI:
                 "GetStoredCompletion": (chat_pb2.GetStoredCompletionRequest, self._tell_stored),
                 "CompactContext": (chat_pb2.CompactContextRequest, self._compact),
             },
+            "BatchMgmt": self._batches.procedures(),
             "Image": {"GenerateImage": (image_pb2.GenerateImageRequest, self._draw)},
             "Video": {
                 "GenerateVideo": (video_pb2.GenerateVideoRequest, self._begin),
@@ -235,6 +239,12 @@ class FakeXAI:
             dropped_message_count=len(request.input),
             usage=_spoiled(usage, fault),
         )
+
+    def _answer(self, name: str, request: _Message, context: _Context, fault: Fault) -> _Message:
+        """Return what is answered in a batch."""
+        if name == "completion_request":
+            return self._complete(request, context, fault)
+        return self._draw(request, context, fault) if name == "image_request" else _video_of(request, fault)
 
     def _draw(self, request: _Message, _context: _Context, fault: Fault) -> _Message:
         count = request.n or 1

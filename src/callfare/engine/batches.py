@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from callfare.errors import CallfareError, InsufficientCredit, NotFound
 from callfare.finished import Finished
 from callfare.ids import batch_key_of, new_account_id, new_id
 from callfare.ledger.accounts import UNATTRIBUTED
-from callfare.ledger.commands import ClaimBatch, CloseRun, OpenRun, TouchRun
+from callfare.ledger.commands import ClaimBatch, CloseRun, ExtendRun, OpenRun, TouchRun
 from callfare.ledger.receipts import BatchReceipt, ChargeReceipt, CloseReceipt, ExtendReceipt, OpenReceipt, Receipt
 from callfare.local_run import LocalRun
 from callfare.money import Credits, in_range
@@ -45,33 +45,59 @@ _TOLD_MAX = 1000
 
 
 class BatchTicket:
-    """One admitted batch. subject: whose it is; its run is the batch's own, None where nothing is held."""
+    """One admitted batch.
 
-    __slots__ = ("_batches", "_subject")
+    subject: whose it is; its run is the batch's own, None where nothing is held. held: how many nanocredits are.
+    """
 
-    def __init__(self, batches: Batches, subject: Subject) -> None:
+    __slots__ = ("_batches", "_held", "_subject")
+
+    def __init__(self, batches: Batches, subject: Subject, *, held: int = 0) -> None:
         self._batches = batches
         self._subject = subject
+        self._held = held
 
-    def bind(self, name: BatchName) -> None:
-        """Have the batch belong to its maker, durably. Never raises."""
+    def bind(self, name: BatchName, *, is_more: bool = False) -> None:
+        """Have the batch belong to its maker, durably, or hold more for whoever's it is already. Never raises."""
         engine = self._batches.engine
         finished = Finished(self._claim(name))
         try:
-            engine.finish(finished, BatchReceipt)
+            owner = engine.finish(finished, BatchReceipt)
         except Exception as fault:  # noqa: BLE001 - the batch is made, and its answer belongs to the caller
             if not engine.save(finished, fault):
                 _log.exception("whose batch %s is could not be recorded", name.ids)
+            return
+        try:
+            for command in self._moving(owner) if is_more else ():
+                engine.commit(command, Receipt)
+        except Exception as fault:  # noqa: BLE001 - what was added is charged all the same
+            _unheld(name, fault)
 
-    async def bind_async(self, name: BatchName) -> None:
+    async def bind_async(self, name: BatchName, *, is_more: bool = False) -> None:
         """Have the batch belong to its maker, as `bind` does."""
         engine = self._batches.engine
         finished = Finished(self._claim(name))
         try:
-            await engine.finish_async(finished, BatchReceipt)
+            owner = await engine.finish_async(finished, BatchReceipt)
         except Exception as fault:  # noqa: BLE001 - the batch is made, and its answer belongs to the caller
             if not await engine.save_async(finished, fault):
                 _log.exception("whose batch %s is could not be recorded", name.ids)
+            return
+        try:
+            for command in self._moving(owner) if is_more else ():
+                await engine.commit_async(command, Receipt)
+        except Exception as fault:  # noqa: BLE001 - what was added is charged all the same
+            _unheld(name, fault)
+
+    def _moving(self, owner: BatchReceipt | None) -> Iterator[CloseRun | ExtendRun]:
+        """Yield what moves what is held here to the run of a batch that had an owner before."""
+        if owner is None or self._subject.run_id in (None, owner.run_id):
+            return
+        yield _closing(self._subject, "completed")
+        if owner.is_own and owner.run_id is not None:
+            yield ExtendRun(
+                run_id=owner.run_id, account_id=owner.account_id, key=new_id("ext"), by_nanocredits=self._held
+            )
 
     def release(self) -> None:
         """Give back what was held. Never raises; what cannot be given back now expires within the hour."""
@@ -115,7 +141,7 @@ class Batches:
         command = self._opening(subject, run, needed, len(intents), provider)
         try:
             opened = self.engine.commit(command, OpenReceipt)
-            ticket = BatchTicket(self, Subject(account_id=opened.account_id, run_id=opened.run_id))
+            ticket = BatchTicket(self, Subject(account_id=opened.account_id, run_id=opened.run_id), held=needed)
             if run is not None:
                 self._learn(run, ticket)
         except BaseException as error:  # noqa: BLE001 - whatever ends the wait, the batch is not made
@@ -136,7 +162,7 @@ class Batches:
         command = self._opening(subject, run, needed, len(intents), provider)
         try:
             opened = await self.engine.commit_async(command, OpenReceipt)
-            ticket = BatchTicket(self, Subject(account_id=opened.account_id, run_id=opened.run_id))
+            ticket = BatchTicket(self, Subject(account_id=opened.account_id, run_id=opened.run_id), held=needed)
             if run is not None:
                 await self._learn_async(run, ticket)
         except asyncio.CancelledError:
@@ -407,6 +433,12 @@ def _owner_after(fault: Exception, claim: ClaimBatch) -> _Owner:
         return _Owner(_subject_of(claim))
     _log.error("whose a batch is could not be asked: %s", fault)
     return _owner_by(claim, None)
+
+
+def _unheld(name: BatchName, fault: Exception) -> None:
+    _log.warning(
+        "what was added to batch %s is charged by its results, and nothing is held for it: %s", name.ids, fault
+    )
 
 
 def _subject_of(claim: ClaimBatch) -> Subject:
