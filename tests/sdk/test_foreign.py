@@ -48,7 +48,7 @@ def test_calls_of_xai_are_charged_as_it_says():
     # What stands above them needs SDKs that are not there.
     alone = [f"--confcutdir={FOREIGN}", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-q"]
 
-    files = [FOREIGN / "xai_calls.py", FOREIGN / "xai_streams.py", FOREIGN / "xai_batches.py"]
+    files = [FOREIGN / f"xai_{name}.py" for name in ("calls", "streams", "batches", "requests")]
     told = done_there("-m", "pytest", "-p", "tests.sdk.foreign.xai_kinds", *files, *alone, folder=ROOT)
 
     assert re.search(r"^\d+ passed in", told, re.MULTILINE)

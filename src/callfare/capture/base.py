@@ -30,7 +30,7 @@ BatchOutcome = Literal["completed", "failed", "cancelled"]
 class Intent(Struct, frozen=True, kw_only=True):
     """What a request fixes before it is sent.
 
-    operation: chat, responses, embedding, speech, transcription, image or video.
+    operation: chat, responses, embedding, rerank, speech, transcription, image, video and the like.
     usage: the quantities that are known, and the most that the others can be; a meter nobody can bound is left out.
     attributes: what selects among rates, as asked for; what is left to the provider is left out.
     """

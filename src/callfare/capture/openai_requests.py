@@ -37,7 +37,10 @@ _OPERATIONS = {
     "/completions": "chat",
     "/responses": "responses",
     "/responses/compact": "responses",
+    "/decisions": "chat",
     "/embeddings": "embedding",
+    "/contextualizedembeddings": "embedding",
+    "/rerank": "rerank",
     "/audio/speech": "speech",
     "/audio/transcriptions": "transcription",
     "/audio/translations": "transcription",
@@ -54,6 +57,8 @@ _NOT_IDS = {"characters", "edits", "extensions", "input_tokens", "compact"}
 _DEFAULT_VIDEO: Mapping[str, object] = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
 _SELECTING = {"image": ("size", "quality"), "video": ("size",)}
 _SPOKEN_TO = ("messages", "input", "instructions", "prompt", "tools", "functions")
+# Of decisions and searches.
+_SPOKEN_TO_BESIDE = ("questions", "state", "query", "documents")
 _RIFF_BYTES = 12
 
 
@@ -136,7 +141,8 @@ def _fixed_by(operation: str, fields: Mapping[str, object], files: object) -> di
 
 
 def _token_bounds(fields: Mapping[str, object]) -> dict[str, object]:
-    count = sum([bytes_for_model(fields[name]) for name in _SPOKEN_TO if name in fields])
+    spoken_to = _SPOKEN_TO if "messages" in fields else (*_SPOKEN_TO, *_SPOKEN_TO_BESIDE)
+    count = sum([bytes_for_model(fields[name]) for name in spoken_to if name in fields])
     ids = sum([_token_ids_in(fields[name]) for name in ("input", "prompt") if name in fields])
     bounds: dict[str, object] = {"input_tokens": tokens_of_bytes(count) + ids}
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):

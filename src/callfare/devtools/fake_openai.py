@@ -3,8 +3,9 @@
     with FakeOpenAI() as fake:
         client = OpenAI(base_url=fake.base_url, api_key="none")
 
-Speaks chat completions, Responses, speech, transcriptions, images, videos and embeddings, plain, streamed and in
-batches with their files; realtime sessions and Responses over web sockets. How it is told to fail: stand_in.py.
+Speaks chat completions, Responses, decisions, speech, transcriptions, images, videos, embeddings and searches, plain,
+streamed and in batches with their files; realtime sessions and Responses over web sockets. How it is told to fail:
+stand_in.py.
 `python -m callfare.devtools.fake_openai --port 8081`.
 """
 
@@ -55,6 +56,9 @@ class FakeOpenAIHandler(StandInHandler):
         "POST /v1/responses": "respond",
         "POST /v1/responses/compact": "compact",
         "POST /v1/embeddings": "embed",
+        "POST /v1/contextualizedembeddings": "embed",
+        "POST /v1/decisions": "decide",
+        "POST /v1/rerank": "rank",
         "POST /v1/audio/speech": "speak",
         "POST /v1/audio/transcriptions": "transcribe",
         "POST /v1/images/generations": "draw",
@@ -137,6 +141,12 @@ class FakeOpenAIHandler(StandInHandler):
 
     def _embed(self, fields: Json, _upload: bytes) -> None:
         self.write_json(self.spoiled(replies.embeddings(fields)))
+
+    def _decide(self, fields: Json, _upload: bytes) -> None:
+        self.write_json(self.spoiled(replies.decision(fields)))
+
+    def _rank(self, fields: Json, _upload: bytes) -> None:
+        self.write_json(self.spoiled(replies.ranking(fields)))
 
     def _speak(self, fields: Json, _upload: bytes) -> None:
         if fields.get("stream_format") == "sse":

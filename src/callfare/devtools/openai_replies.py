@@ -287,6 +287,28 @@ def embeddings(request: Json) -> Json:
     return {"object": "list", "data": rows, "model": served_model(str(request.get("model"))), "usage": usage}
 
 
+def decision(request: Json) -> Json:
+    """Return the reply of POST /v1/decisions, Perplexity's too: a token for each answer."""
+    questions = request.get("questions") or []
+    read = tokens_of(text_in(request.get("input") or request.get("state")))
+    answers = [{"type": "predicate", "name": None, "answer": True, "confidence": 0.5} for _ in questions]
+    used = {"input_tokens": read, "output_tokens": len(answers), "total_tokens": read + len(answers)}
+    details = {
+        "input_tokens_details": {"cached_tokens": read // 4, "cache_write_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    return {"answers": answers, "model": served_model(str(request.get("model"))), "usage": used | details}
+
+
+def ranking(request: Json) -> Json:
+    """Return the reply of POST /v1/rerank: the documents in their order."""
+    documents = request.get("documents") or []
+    read = sum(tokens_of(text_in(part)) for part in (request.get("query"), *documents))
+    rows = [{"index": index, "relevance_score": 0.5, "document": {"text": ""}} for index in range(len(documents))]
+    used = {"prompt_tokens": read, "completion_tokens": 0, "total_tokens": read}
+    return {"object": "rerank", "id": "rerank_1", "model": request.get("model"), "results": rows, "usage": used}
+
+
 # Audio
 
 

@@ -62,7 +62,7 @@ def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
 
 
 def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
-    """Embeddings: input tokens alone."""
+    """Embeddings and searches: input tokens alone."""
     return Counted(tokens_in(field_of(reply, "usage")), ("input_tokens",))
 
 
@@ -116,6 +116,7 @@ READERS: Mapping[str, Reader] = {
     "chat": _read_text,
     "responses": _read_text,
     "embedding": _read_embedding,
+    "rerank": _read_embedding,
     "speech": _read_speech,
     "transcription": _read_transcription,
     "image": _read_images,
