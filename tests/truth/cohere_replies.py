@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cohere.core.unchecked_base_model import construct_type
-from cohere.types import EmbedByTypeResponse, NonStreamedChatResponse
+from cohere.types import EmbedByTypeResponse, EmbedJob, NonStreamedChatResponse
 from cohere.v2.types import V2ChatResponse, V2RerankResponse
 
 from callfare.usage.cohere import read_chat, read_other
@@ -60,5 +60,15 @@ CASES = [
         replies=[told(V2RerankResponse, "meta", {"search_units": 1})],
         lines=[("search_units", 1, "2.00", 1000)],
         totals={},
+    ),
+    Case(
+        name="an embedding job",
+        provider="cohere",
+        operation="embedding",
+        model="embed-v4.0",
+        reader=read_other,
+        replies=[told(EmbedJob, "meta", {"input_tokens": 1520})],
+        lines=[("input_tokens", 1520, "0.12", M)],
+        totals={"input_tokens": 1520},
     ),
 ]

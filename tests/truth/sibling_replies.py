@@ -7,6 +7,8 @@ from fractions import Fraction
 from cerebras.cloud.sdk.types.chat.chat_completion import ChatCompletionResponse
 from groq.types.chat import ChatCompletion as GroqCompletion
 from mistralai.client.models import ChatCompletionResponse as MistralCompletion
+from openai.types.decision import Decision
+from perplexity.generated.api import ContextualizedEmbeddingsResponseOutput
 from perplexity.types import StreamChunk
 from together.types.chat import ChatCompletion as TogetherCompletion
 from together.types.chat import ChatCompletionChunk as TogetherChunk
@@ -100,5 +102,43 @@ CASES = [
         "sonar",
         [StreamChunk.model_validate(told("sonar", "chat.completion", PLAIN_USAGE | {"cost": COST}, CHOICE | LAST))],
         [("billed_usd", Fraction(655, 100_000), "1", 1)],
+    ),
+    case(
+        "openai",
+        "a decision, cached",
+        "gpt-6-luna",
+        [
+            Decision.model_validate(
+                {
+                    "answers": [{"type": "refusal"}],
+                    "model": "gpt-6-luna",
+                    "usage": {
+                        "input_tokens": 1200,
+                        "input_tokens_details": {"cached_tokens": 800, "cache_write_tokens": 0},
+                        "output_tokens": 350,
+                        "output_tokens_details": {"reasoning_tokens": 0},
+                        "total_tokens": 1550,
+                    },
+                }
+            )
+        ],
+        [
+            ("input_tokens", 400, "0.10", M),
+            ("cached_input_tokens", 800, "0.01", M),
+            ("output_tokens", 350, "0.50", M),
+        ],
+    ),
+    Case(
+        name="embeddings in context",
+        provider="perplexity",
+        operation="embedding",
+        model="pplx-embed-context-v1-4b",
+        replies=[
+            ContextualizedEmbeddingsResponseOutput.model_validate(
+                {"model": "pplx-embed-context-v1-4b", "usage": {"prompt_tokens": 777, "total_tokens": 777}}
+            )
+        ],
+        lines=[("input_tokens", 777, "0.05", M)],
+        totals={"input_tokens": 777},
     ),
 ]
