@@ -18,6 +18,11 @@ _TIME_CHARACTERS = 10
 _RANDOM = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
 _RANDOM_CHARACTERS = 16
 _ACCOUNT_CHARACTERS = 13
+# What a provider's id begins with where it says what it is of, as in `chatcmpl-…`.
+_KIND = re.compile(r"^[A-Za-z]+[-_:.]")
+# One of a thousand or a million, drawn, or the seconds since 1970.
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+_OWN_LENGTH_MIN = 6
 
 
 def base32(number: int, width: int) -> str:
@@ -133,6 +138,16 @@ def _escaped(part: str) -> str:
 def response_key_of(*, provider: str, base_url: str, response_id: str) -> str:
     """Return the key that a provider's response has by itself."""
     return made_key("response", provider, _short(base_url), response_id)
+
+
+def names_one_reply(response_id: str) -> bool:
+    """Whether an id is long enough to be one reply's alone.
+
+    Ollama draws one of a thousand numbers, or of a million; other servers of one's own say the same each time, or the
+    second they answered in. What stands before the first mark is what kind of reply it is.
+    """
+    own = _KIND.sub("", response_id)
+    return len(own) >= _OWN_LENGTH_MIN and not _NUMBER.fullmatch(own)
 
 
 def job_key_of(*, provider: str, base_url: str, job_id: str) -> str:

@@ -27,7 +27,7 @@ from callfare.errors import (
     UserRequired,
 )
 from callfare.finished import Finished
-from callfare.ids import new_id, response_key_of
+from callfare.ids import names_one_reply, new_id, response_key_of
 from callfare.ledger.accounts import UNATTRIBUTED
 from callfare.ledger.commands import ExtendRun, PendJob, RecordUsage, SettleJob
 from callfare.ledger.receipts import ChargeReceipt, ExtendReceipt, JobReceipt
@@ -47,11 +47,22 @@ class Ticket:
 
     __slots__ = (
         *("_attempt", "_estimate", "_intent", "_is_exact", "_is_over", "_made", "_made_at_us", "_meter"),
-        *("_ordinal", "_reading", "_reserved", "_run", "_step", "_subject"),
+        *("_is_told", "_ordinal", "_reading", "_reserved", "_run", "_step", "_subject"),
     )
 
-    def __init__(self, meter: Metering, intent: Intent, subject: Subject, run: LocalRun | None, reserved: int) -> None:
+    def __init__(
+        self,
+        meter: Metering,
+        intent: Intent,
+        subject: Subject,
+        run: LocalRun | None,
+        reserved: int,
+        *,
+        is_told: bool = False,
+    ) -> None:
         self._meter = meter
+        # Somebody else made the call, and may tell of it twice.
+        self._is_told = is_told
         self._intent = intent
         self._subject = subject
         self._run = run
@@ -142,6 +153,9 @@ class Ticket:
                 self._estimate, self._intent.provider, reading, at_us=self._made_at_us, run=self._run
             )
         call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
+        if call.response_id and not self._is_told and not names_one_reply(call.response_id):
+            # Made here, it is settled once whatever it is called; under such a name the next one would be taken for it.
+            call = replace(call, response_id=None)
         if self._step is not None:
             call = replace(call, step=self._step, ordinal=self._ordinal, attempt=self._attempt)
         command = self._meter.usage(self._subject, call)
@@ -227,7 +241,7 @@ class Metering:
     def accept(self, intent: Intent, *, user: str | None = None) -> Ticket:
         """Return a ticket for a call that is being made whatever its user has: one of nobody's is `unattributed`."""
         subject, run = self.whom_made(user, intent.model)
-        return Ticket(self, intent, subject, run, 0)
+        return Ticket(self, intent, subject, run, 0, is_told=True)
 
     def whom_made(self, user: str | None, model: str) -> tuple[Subject, LocalRun | None]:
         """Return whom a call that was made is for, nobody where none is named: it can no longer be refused."""
