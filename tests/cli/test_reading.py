@@ -188,10 +188,10 @@ def test_calls_are_listed_with_the_ids_of_their_charges(cli, written):
     units = "1,200 input_tokens, of which 800 cached_input_tokens; 345 output_tokens"
 
     assert single_spaced(cli.text("calls", "story-1")) == [
-        "at (UTC) model credits cost step notes units charge",
-        f"2026-03-02 12:01:00 gpt-5-mini-2025-08-07 0.0387 $0.000387 outline - {units} {written['first']}",
-        f"2026-03-02 12:01:00 gpt-image-1 32 $0.32 - - 4 images {written['second']}",
-        f"2026-03-02 12:01:00 model-9 unpriced unpriced - - 7 input_tokens {written['third']}",
+        "at (UTC) model provider credits cost step notes units charge",
+        f"2026-03-02 12:01:00 gpt-5-mini-2025-08-07 openai 0.0387 $0.000387 outline - {units} {written['first']}",
+        f"2026-03-02 12:01:00 gpt-image-1 - 32 $0.32 - - 4 images {written['second']}",
+        f"2026-03-02 12:01:00 model-9 - unpriced unpriced - - 7 input_tokens {written['third']}",
     ]
 
 

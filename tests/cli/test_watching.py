@@ -65,6 +65,21 @@ def test_a_script_reads_a_document_for_each_change(fare, watching):
     assert process.wait(120) == 130
 
 
+def test_a_watch_of_somebody_the_ledger_never_heard_of_says_so(folder):
+    with Callfare(LEDGER) as fare:
+        fare.grant("alice", 100, key="k")
+    command = [SCRIPT, "watch", "alise", "--every", "0.1"]
+
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        first = process.stdout.readline()
+        said = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+
+    assert first.startswith("available 0.00")
+    assert said.startswith("nothing is known of alise: ")
+
+
 def test_a_person_reads_a_line_for_each_change_in_a_pipe(fare, watching):
     process = watching(stdout=subprocess.PIPE)
 

@@ -61,7 +61,10 @@ def test_a_missing_key_is_missed_at_the_start_by_its_variables_name():
     with pytest.raises(Misconfigured) as caught:
         Callfare("https://billing.example.com")
 
-    assert "CALLFARE_API_KEY" in caught.value.message
+    assert caught.value.message == (
+        "a server takes a key: set CALLFARE_API_KEY, or give api_key=, at the command line --key-file; its owner makes "
+        "one where the ledger is, with `callfare keys make`, and the server's first start kept one in admin.key there"
+    )
 
 
 def test_a_key_for_a_ledgers_own_address_is_refused():

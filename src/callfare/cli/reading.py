@@ -13,7 +13,8 @@ from callfare.clock import instant_of
 from callfare.errors import ChargeNotFound, MissingAttribute, UnknownWorkflow, UnpricedModel
 
 if TYPE_CHECKING:
-    from callfare.answers import Explanation
+    from callfare.answers import Balance, Explanation
+    from callfare.callfare import Callfare
     from callfare.cli.screen import Screen
 
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="The user's id.", show_default=False)]
@@ -36,7 +37,18 @@ def balance(session: Session, user: UserArgument) -> None:
     """Show what a user has: available, held, spent, debt."""
     with session.fare() as fare:
         found = fare.balance(user)
+        is_known = is_heard_of(fare, found)
     session.answer(found, lambda screen: stories.balance(screen, found))
+    if not is_known:
+        session.unheard_of(user)
+
+
+def is_heard_of(fare: Callfare, balance: Balance) -> bool:
+    """Whether the ledger has anything of a user: credit, a transfer, a run or a call; zeros are told of anybody."""
+    user = balance.user
+    if balance.posted or balance.held or balance.debt:
+        return True
+    return bool(fare.transactions(user, 1).items or fare.history(user, 1).items or fare.usage(user, "all").calls)
 
 
 def usage(

@@ -235,6 +235,14 @@ class Session:
         seed = ["--no-seed-prices"] if options.no_seed_prices else []
         return [*books, *seed, *([] if options.markup is None else ["--markup", options.markup])]
 
+    def unheard_of(self, user: str) -> None:
+        """Say beside the answer that the ledger has nothing of a user, whose zeros may be those of a slip."""
+        if not self.options.json:
+            self.aside.line(
+                f"nothing is known of {show.clean(user)}: no credit, no run and no call; upper and lower case differ",
+                "warn",
+            )
+
     def more(self, cursor: str | None, *words: str, operand: str) -> None:
         """Say how to ask for what follows a page. Beside the answer, so that rows stay rows in a pipe."""
         if cursor is not None and not self.options.json:

@@ -162,13 +162,14 @@ def calls(screen: Screen, run: str, page: Page[Call]) -> None:
     if not page.items:
         screen.line(f"no calls of {show.clean(run)}")
     columns = [
-        Column("at (UTC)"), Column("model"), numbers("credits"), numbers("cost"), Column("step", leaves=1),
-        Column("notes", leaves=2),
+        Column("at (UTC)"), Column("model"), Column("provider", leaves=3), numbers("credits"), numbers("cost"),
+        Column("step", leaves=1), Column("notes", leaves=2),
     ]  # fmt: skip
     rows = [
         [
             show.moment(call.at),
             call.model,
+            call.provider,
             show.exact(call.credits) if call.status == "priced" else show.UNPRICED,
             show.exact(call.cost) if call.status == "priced" else show.UNPRICED,
             call.step or "",

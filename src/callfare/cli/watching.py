@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from callfare.cli import show, stories
-from callfare.cli.reading import UserArgument
+from callfare.cli.reading import UserArgument, is_heard_of
 from callfare.cli.session import Session
 from callfare.errors import InvalidInput, LedgerUnavailable
 
@@ -110,6 +110,8 @@ def _changes(
         else:
             if is_away:
                 session.aside.line("it answers again", "ok")
+            if last is None and not is_heard_of(fare, found.balance):
+                session.unheard_of(user)
             if found != last or is_away:
                 last = found
                 yield found

@@ -80,7 +80,9 @@ def _no_address() -> Misconfigured:
 def _checked(key: object) -> str:
     if key is None or key == "":
         raise Misconfigured(
-            f"a server takes a key: give api_key=, or set {KEY_VARIABLE}; `callfare keys make` makes one",
+            f"a server takes a key: set {KEY_VARIABLE}, or give api_key=, at the command line --key-file; its owner "
+            "makes one where the ledger is, with `callfare keys make`, and the server's first start kept one in "
+            "admin.key there",
             param="api_key",
         )
     if not isinstance(key, str) or not _KEY.fullmatch(key):
