@@ -43,29 +43,12 @@ def perform(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-# The demo, which goes no further than to a text: a person may be slow to press a key.
-HELD = """
-import signal, sys
-from callfare.devtools import demo
-write, text = sys.stdout.write, sys.argv.pop(1)
-def held(said):
-    count = write(said)
-    if text in said:
-        sys.stdout.flush()
-        signal.pause()
-    return count
-sys.stdout.write = held
-sys.exit(demo.main())
-"""
-
-
 def on_terminal(*arguments: str, width: int, interrupt_at: str = "", **environment: str) -> tuple[str, int]:
     """Return what a person at a terminal saw, who pressed Ctrl-C when this text appeared, and the exit code."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-    command = (sys.executable, "-c", HELD, interrupt_at) if interrupt_at else DEMO
     process = subprocess.Popen(
-        [*command, *arguments],
+        [*DEMO, *arguments],
         env=bare_environment(TERM="xterm-256color", **environment),
         stdin=theirs,
         stdout=theirs,
