@@ -16,7 +16,7 @@ from pathlib import Path
 
 _FUNCTION = re.compile(r"^ +(?:async )?def (\w+)\(", re.MULTILINE)
 _STAINLESS = re.compile(r"self\._(?:client\.)?(get_api_list|post|get|put|patch|delete)\(\s*")
-_STAINLESS_PATH = re.compile(r'(?:path_template\(\s*)?f?"([^"]+)"')
+_STAINLESS_PATH = re.compile(r'(?:\("https://[^\n]+\)\s*\+\s*)?(?:path_template\(\s*)?f?"([^"]+)"')
 _STAINLESS_TOLD = re.compile(r"path_template\(batch\.results_url")
 _SPEAKEASY = re.compile(r'method="(\w+)",\s*path="([^"]+)"')
 _SPEAKEASY_SENDS = re.compile(r"self\._build_request(?:_async)?\(")

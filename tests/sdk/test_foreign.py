@@ -49,6 +49,7 @@ def test_calls_of_xai_are_charged_as_it_says():
     alone = [f"--confcutdir={FOREIGN}", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-q"]
 
     files = [FOREIGN / f"xai_{name}.py" for name in ("calls", "streams", "batches", "requests")]
+    files.append(FOREIGN / "fireworks_requests.py")
     told = done_there("-m", "pytest", "-p", "tests.sdk.foreign.xai_kinds", *files, *alone, folder=ROOT)
 
     assert re.search(r"^\d+ passed in", told, re.MULTILINE)
