@@ -280,7 +280,9 @@ class StandInHandler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         path = self.plain_path(self.path.partition("?")[0].rstrip("/"))
-        fields, upload = fields_of(str(self.headers.get("Content-Type", "")), body)
+        # A file comes by PUT, and is one without a type; AWS's SDK sends its JSON without one.
+        otherwise = "" if self.command == "PUT" else "application/json"
+        fields, upload = fields_of(str(self.headers.get("Content-Type", otherwise)), body)
         seen = Seen(self.command, path, {name.lower(): value for name, value in self.headers.items()}, fields)
         self.fault = self.fake.arrived(seen)
         if self.fault.pause is not None and not self.fault.pause.after:
