@@ -149,7 +149,9 @@ NOTICED = {
     "mistral": of_mistral(),
     "cohere": of_cohere(),
     "google": of_google(),
-    "ollama": Noticed(lambda row: row.split()[1] in ollama._PATHS, lambda row: False),
+    "ollama": Noticed(
+        lambda row: row.split()[1] in ollama._PATHS or row.rpartition("/")[2] in ollama._OF_THE_WEB, lambda row: False
+    ),
     "huggingface": Noticed(lambda row: row.endswith(" _inner_post"), lambda row: False),
     "bedrock": Noticed(lambda row: BedrockDialect().is_streamed(row) is not None, lambda row: False),
 }
