@@ -1,7 +1,8 @@
 """Every request that an SDK can send stands in a table: metered, heard, free, or not metered although it may cost.
 
-A release that sends something new fails here, until somebody has looked at what it costs. What a table says is metered
-is what the wrapper meters, by its own words.
+A release that sends something new fails here, until somebody has looked at what it costs; one that the table was not
+read from fails with `--all` only, since releases come without us. What a table says is metered is what the wrapper
+meters, by its own words.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,7 @@ PACKAGES = {
     "huggingface": ("huggingface_hub", requests_of.huggingface),
     "bedrock": ("botocore", requests_of.bedrock),
 }
+_RELEASE = re.compile(r"# What (\S+) (\S+) can send")
 _NAMED = re.compile(r"\{[^}]+\}")
 _TOLD_ADDRESS = "https://api.anthropic.com/v1/messages/batches/b1/results"
 
@@ -171,7 +174,11 @@ def requests_by(sdk):
     return read(requests_of.folder_of(package))
 
 
-def test_every_request_of_an_sdk_stands_in_its_table(sdk):
+def test_every_request_of_an_sdk_stands_in_its_table(sdk, request):
+    name, read_from = _RELEASE.match((TABLES / f"{sdk}.txt").read_text(encoding="utf-8")).groups()
+    if version(name) != read_from and not request.config.getoption("--all"):
+        pytest.skip(f"{name} is {version(name)}, its table of {read_from}; --all compares them")
+
     assert requests_by(sdk) - set(table_of(sdk).kinds) == set()
 
 
