@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from callfare import Callfare
+from callfare.capture import leftovers
 from callfare.devtools.fake_anthropic import FakeAnthropic
 from callfare.devtools.fake_ollama import FakeOllama
 from callfare.devtools.fake_openai import FakeOpenAI
@@ -22,6 +23,30 @@ from tests.support.rerouted import transport_to
 HELLO = [{"role": "user", "content": "hi there"}]
 OLLAMA = "http://localhost:11434"
 RATES = ("input_tokens=0.10/1000000", "output_tokens=0.20/1000000")
+
+
+CLOUD = """
+book = "ours"
+
+[[model]]
+provider = "ollama"
+name = "gpt-oss:120b-cloud"
+basis = ["input_tokens", "output_tokens"]
+source = "our contract"
+checked = 2026-11-23
+
+[[model.rate]]
+meter = "input_tokens"
+attributes = { region = "cloud" }
+usd = "0"
+per = 1_000_000
+
+[[model.rate]]
+meter = "output_tokens"
+attributes = { region = "cloud" }
+usd = "0.20"
+per = 1_000_000
+"""
 
 
 @contextmanager
@@ -112,6 +137,27 @@ def test_at_the_clouds_own_address_nothing_is_free(way):
             ask("gpt-oss:120b")
 
         assert fare.usage("alice").unpriced_calls == 1
+
+
+def test_a_stream_that_is_left_and_taken_up_again_keeps_its_place_and_so_its_price(tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
+    book = tmp_path / "ours.toml"
+    book.write_text(CLOUD)
+    with opened(book) as fare, FakeOpenAI() as fake, openai.OpenAI(base_url=fake.base_url, api_key="x") as bare:
+        client = fare.wrap(bare, provider="ollama")
+        with fare.run("story", user="alice") as run_handle:
+            stream = client.chat.completions.create(model="gpt-oss:120b-cloud", messages=HELLO, stream=True)
+            for _ in stream:
+                break
+            list(stream)
+
+        estimate, counted = fare.calls(run_handle).items
+        assert estimate.flags == ("estimated",)
+        assert (counted.status, counted.attributes["region"]) == ("priced", "cloud")
+        # $0.20 a million, for all that was written.
+        used = fare.usage("alice")
+        assert used.unpriced_calls == 0
+        assert used.cost.picousd == 200_000 * counted.usage["output_tokens"]
 
 
 def test_whoever_names_ollama_has_its_rates_at_any_address():

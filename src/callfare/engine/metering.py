@@ -150,7 +150,12 @@ class Ticket:
     def _made_of(self, reading: Reading, *, estimated: bool) -> Finished:
         if self._estimate is not None:
             return self._meter.correction(
-                self._estimate, self._intent.provider, reading, at_us=self._made_at_us, run=self._run
+                self._estimate,
+                reading,
+                provider=self._intent.provider,
+                base_url=self._intent.base_url,
+                at_us=self._made_at_us,
+                run=self._run,
             )
         call = self._meter.call_of(self._intent, reading, is_estimated=estimated)
         if call.response_id and not self._is_told and not names_one_reply(call.response_id):
@@ -344,9 +349,10 @@ class Metering:
     def correction(
         self,
         estimate: ChargeReceipt | RecordUsage | Estimated,
-        provider: str,
         reading: Reading,
         *,
+        provider: str,
+        base_url: str,
         at_us: int,
         run: LocalRun | None = None,
     ) -> Finished:
@@ -354,14 +360,16 @@ class Metering:
 
         An estimate that waits in the spool has no account number yet: the correction brings the estimate along.
         """
+        model = clean_text(reading.model)
         command = self.engine.requests.adjustment(
             estimate.account_id or 0,
             estimate.key,
             "correction",
-            model=clean_text(reading.model),
+            model=model,
             provider=provider,
             usage=reading.usage,
-            attributes=reading.attributes,
+            # Its price may depend on the place, which only the call's address tells.
+            attributes=with_place(reading.attributes, provider=provider, base_url=base_url, model=model),
             at_us=at_us,
             raw=reading.raw,
         )
@@ -441,7 +449,9 @@ class Metering:
             response_id=clean_text(reading.response_id, RESPONSE_ID_LENGTH_MAX),
         )
         estimate = self._estimates.get(name) or self._estimate_of(name, current_user.get() or client_user)
-        return None if estimate is None else self.correction(estimate, provider, reading, at_us=estimate.at_us)
+        if estimate is None:
+            return None
+        return self.correction(estimate, reading, provider=provider, base_url=base_url, at_us=estimate.at_us)
 
     def _estimate_of(self, name: str, user: str | None) -> Estimated | None:
         """Return the estimate that the ledger has of a response."""
