@@ -141,10 +141,10 @@ def response_key_of(*, provider: str, base_url: str, response_id: str) -> str:
 
 
 def names_one_reply(response_id: str) -> bool:
-    """Whether an id is long enough to be one reply's alone.
+    """Whether an id is one reply's alone: six characters or more, and no plain number of up to ten digits.
 
     Ollama draws one of a thousand numbers, or of a million; other servers of one's own say the same each time, or the
-    second they answered in. What stands before the first mark is what kind of reply it is.
+    second they answered in. What stands before the first mark is what kind of reply it is, and does not count.
     """
     own = _KIND.sub("", response_id)
     return len(own) >= _OWN_LENGTH_MIN and not _NUMBER.fullmatch(own)

@@ -41,7 +41,7 @@ def add(batches: Any) -> Callable[..., None]:
     return added
 
 
-def test_a_batch_is_whoever_s_adds_first_and_its_run_holds_all_that_was_added(fare: Callfare, add: Callable[..., None]):
+def test_a_batch_is_the_first_adder_s_and_its_run_holds_all_that_was_added(fare: Callfare, add: Callable[..., None]):
     add()
     assert fare.balance("alice").held == HELD
 

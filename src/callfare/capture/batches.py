@@ -52,7 +52,7 @@ class BatchReplies:
 
     def tally_of(self, request: Request) -> Tally:
         """Return an empty tally: of a stream of results, or of a file of them."""
-        return ResultsTally() if request.is_stream else LinesTally(partial(self._lines_of, request), self.asked.mark)
+        return _ResultsTally() if request.is_stream else LinesTally(partial(self._lines_of, request), self.asked.mark)
 
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what the lines have earned that came."""
@@ -91,7 +91,7 @@ class BatchReplies:
         return intent, replace(earned, reading=reading)
 
 
-class ResultsTally(Counting):
+class _ResultsTally(Counting):
     """A stream of results. Each counts by itself, so one that is left has no count that is still to come."""
 
     __slots__ = ("_results",)

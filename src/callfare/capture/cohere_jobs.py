@@ -31,6 +31,7 @@ JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """The parts of a client that make jobs: by which method, and by which one asks about them."""
 
+# A job is a batch of one line, of this id.
 _LINE = "all"
 _EMBEDDING = "embed"
 _ENDED: Mapping[str, BatchOutcome] = {
@@ -63,7 +64,7 @@ def told_by(part: str, reply: object) -> Told | None:
     status = field_of(job, "status")
     outcome = _ENDED.get(status) if isinstance(status, str) else None
     used = _used_in(job) if part == "batches" else {"meta": field_of(job, "meta")}
-    is_used = outcome == "completed" or (outcome is not None and any(map(bool, _billed_in(used))))
+    is_used = outcome == "completed" or (outcome is not None and any(_billed_in(used)))
     return Told(job_id, str(field_of(job, "model") or ""), used if is_used else None, outcome)
 
 
@@ -102,7 +103,7 @@ class JobCalls:
     part: str
 
     def make(self, below: Callable[..., Any], /, *rest: Any, **fields: Any) -> Any:
-        """Make a job as the SDK does, admitted before."""
+        """Make a job as the SDK does, admitted before and bound after. Raises Refused."""
         if is_metered():
             return below(*rest, **fields)
         request, intents = self._making(fields)
@@ -117,10 +118,8 @@ class JobCalls:
             return await below(*rest, **fields)
         request, intents = self._making(fields)
         intent = request.intent
-        admit = self.calls.meter.batches.admit_async
-        ending = Making(
-            await admit(intents, provider=intent.provider, user=self.calls.user), intent.provider, intent.base_url
-        )
+        ticket = await self.calls.meter.batches.admit_async(intents, provider=intent.provider, user=self.calls.user)
+        ending = Making(ticket, intent.provider, intent.base_url)
         return await send_async(request, self.calls, ending, partial(below, *rest, **fields))
 
     def ask(self, below: Callable[..., Any], /, *rest: Any, **fields: Any) -> Any:

@@ -21,9 +21,9 @@ from callfare.capture.openai_batches import lines_of
 from callfare.usage.fields import field_of, label_of, list_of, whole_of
 from callfare.usage.quantities import Quantity
 
-_ERRORS = 400
+_ERROR_STATUS_MIN = 400
 _PAGES = ("pages", "annotated_pages")
-_KINDS: Mapping[str, str] = {
+_KINDS_BY_ENDPOINT: Mapping[str, str] = {
     "/v1/chat/completions": "chat",
     "/v1/fim/completions": "chat",
     "/v1/agents/completions": "chat",
@@ -36,10 +36,10 @@ _KINDS: Mapping[str, str] = {
     "/v1/conversations": CONVERSATION,
     "/v1/audio/transcriptions": "transcription",
 }
-_OBJECTS = {"chat.completion": "chat", "list": "embedding", "conversation.response": CONVERSATION}
+_KINDS_BY_OBJECT = {"chat.completion": "chat", "list": "embedding", "conversation.response": CONVERSATION}
 _MARK = "response"
 # Replies without a name of their own: the first of these fields that one has.
-_MARKS = {"pages": DOCUMENT, "results": "classification", "text": "transcription", "usage": "chat"}
+_KINDS_BY_FIELD = {"pages": DOCUMENT, "results": "classification", "text": "transcription", "usage": "chat"}
 _RUNNING = ("QUEUED", "RUNNING", "CANCELLATION_REQUESTED")
 _ENDED: Mapping[str, BatchOutcome] = {
     "SUCCESS": "failed",
@@ -55,7 +55,7 @@ _ENDED: Mapping[str, BatchOutcome] = {
 
 def made_by(dialect: MistralDialect, fields: Mapping[str, Any], *, base_url: str) -> Sequence[Intent]:
     """Return the calls in the job that is made with these fields: its own requests, and those of files seen here."""
-    kind = _KINDS.get(str(fields.get("endpoint")), "chat")
+    kind = _KINDS_BY_ENDPOINT.get(str(fields.get("endpoint")), "chat")
     model = label_of(fields.get("model")) or label_of(fields.get("agent_id"))
     files = [file_id for file_id in list_of(fields.get("input_files")) if isinstance(file_id, str)]
     uploaded = [intent for file_id in files for intent in UPLOADS.of(base_url, file_id)]
@@ -145,7 +145,7 @@ def line_of(result: object) -> Answered | None:
     """Return a line that was answered, or None for one that failed."""
     response = field_of(result, "response")
     status = field_of(response, "status_code")
-    if field_of(result, "error") is not None or (isinstance(status, int) and status >= _ERRORS):
+    if field_of(result, "error") is not None or (isinstance(status, int) and status >= _ERROR_STATUS_MIN):
         return None
     reply = field_of(response, "body")
     kind = _kind_of(reply)
@@ -159,5 +159,5 @@ def line_of(result: object) -> Answered | None:
 
 
 def _kind_of(reply: object) -> str | None:
-    named = _OBJECTS.get(str(field_of(reply, "object")))
-    return named or next((kind for mark, kind in _MARKS.items() if field_of(reply, mark) is not None), None)
+    named = _KINDS_BY_OBJECT.get(str(field_of(reply, "object")))
+    return named or next((kind for name, kind in _KINDS_BY_FIELD.items() if field_of(reply, name) is not None), None)

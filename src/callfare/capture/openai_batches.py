@@ -93,7 +93,8 @@ def is_asked_about(path: str) -> bool:
 def told_by(reply: object) -> BatchTold | None:
     """Return what a batch tells, None where it is none.
 
-    Together's answer to one that is made has the batch within it; theirs do not say that they are batches, and shout.
+    Together's answer to one that is made has the batch within it. Its batches do not say that they are batches, and
+    their status comes in capitals.
     """
     batch = reply if field_of(reply, "job") is None else field_of(reply, "job")
     batch_id, status = field_of(batch, "id"), field_of(batch, "status")

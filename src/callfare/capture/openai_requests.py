@@ -57,7 +57,7 @@ _NOT_IDS = {"characters", "edits", "extensions", "input_tokens", "compact"}
 _DEFAULT_VIDEO: Mapping[str, object] = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
 _SELECTING = {"image": ("size", "quality"), "video": ("size",)}
 _SPOKEN_TO = ("messages", "input", "instructions", "prompt", "tools", "functions")
-# Of decisions and searches.
+# Of decisions and reranking.
 _SPOKEN_TO_BESIDE = ("questions", "state", "query", "documents")
 _RIFF_BYTES = 12
 

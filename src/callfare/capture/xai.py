@@ -22,7 +22,7 @@ from callfare.capture.proxies import Proxy
 from callfare.capture.settlements import Retold
 from callfare.capture.single import send, send_async, stream, stream_async
 from callfare.capture.xai_batches import BRINGING, MAKING, TELLING, XAIBatches
-from callfare.capture.xai_dialect import ASKING, MAKER, OPERATIONS, STREAMED, XAIDialect
+from callfare.capture.xai_dialect import ASKING, OPERATIONS, STREAMED, XAIDialect
 from callfare.errors import InvalidInput
 
 ClientT = TypeVar("ClientT")
@@ -165,7 +165,7 @@ class _Calls(MethodCalls):
         return reply
 
     def make_batch(self, below: Callable[..., Any], kind: str, /, *rest: Any, **fields: Any) -> Any:
-        """Make a batch, or add to one, as the SDK does, admitted before."""
+        """Make a batch, or add to one, as the SDK does, admitted before and bound after. Raises Refused."""
         making = None if is_metered() else self.batches.making(kind, _asked(rest, fields))
         if making is None:
             return below(*rest, **fields)
@@ -229,7 +229,7 @@ class _Calls(MethodCalls):
     @property
     def batches(self) -> XAIBatches:
         """How its batches are read."""
-        return XAIBatches(self.dialect, self.base_url, MAKER)
+        return XAIBatches(self.dialect, self.base_url)
 
     def _retold(self, kind: str, rest: tuple[Any, ...], fields: Mapping[str, Any]) -> tuple[Request, Retold]:
         request = self.dialect.bare_request(kind, base_url=self.base_url)

@@ -11,7 +11,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -19,13 +19,10 @@ from callfare.capture.base import BatchOutcome, Intent
 from callfare.capture.batch_calls import BatchNotes
 from callfare.capture.batches import BatchReplies
 from callfare.capture.dialect import Answered, BatchAsked, BatchTold, Hear, Request, bare_intent, in_batch
-from callfare.capture.providers import provider_at
 from callfare.capture.settlements import Settlement
+from callfare.capture.xai_dialect import XAIDialect
 from callfare.mutexes import new_mutex
 from callfare.usage.fields import field_of
-
-if TYPE_CHECKING:
-    from callfare.capture.xai_dialect import XAIDialect
 
 MAKING = ("CreateBatch", "AddBatchRequests")
 """The procedures that make batches: the first an empty one, unless it names a file."""
@@ -49,11 +46,10 @@ _BATCHES_MAX = 1000
 
 @dataclass(frozen=True, slots=True)
 class XAIBatches:
-    """How one client's batches are read. maker: whose address it is where no provider is named."""
+    """How one client's batches are read."""
 
     dialect: XAIDialect
     base_url: str
-    maker: str
 
     def making(self, procedure: str, asked: Any) -> tuple[Request, bool] | None:
         """Return the request that makes a batch, and whether it adds to one; None where it makes an empty one."""
@@ -105,7 +101,7 @@ class XAIBatches:
         return replace(earned, estimated=not is_whole)
 
     def _request(self, hear: Hear) -> Request:
-        intent = bare_intent(self.dialect.provider or provider_at(self.base_url, self.maker), "batch", self.base_url)
+        intent = bare_intent(self.dialect.provider_at(self.base_url), "batch", self.base_url)
         return Request(intent=intent, dialect=BatchNotes(self.dialect, hear))
 
     def _key(self, batch_id: str) -> tuple[str, str]:

@@ -74,6 +74,10 @@ class XAIDialect:
     provider: str | None = None
     procedure: str = ""
 
+    def provider_at(self, base_url: str) -> str:
+        """Return who answers at an address."""
+        return self.provider or provider_at(base_url, MAKER)
+
     def request_of(self, procedure: str, asked: Any, *, base_url: str) -> Request:
         """Return a request with what it fixes: its text bounds the input, its limit the output."""
         bare = self.bare_request(procedure, base_url=base_url)
@@ -88,7 +92,7 @@ class XAIDialect:
     def bare_request(self, procedure: str, *, base_url: str) -> Request:
         """Return a request of which nothing is known but its kind."""
         operation = OPERATIONS[procedure] if procedure in OPERATIONS else ASKING[procedure][0]
-        intent: Intent = bare_intent(self.provider or provider_at(base_url, MAKER), operation, base_url)
+        intent: Intent = bare_intent(self.provider_at(base_url), operation, base_url)
         is_stream = procedure == STREAMED
         dialect = XAIDialect(self.provider, procedure)
         return Request(intent=intent, dialect=dialect, is_stream=is_stream, is_evented=is_stream)

@@ -3,7 +3,7 @@
     with FakeOpenAI() as fake:
         client = OpenAI(base_url=fake.base_url, api_key="none")
 
-Speaks chat completions, Responses, decisions, speech, transcriptions, images, videos, embeddings and searches, plain,
+Speaks chat completions, Responses, decisions, speech, transcriptions, images, videos, embeddings and reranking, plain,
 streamed and in batches with their files; realtime sessions and Responses over web sockets. How it is told to fail:
 stand_in.py.
 `python -m callfare.devtools.fake_openai --port 8081`.

@@ -47,15 +47,15 @@ _TOLD_MAX = 1000
 class BatchTicket:
     """One admitted batch.
 
-    subject: whose it is; its run is the batch's own, None where nothing is held. held: how many nanocredits are.
+    subject: whose it is; its run is the batch's own, None where nothing is held.
     """
 
-    __slots__ = ("_batches", "_held", "_subject")
+    __slots__ = ("_batches", "_held_nanocredits", "_subject")
 
-    def __init__(self, batches: Batches, subject: Subject, *, held: int = 0) -> None:
+    def __init__(self, batches: Batches, subject: Subject, *, held_nanocredits: int = 0) -> None:
         self._batches = batches
         self._subject = subject
-        self._held = held
+        self._held_nanocredits = held_nanocredits
 
     def bind(self, name: BatchName, *, is_more: bool = False) -> None:
         """Have the batch belong to its maker, durably, or hold more for whoever's it is already. Never raises."""
@@ -96,7 +96,10 @@ class BatchTicket:
         yield _closing(self._subject, "completed")
         if owner.is_own and owner.run_id is not None:
             yield ExtendRun(
-                run_id=owner.run_id, account_id=owner.account_id, key=new_id("ext"), by_nanocredits=self._held
+                run_id=owner.run_id,
+                account_id=owner.account_id,
+                key=new_id("ext"),
+                by_nanocredits=self._held_nanocredits,
             )
 
     def release(self) -> None:
@@ -141,7 +144,8 @@ class Batches:
         command = self._opening(subject, run, needed, len(intents), provider)
         try:
             opened = self.engine.commit(command, OpenReceipt)
-            ticket = BatchTicket(self, Subject(account_id=opened.account_id, run_id=opened.run_id), held=needed)
+            owner = Subject(account_id=opened.account_id, run_id=opened.run_id)
+            ticket = BatchTicket(self, owner, held_nanocredits=needed)
             if run is not None:
                 self._learn(run, ticket)
         except BaseException as error:  # noqa: BLE001 - whatever ends the wait, the batch is not made
@@ -162,7 +166,8 @@ class Batches:
         command = self._opening(subject, run, needed, len(intents), provider)
         try:
             opened = await self.engine.commit_async(command, OpenReceipt)
-            ticket = BatchTicket(self, Subject(account_id=opened.account_id, run_id=opened.run_id), held=needed)
+            owner = Subject(account_id=opened.account_id, run_id=opened.run_id)
+            ticket = BatchTicket(self, owner, held_nanocredits=needed)
             if run is not None:
                 await self._learn_async(run, ticket)
         except asyncio.CancelledError:

@@ -19,8 +19,8 @@ from callfare.usage.quantities import quantity_text
 
 _SNAPSHOT = re.compile(r"(.+)-(20\d\d)(-?)(0[1-9]|1[0-2])\3(0[1-9]|[12]\d|3[01])", re.ASCII | re.DOTALL)
 _EDITION_DIGITS = 8
-LATEST = ":latest"
-"""The tag of a model whose name tells none, where names have tags, as on servers of one's own."""
+# The tag of a model whose name tells none, where names have tags, as on servers of one's own.
+_LATEST = ":latest"
 ANY_MODEL = "*"
 """The name of prices that hold for whatever model of a provider has none of its own in the same layer."""
 
@@ -69,7 +69,7 @@ class Layer:
 
     def sellers(self, model: str, provider: str | None) -> tuple[ModelPrices, ...]:
         """Return the prices of a model, one for each provider that may be meant."""
-        forms = (*forms_of(model.casefold()), tagged_otherwise(model.casefold()))
+        forms = (*forms_of(model.casefold()), _tagged_otherwise(model.casefold()))
         by_provider = next((self._by_name[form] for form in forms if form in self._by_name), {})
         if provider is None:
             return tuple(by_provider.values())
@@ -105,9 +105,9 @@ def forms_of(name: str) -> tuple[str, ...]:
     return name, f"{family}-{year}{other}{month}{other}{day}", family
 
 
-def tagged_otherwise(name: str) -> str:
-    """Return a name without the tag that one has which tells none, or with it: both are the same model."""
-    return name.removesuffix(LATEST) if ":" in name else name + LATEST
+def _tagged_otherwise(name: str) -> str:
+    """Return a name without the tag `latest`, or with it where it has no tag: both name the same model."""
+    return name.removesuffix(_LATEST) if ":" in name else name + _LATEST
 
 
 def edition_of(name: str, models: Iterable[ModelPrices], adjustments: Sequence[Adjustment] = ()) -> str:

@@ -61,8 +61,8 @@ def _read_text(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
     return Counted(counted, ("input_tokens", "output_tokens"), is_partial=is_partial)
 
 
-def _read_embedding(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
-    """Embeddings and searches: input tokens alone."""
+def _read_input(reply: object, _fixed: Mapping[str, Quantity]) -> Counted:
+    """Embeddings and reranking: input tokens alone."""
     return Counted(tokens_in(field_of(reply, "usage")), ("input_tokens",))
 
 
@@ -115,8 +115,8 @@ def read_nothing(_reply: object, fixed: Mapping[str, Quantity]) -> Counted:
 READERS: Mapping[str, Reader] = {
     "chat": _read_text,
     "responses": _read_text,
-    "embedding": _read_embedding,
-    "rerank": _read_embedding,
+    "embedding": _read_input,
+    "rerank": _read_input,
     "speech": _read_speech,
     "transcription": _read_transcription,
     "image": _read_images,
