@@ -12,7 +12,7 @@ from typing import Any
 
 from callfare.capture.base import READING, Unharmed
 from callfare.capture.leftovers import LEFTOVERS
-from callfare.capture.streams import Moment, Watch, Watched
+from callfare.capture.streams import Moment, Watch, WatchedSource
 
 _ENCODED_BYTES_MAX = 64 * 1024 * 1024
 _COUNTING = Unharmed("count the bytes of a file")
@@ -58,7 +58,7 @@ class _Encoded:
         return moment
 
 
-class _Body(Watched):
+class _Body(WatchedSource):
     """The body of a response, sync or async."""
 
     __slots__ = ("_encoded",)
@@ -96,17 +96,3 @@ class _Body(Watched):
             await self._watch.settle_cancelled()
             raise
         await self._watch.settle_async(moment)
-
-    def close(self) -> None:
-        """Close the body, and settle it by what was received."""
-        try:
-            self._inner.close()
-        finally:
-            self._watch.settle(Moment.CUT)
-
-    async def aclose(self) -> None:
-        """As `close`, without blocking the event loop."""
-        try:
-            await self._inner.aclose()
-        finally:
-            await self._watch.settle_async(Moment.CUT)

@@ -153,20 +153,20 @@ class Watched(Proxy):
         self._watch = watch
 
 
-class WatchedResponse(Watched):
-    """The HTTP response of a stream. The SDK's helpers close it instead of the stream."""
+class WatchedSource(Watched):
+    """What a stream is read from, its HTTP response or the body of one: some close it instead of the stream."""
 
     __slots__ = ()
 
     def close(self) -> None:
-        """Close the response; the stream is over."""
+        """Close it; the stream is over."""
         try:
             self._inner.close()
         finally:
             self._watch.settle(Moment.CUT)
 
     async def aclose(self) -> None:
-        """Close the response; the stream is over."""
+        """Close it; the stream is over."""
         try:
             await self._inner.aclose()
         finally:
@@ -179,7 +179,7 @@ class _MeteredStream(Watched):
     def __init__(self, inner: Any, watch: Watch) -> None:
         super().__init__(inner, watch)
         self._held: deque[object] = deque()
-        self._response: WatchedResponse | None = None
+        self._response: WatchedSource | None = None
         LEFTOVERS.make_ready()
         weakref.finalize(self, watch.leave, Moment.CUT)
 
@@ -187,7 +187,7 @@ class _MeteredStream(Watched):
     def response(self) -> Any:
         """The HTTP response of the stream."""
         if self._response is None:
-            self._response = WatchedResponse(self._inner.response, self._watch)
+            self._response = WatchedSource(self._inner.response, self._watch)
         return self._response
 
 
