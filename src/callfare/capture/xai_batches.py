@@ -20,7 +20,7 @@ from callfare.capture.batch_calls import BatchNotes
 from callfare.capture.batches import BatchReplies
 from callfare.capture.dialect import Answered, BatchAsked, BatchTold, Hear, Request, bare_intent, in_batch
 from callfare.capture.settlements import Settlement
-from callfare.capture.xai_dialect import XAIDialect
+from callfare.capture.xai_dialect import XAIDialect, has
 from callfare.mutexes import new_mutex
 from callfare.usage.fields import field_of
 
@@ -127,14 +127,10 @@ def _told_by(reply: object) -> BatchTold | None:
     batch_id, state = field_of(reply, "batch_id"), field_of(reply, "state")
     if not isinstance(batch_id, str) or not batch_id:
         return None
-    is_cancelled = bool(_has(reply, "cancel_time") or field_of(state, "num_cancelled"))
+    is_cancelled = bool(has(reply, "cancel_time") or field_of(state, "num_cancelled"))
     is_over = not field_of(state, "num_pending") and bool(field_of(state, "num_requests") or is_cancelled)
     outcome: BatchOutcome = "cancelled" if is_cancelled else "failed"
     return BatchTold((batch_id,), outcome if is_over and not field_of(state, "num_success") else None)
-
-
-def _has(message: Any, name: str) -> bool:
-    return name in message.DESCRIPTOR.fields_by_name and bool(message.HasField(name))
 
 
 @dataclass(slots=True)

@@ -134,7 +134,7 @@ def told_by(reply: Any) -> dict[str, object]:
     """Return what a reply says of itself and of what was used."""
     told: dict[str, object] = {name: field_of(reply, name) for name in ("id", "model")}
     told["service_tier"] = _TIERS.get(_label_of(reply, "service_tier"))
-    if _has(reply, "usage"):
+    if has(reply, "usage"):
         told["usage"] = used_in(reply.usage)
     images, video = field_of(reply, "images"), field_of(reply, "video")
     told |= {} if images is None else {"images": len(images)}
@@ -247,6 +247,7 @@ def _label_of(message: Any, name: str) -> str:
     return "" if known is None else str(known.name)
 
 
-def _has(message: Any, name: str) -> bool:
+def has(message: Any, name: str) -> bool:
+    """Whether a message has this field, and it is set."""
     described = getattr(message, "DESCRIPTOR", None)
     return described is not None and name in described.fields_by_name and bool(message.HasField(name))
