@@ -27,6 +27,11 @@ class Noted(Settlement, frozen=True, kw_only=True):
     told: BatchTold | None = None
 
 
+def noted(told: BatchTold | None) -> Noted:
+    """Return what a reply has told of a batch, which costs nothing by itself."""
+    return Noted("settle", read("batch", None, model=""), told=told)
+
+
 @dataclass(frozen=True, slots=True)
 class BatchNotes:
     """How replies are read that tell of a batch, or of a file of its requests."""
@@ -40,8 +45,7 @@ class BatchNotes:
 
     def settlement_of(self, request: Request, reply: object, *, written_bytes: int | None = None) -> Settlement:
         """Return what a reply tells."""
-        told = None if reply is None else self.hear(reply)
-        return Noted("settle", read("batch", None, model=""), told=told)
+        return noted(None if reply is None else self.hear(reply))
 
 
 class _WholeTally(Counting):

@@ -16,14 +16,13 @@ from typing import Any
 from msgspec.structs import replace
 
 from callfare.capture.base import READING, BatchOutcome, Intent, is_metered
-from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
+from callfare.capture.batch_calls import BatchNotes, Hearing, Making, noted
 from callfare.capture.batches import BatchReplies, Delivered, Results
 from callfare.capture.cohere_dialect import CohereDialect
 from callfare.capture.dialect import IN_BATCH, Answered, BatchAsked, BatchTold, Request, bare_intent
 from callfare.capture.methods import MethodCalls
 from callfare.capture.settlements import Ending, Settlement
 from callfare.capture.single import SETTLING, send, send_async
-from callfare.usage.extract import read
 from callfare.usage.fields import field_of
 
 JOBS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -162,8 +161,8 @@ class JobCalls:
             yield Delivered(self.calls.meter, self.calls.user), self._earned(request, told)
             return
         intent = request.intent
-        noted = Noted("settle", read("batch", None, model=""), told=BatchTold((told.job_id,), told.outcome))
-        yield Hearing(self.calls.meter, intent.provider, intent.base_url), noted
+        hearing = Hearing(self.calls.meter, intent.provider, intent.base_url)
+        yield hearing, noted(BatchTold((told.job_id,), told.outcome))
 
     def _earned(self, request: Request, told: Told) -> Results:
         """Return what a job has earned. Whether one that ended before its end is paid for nobody tells."""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from callfare.capture.base import READING, Intent, Meter, Unharmed, is_metered, marked_as_metered
-from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
+from callfare.capture.batch_calls import BatchNotes, Hearing, Making, noted
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import BatchAsked, Request
 from callfare.capture.google_dialect import GoogleDialect, content_of, results_in
@@ -137,7 +137,7 @@ class _Calls:
         batch = self.dialect.batch_of(path, reply)
         told = None if batch is None else self.dialect.batch_told(reply)
         if told is not None:
-            yield self._hearing(), Noted("settle", read("batch", None, model=""), told=told)
+            yield self._hearing(), noted(told)
         results = results_in(reply)
         if batch is not None and results:
             yield self.delivered(batch, results)
