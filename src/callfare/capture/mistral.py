@@ -20,9 +20,10 @@ from callfare.capture.dialect import Request
 from callfare.capture.later import Later
 from callfare.capture.leftovers import settle_surely
 from callfare.capture.methods import copied
-from callfare.capture.mistral_dialect import CONVERSATION, MistralDialect, answer_in, base_url_of, plain_fields
+from callfare.capture.mistral_dialect import CONVERSATION, MistralDialect
 from callfare.capture.mistral_jobs import METHODS as JOB_METHODS
 from callfare.capture.mistral_jobs import JobCalls
+from callfare.capture.mistral_objects import answer_in, base_url_of, plain_fields
 from callfare.capture.settlements import Settlement, Ticketed
 from callfare.capture.single import NO_ANSWER, released
 from callfare.capture.streams import AsyncMeteredStream, MeteredStream, Watch

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from callfare.capture.base import READING, BatchOutcome, Intent
 from callfare.capture.batch_calls import UPLOADS
 from callfare.capture.dialect import Answered, BatchAsked, BatchTold, Hear, in_batch
-from callfare.capture.mistral_dialect import CONVERSATION, DOCUMENT, MistralDialect, plain_fields
+from callfare.capture.mistral_dialect import CONVERSATION, DOCUMENT, MistralDialect
+from callfare.capture.mistral_objects import plain_fields
 from callfare.capture.openai_batches import lines_of
 from callfare.usage.fields import field_of, label_of, list_of, whole_of
 from callfare.usage.quantities import Quantity

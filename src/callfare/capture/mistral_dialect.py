@@ -6,11 +6,9 @@ replied in it last. Refuses to import the SDK, and to guess how many pages a doc
 
 from __future__ import annotations
 
-import json
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -25,7 +23,6 @@ from callfare.capture.openai_dialect import OpenAIDialect
 from callfare.capture.openai_replies import texts_in
 from callfare.capture.openai_tallies import ChatTally, ResponseTally, SoundTally
 from callfare.capture.settlements import Settlement
-from callfare.capture.single import NO_ANSWER
 from callfare.capture.tallies import Counting, Tally
 from callfare.mutexes import new_mutex
 from callfare.usage import mistral
@@ -48,9 +45,6 @@ _READERS: Mapping[str, Reader] = MappingProxyType(
 )
 _WRITING = ("chat", CONVERSATION)
 _ANNOTATING = ("document_annotation_format", "bbox_annotation_format")
-# Files are neither copied nor looked into.
-_AS_GIVEN = ("file", "document", "ref_audio", "document_annotation_format", "bbox_annotation_format")
-_ANSWERED = range(200, 300)
 _RANGE = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?", re.ASCII)
 _MODELS_KEPT = 10_000
 
@@ -149,33 +143,6 @@ class MistralDialect(OpenAIDialect):
             written = _written_in(reply) if written_bytes is None else written_bytes
             fixed["output_tokens"] = tokens_of_bytes(written)
         return Settlement("settle", replace(reading, usage=with_estimates(reading.usage, fixed)), estimated=True)
-
-
-def plain_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields of a request with dictionaries for the SDK's objects; what can be read but once stays as it is."""
-    return {name: value if name in _AS_GIVEN else _plain(value) for name, value in fields.items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, Iterable) and not isinstance(value, str | Mapping) and not hasattr(value, "model_dump"):
-        return value
-    return value.model_dump(exclude_unset=True) if hasattr(value, "model_dump") else value
-
-
-def base_url_of(client: Any) -> str:
-    """Return where a client of the SDK sends to."""
-    return str(client.sdk_configuration.get_server_details()[0])
-
-
-def answer_in(error: BaseException) -> object:
-    """Return what Mistral answered where the SDK could make nothing of it; `NO_ANSWER` where it did not answer."""
-    if getattr(error, "status_code", 0) not in _ANSWERED:
-        return NO_ANSWER
-    with suppress(ValueError, TypeError, RecursionError):
-        return json.loads(getattr(error, "body", ""))
-    return None
 
 
 class EventTally(ChatTally):

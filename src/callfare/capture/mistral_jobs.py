@@ -14,18 +14,18 @@ from typing import Any
 from msgspec.structs import replace
 
 from callfare.capture.base import READING, Intent, is_metered
-from callfare.capture.batch_calls import BatchNotes, Hearing, Making, Noted
+from callfare.capture.batch_calls import BatchNotes, Hearing, Making, noted
 from callfare.capture.batches import BatchReplies, Delivered
 from callfare.capture.dialect import Hear, Request
 from callfare.capture.downloads import watch_body
 from callfare.capture.leftovers import settle_surely
 from callfare.capture.methods import MethodCalls
 from callfare.capture.mistral_batches import file_asked, inline_of, made_by, told_by, upload_heard
-from callfare.capture.mistral_dialect import MistralDialect, answer_in, base_url_of
+from callfare.capture.mistral_dialect import MistralDialect
+from callfare.capture.mistral_objects import answer_in, base_url_of
 from callfare.capture.settlements import Ending, Settlement
 from callfare.capture.single import SETTLING, send, send_async
 from callfare.capture.streams import Watch
-from callfare.usage.extract import read
 
 _LISTS = ("requests", "input_files")
 METHODS: Mapping[str, Mapping[str, str]] = {
@@ -124,7 +124,7 @@ class JobCalls(MethodCalls):
         told, request = told_by(job), self._bare()
         if told is not None:
             hearing = Hearing(self.meter, request.intent.provider, request.intent.base_url)
-            yield hearing, Noted("settle", read("batch", None, model=""), told=told)
+            yield hearing, noted(told)
         inline = inline_of(job)
         if inline is not None:
             asked, results = inline
