@@ -24,6 +24,11 @@ current_run: ContextVar[LocalRun | None] = ContextVar("callfare_run", default=No
 current_step: ContextVar[str | None] = ContextVar("callfare_step", default=None)
 
 
+def names_somebody() -> bool:
+    """Tell whether a user or a run is in force here."""
+    return current_user.get() is not None or current_run.get() is not None
+
+
 def carry(function: Callable[P, T]) -> Callable[P, T]:
     """Return the function bound to the present user and run, for use in another thread."""
     context = copy_context()

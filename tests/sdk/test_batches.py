@@ -11,6 +11,7 @@ import together
 from google import genai
 
 from callfare import Callfare
+from callfare.capture import leftovers
 from callfare.capture.anthropic import wrap
 from callfare.capture.clients import wrap_client
 from callfare.devtools.fake_siblings import FakeGroq, FakeTogether
@@ -81,6 +82,22 @@ def test_results_read_twice_are_charged_once_at_half_the_price(claude, times):
         # 5 at $1 and 57 at $5 a million: half of $2 and $10.
         assert [str(call.cost) for call in fare.calls(run.run_id, user="alice").items] == ["0.00029", "0.00029"]
         assert fare.verify().is_clean
+
+
+def test_results_that_are_left_are_whoever_s_asked_for_them(claude, monkeypatch):
+    monkeypatch.setattr(leftovers, "WAIT_MS_MAX", 60_000)
+    with anthropic.Anthropic(base_url=claude.base_url, api_key="none") as bare, Callfare("memory://") as fare:
+        fare.grant("alice", 2000, key="k")
+        client = fare.wrap(bare)
+        # Made where nobody knows of it.
+        batch = bare.messages.batches.create(requests=REQUESTS)
+
+        with fare.run("story", user="alice", hold=5):
+            for _ in client.messages.batches.results(batch.id):
+                break
+        list(client.messages.batches.results(batch.id))
+
+        assert (fare.usage("alice").calls, fare.usage("unattributed").calls) == (2, 0)
 
 
 def test_a_raw_reply_of_a_batch_is_handed_on(claude, meter):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 
 import httpx
 import httpx2
 import pytest
+from mistralai.client import Mistral
 from msgspec.structs import replace
 
+from callfare import Callfare
 from callfare.capture import batches, leftovers
 from callfare.capture.base import LOGGER
 from callfare.capture.batch_calls import BATCH_FILES
@@ -18,11 +21,13 @@ from callfare.capture.downloads import watch_body
 from callfare.capture.mistral_batches import file_asked
 from callfare.capture.mistral_dialect import MistralDialect
 from callfare.capture.streams import Watch
+from callfare.devtools.fake_siblings import FakeMistral
 from tests.capture.fake_meter import FakeMeter
 
 BODY = {"object": "list", "model": "mistral-embed", "usage": {"prompt_tokens": 7}}
 LINES = [json.dumps({"custom_id": f"é{number}", "response": {"body": BODY}}) for number in range(3)]
 FILE = "\n".join(LINES).encode()
+UNTRUSTING = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +106,24 @@ def test_a_file_that_is_left_is_charged_as_far_as_it_came_and_is_not_whole(meter
                 list(pieces)
 
     assert (names(meter), meter.batches.delivered) == (["f/é0", "f/é1"], [(("f",), False)])
+
+
+@pytest.mark.parametrize("way", ["user", "run"])
+def test_a_file_that_is_left_is_whoever_s_asked_for_it(way):
+    with FakeMistral() as server, Callfare("memory://") as fare, httpx2.Client(verify=UNTRUSTING) as connections:
+        fare.grant("alice", 2000, key="k")
+        server.files["f"] = FILE
+        client = fare.wrap(Mistral(server_url=server.base_url, api_key="none", client=connections))
+
+        with fare.user("alice") if way == "user" else fare.run("story", user="alice", hold=5):
+            left = client.files.download(file_id="f")
+            pieces = iter(left.stream)
+            next(pieces)
+            pieces.close()
+            left.close()
+            client.files.download(file_id="f").read()
+
+        assert (fare.usage("alice").calls, fare.usage("unattributed").calls) == (3, 0)
 
 
 async def test_an_async_body_is_charged_as_far_as_it_came_when_it_breaks(meter):

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from functools import partial
 
 from msgspec.structs import replace
@@ -21,6 +22,7 @@ from callfare.capture.dialect import Answered, BatchAsked, Replies, Request
 from callfare.capture.settlements import Settlement
 from callfare.capture.tallies import Counting, Tally
 from callfare.checks import RESPONSE_ID_LENGTH_MAX
+from callfare.context import names_somebody
 from callfare.usage.extract import read
 from callfare.usage.fields import field_of
 
@@ -179,16 +181,23 @@ class Delivered:
 
     user: the client's own; None for whoever's run or user it is where they are read. They pay for
     what nobody made here.
+    asked_in: the context they were asked for in, which counts where they are read in nobody's: what is left unfinished
+    is settled in a thread that has none.
     """
 
     meter: Meter
     user: str | None
+    asked_in: Context = field(default_factory=copy_context, repr=False, compare=False)
 
     def apply(self, settlement: Settlement) -> None:
         """Charge each line once."""
         name, lines, is_whole = _delivery_of(settlement)
         if name is not None:
-            self.meter.batches.deliver(name, lines, is_whole=is_whole, user=self.user)
+            deliver = partial(self.meter.batches.deliver, name, lines, is_whole=is_whole, user=self.user)
+            if names_somebody():
+                deliver()
+            else:
+                self.asked_in.copy().run(deliver)
 
     async def apply_async(self, settlement: Settlement) -> None:
         """Charge each line once, without blocking the event loop; those that wait together share a commit."""
