@@ -1,4 +1,4 @@
-"""Decisions, embeddings in context and searches of SDKs made as OpenAI's is: their replies tell tokens as any other."""
+"""Decisions, embeddings in context and reranking of SDKs made as OpenAI's is: their replies tell tokens too."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_embeddings_in_context_are_charged_as_others(clients, meter):
     assert meter.ticket.intent.usage == {"input_tokens": 103}
 
 
-async def test_a_search_of_togethers_is_charged_by_what_it_read(clients, meter):
+async def test_reranking_of_togethers_is_charged_by_what_it_read(clients, meter):
     either = clients("together")
 
     await either.do(
