@@ -9,7 +9,7 @@ up, a quarter of the input is cached, and a reply thinks 64 tokens first. A call
 for each of its tokens or two cents for each picture or second. What is deferred is done when it is asked for a second
 time; so is a batch. It is told to fail as the other stand-ins are, with `fake.script(Fault(...))`: a status is the
 nearest one of gRPC's.
-`python -m callfare.devtools.fake_xai --port 8088`.
+`python -m callfare.devtools.fake_xai --port 8090`.
 """
 
 from __future__ import annotations
@@ -300,7 +300,7 @@ def _serialized(reply: _Message) -> bytes:
 def main(arguments: list[str] | None = None) -> None:
     """Serve until interrupted or told to end."""
     parser = argparse.ArgumentParser(description="A stand-in for the API of xAI on 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=8088, help="8088 if not given; 0 takes a free one")
+    parser.add_argument("--port", type=int, default=8090, help="8090 if not given; 0 takes a free one")
     with FakeXAI(port=parser.parse_args(arguments).port) as fake:
         with suppress(KeyboardInterrupt):
             for number in (signal.SIGINT, signal.SIGTERM):
