@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import ssl
+import zlib
 
 import httpx
 import httpx2
@@ -13,7 +14,7 @@ from mistralai.client import Mistral
 from msgspec.structs import replace
 
 from callfare import Callfare
-from callfare.capture import batches, leftovers
+from callfare.capture import batches, downloads, leftovers
 from callfare.capture.base import LOGGER
 from callfare.capture.batch_calls import BATCH_FILES
 from callfare.capture.batches import BatchReplies, Delivered, LinesTally
@@ -124,6 +125,55 @@ def test_a_file_that_is_left_is_whoever_s_asked_for_it(way):
             client.files.download(file_id="f").read()
 
         assert (fare.usage("alice").calls, fare.usage("unattributed").calls) == (3, 0)
+
+
+@pytest.mark.parametrize("end", ["close", "break", "raise"])
+def test_an_encoded_file_that_is_left_is_charged_as_far_as_it_came(meter, end):
+    packer = zlib.compressobj(wbits=31)
+    begun = packer.compress(f"{LINES[0]}\n{LINES[1]}\n{LINES[2][:9]}".encode()) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+    def broken():
+        yield begun
+        raise httpx2.ReadError("gone")
+
+    response = watched(meter, broken(), **{"content-encoding": "gzip"})
+    pieces = iter(response.stream)
+    next(pieces)
+    match end:
+        case "close":
+            response.close()
+        case "break":
+            pieces.close()
+        case _:
+            with pytest.raises(httpx2.ReadError):
+                list(pieces)
+
+    assert (names(meter), meter.batches.delivered) == (["f/é0", "f/é1"], [(("f",), False)])
+
+
+async def test_an_async_encoded_file_that_is_closed_is_charged_as_far_as_it_came(meter):
+    async def packed():
+        yield gzip.compress(FILE)
+        yield b""
+
+    response = watched(meter, packed(), **{"content-encoding": "gzip"})
+    pieces = aiter(response.stream)
+    await anext(pieces)
+    await response.aclose()
+
+    assert (names(meter), meter.batches.delivered) == (["f/é0", "f/é1"], [(("f",), False)])
+
+
+def test_an_encoded_file_that_is_too_long_is_charged_as_far_as_it_was_kept(meter, monkeypatch, caplog):
+    monkeypatch.setattr(downloads, "_ENCODED_BYTES_MAX", 0)
+    packer = zlib.compressobj(wbits=31)
+    begun = packer.compress(f"{LINES[0]}\n".encode()) + packer.flush(zlib.Z_SYNC_FLUSH)
+    rest = packer.compress(f"{LINES[1]}\n".encode()) + packer.flush()
+
+    watched(meter, iter([begun, rest]), **{"content-encoding": "gzip"}).read()
+
+    assert (names(meter), meter.batches.delivered) == (["f/é0"], [(("f",), False)])
+    assert [record.name for record in caplog.records] == [LOGGER.name]
 
 
 async def test_an_async_body_is_charged_as_far_as_it_came_when_it_breaks(meter):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
-from callfare.capture.base import READING, Unharmed
+from callfare.capture.base import LOGGER, READING, Unharmed
 from callfare.capture.leftovers import LEFTOVERS
 from callfare.capture.streams import Moment, Watch, WatchedSource
 
 _ENCODED_BYTES_MAX = 64 * 1024 * 1024
+_PIECE_BYTES = 64 * 1024
 _COUNTING = Unharmed("count the bytes of a file")
 
 
@@ -29,7 +31,7 @@ def watch_body(response: Any, watch: Watch) -> None:
 
 
 class _Encoded:
-    """The encoding of a body. One that has any is kept, and decoded at its end, as the library itself does it."""
+    """The encoding of a body. One that has any is kept, and decoded when it is read no further, as the library does."""
 
     __slots__ = ("_kept", "_kind", "_name")
 
@@ -48,14 +50,28 @@ class _Encoded:
 
     def end(self, watch: Watch) -> Moment:
         """Show a watch what was kept, and that there is no more; return what that is to it."""
-        kept, self._kept = bytes(self._kept), bytearray()
-        moment = Moment.CUT if kept else Moment.ENDED
-        if 0 < len(kept) <= _ENCODED_BYTES_MAX:
-            with _COUNTING:
-                watch.take(self._kind(200, headers={"content-encoding": self._name}, content=kept).content)
-                moment = Moment.ENDED
+        moment = Moment.CUT
+        with _COUNTING:
+            moment = Moment.ENDED if self._show(watch) else Moment.CUT
         watch.take(None)
         return moment
+
+    def cut(self, watch: Watch) -> None:
+        """Show a watch what was kept of a body that is read no further: its end may be missing."""
+        with suppress(Exception):
+            self._show(watch)
+
+    def _show(self, watch: Watch) -> bool:
+        """Show a watch what was kept, piece by piece; return whether that is all there was."""
+        kept, self._kept = bytes(self._kept), bytearray()
+        if kept:
+            pieces = (kept[at : at + _PIECE_BYTES] for at in range(0, len(kept), _PIECE_BYTES))
+            for piece in self._kind(200, headers={"content-encoding": self._name}, content=pieces).iter_bytes():
+                watch.take(piece)
+        if len(kept) <= _ENCODED_BYTES_MAX:
+            return True
+        LOGGER.warning("an encoded file is too long to be read to its end for what it cost")
+        return False
 
 
 class _Body(WatchedSource):
@@ -69,6 +85,16 @@ class _Body(WatchedSource):
         LEFTOVERS.make_ready()
         weakref.finalize(self, watch.leave, Moment.CUT)
 
+    def close(self) -> None:
+        """Close the body, and settle it by what was received."""
+        self._encoded.cut(self._watch)
+        super().close()
+
+    async def aclose(self) -> None:
+        """As `close`, without blocking the event loop."""
+        self._encoded.cut(self._watch)
+        await super().aclose()
+
     def __iter__(self) -> Iterator[bytes]:
         try:
             for chunk in self._inner:
@@ -76,9 +102,11 @@ class _Body(WatchedSource):
                 yield chunk
             moment = self._encoded.end(self._watch)
         except GeneratorExit:
+            self._encoded.cut(self._watch)
             self._watch.leave(Moment.LEFT)
             raise
         except BaseException:
+            self._encoded.cut(self._watch)
             self._watch.settle(Moment.CUT)
             raise
         self._watch.settle(moment)
@@ -90,9 +118,11 @@ class _Body(WatchedSource):
                 yield chunk
             moment = self._encoded.end(self._watch)
         except GeneratorExit:
+            self._encoded.cut(self._watch)
             self._watch.leave(Moment.LEFT)
             raise
         except BaseException:
+            self._encoded.cut(self._watch)
             await self._watch.settle_cancelled()
             raise
         await self._watch.settle_async(moment)
