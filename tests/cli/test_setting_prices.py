@@ -63,7 +63,7 @@ def test_the_least_that_a_call_is_billed_for_is_set_shown_and_compared(cli):
     shown = cli.json("prices", "show", "gpt-9", "--book", "o.toml")
     assert [rate["minimum"] for rate in shown["prices"][0]["rates"]] == [10, None]
     assert "0.36 / 3,600, at least 10" in cli.text("prices", "show", "gpt-9", "--book", "o.toml")
-    assert "at least 10" in cli.text("prices", "diff", "gpt-9", "--book", "o.toml")
+    assert "at least 10" in cli.text("prices", "diff", "gpt-9", "--book", "o.toml", "--at", "2026-11-20T09:00:00Z")
 
 
 def test_a_rate_that_goes_on_in_other_hours_keeps_its_minimum(cli):
