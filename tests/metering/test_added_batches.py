@@ -80,7 +80,7 @@ def test_where_the_owner_has_not_enough_nothing_is_held_and_the_results_are_char
 
     add("bob")
 
-    assert "nothing is held for it" in caplog.text
+    assert "could not hold what was added to batch" in caplog.text
     assert (fare.balance("alice").held, fare.balance("bob").held) == (Credits(80), Credits(0))
     reading = read("chat", {"id": "x", "usage": {"prompt_tokens": 0, "completion_tokens": 1000}}, model="gpt-5-nano")
     batches.deliver(NAME, [BatchLine(intent=REQUEST, reading=reading, estimated=False)], is_whole=True, user="bob")

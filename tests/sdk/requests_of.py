@@ -17,6 +17,7 @@ from pathlib import Path
 _FUNCTION = re.compile(r"^ +(?:async )?def (\w+)\(", re.MULTILINE)
 _STAINLESS = re.compile(r"self\._(?:client\.)?(get_api_list|post|get|put|patch|delete)\(\s*")
 _STAINLESS_PATH = re.compile(r'(?:\("https://[^\n]+\)\s*\+\s*)?(?:path_template\(\s*)?f?"([^"]+)"')
+_WORK = re.compile(r"/work(?=/)")
 _STAINLESS_TOLD = re.compile(r"path_template\(batch\.results_url")
 _SPEAKEASY = re.compile(r'method="(\w+)",\s*path="([^"]+)"')
 _SPEAKEASY_SENDS = re.compile(r"self\._build_request(?:_async)?\(")
@@ -58,7 +59,7 @@ def stainless(folder: Path, under: str = "resources") -> set[str]:
             path = _STAINLESS_PATH.match(text, sends.end())
             if path is not None:
                 # Two of Anthropic's would be taken for places on a machine, which no file may name.
-                rows.add(f"{verb} {path[1]}".replace("/work/", "/(work)/"))
+                rows.add(_WORK.sub("/(work)", f"{verb} {path[1]}"))
             elif _STAINLESS_TOLD.match(text, sends.end()):
                 rows.add(f"{verb} (the address a message batch tells)")
             else:

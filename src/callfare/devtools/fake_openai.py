@@ -82,7 +82,7 @@ class FakeOpenAIHandler(StandInHandler):
         elif filed is not None and filed[1] in self.fake.batches:
             if path.endswith("/cancel"):
                 self.fake.batches[filed[1]] = batches.unfinished(self.fake.batches[filed[1]], "cancelled")
-            self.tell_batch(self.fake.batch(filed[1]))
+            self.write_json(self.batch(self.fake.batch(filed[1])))
         elif filed is not None and filed[2] in self.fake.files:
             self.write_bytes(self.fake.files[filed[2]], "application/jsonl")
         else:
@@ -198,11 +198,15 @@ class FakeOpenAIHandler(StandInHandler):
         results = batches.results_of(asked, batch_id, str(fields.get("endpoint")))
         self.fake.files[f"{batch_id}_output"] = results
         self.fake.batches[batch_id] = batches.batch(fields, batch_id, f"{batch_id}_output", results)
-        self.tell_batch(batches.unfinished(self.fake.batches[batch_id], "validating"), is_new=True)
+        self.write_json(self.new_batch(batches.unfinished(self.fake.batches[batch_id], "validating")))
 
-    def tell_batch(self, told: Json, *, is_new: bool = False) -> None:  # noqa: ARG002 - others tell of a new one otherwise
-        """Write what a batch is, as this provider words it."""
-        self.write_json(told)
+    def batch(self, told: Json) -> Json:
+        """Return what a batch is, as this provider words it."""
+        return told
+
+    def new_batch(self, told: Json) -> Json:
+        """Return what a batch is that was made now, as this provider words it."""
+        return self.batch(told)
 
     def _tell_job(self, job_id: str, wish: str | None, fields: Json) -> None:
         job = self.fake.job(job_id)

@@ -99,10 +99,13 @@ class _TogetherHandler(_Handler):
             super().route(path, fields, upload)
 
     @override
-    def tell_batch(self, told: Json, *, is_new: bool = False) -> None:
+    def batch(self, told: Json) -> Json:
         names = ("id", "endpoint", "input_file_id", "output_file_id")
-        told = {name: told.get(name) for name in names} | {"status": told["status"].upper()}
-        self.write_json({"job": told, "warning": ""} if is_new else told)
+        return {name: told.get(name) for name in names} | {"status": told["status"].upper()}
+
+    @override
+    def new_batch(self, told: Json) -> Json:
+        return {"job": self.batch(told), "warning": ""}
 
     @override
     def chunks(self, reply: Json, *, is_asked: bool) -> Iterator[Json]:

@@ -24,8 +24,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-import grpc  # type: ignore[import-not-found,import-untyped,unused-ignore]  # the SDK brings it
-from xai_sdk.proto import (  # type: ignore[import-not-found,import-untyped,unused-ignore]  # not for each environment
+import grpc
+from xai_sdk.proto import (
     chat_pb2,
     deferred_pb2,
     image_pb2,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from callfare.devtools import mistral_replies as mistral
+from callfare.devtools import openai_batches
 from callfare.devtools import openai_replies as replies
 from callfare.devtools.forms import Json
 
@@ -19,16 +20,9 @@ _ENDPOINT_IN_CHAT = ("/v1/chat/completions", "/v1/fim/completions")
 
 def file(file_id: str, content: bytes, purpose: str) -> Json:
     """Return what is told of a file that was uploaded."""
-    return {
-        "id": file_id,
-        "object": "file",
-        "bytes": len(content),
-        "created_at": replies.CREATED,
-        "filename": "requests.jsonl",
-        "purpose": purpose,
-        "sample_type": "batch_request",
-        "source": "upload",
-    }
+    told = openai_batches.file(file_id, content, purpose)
+    del told["status"]
+    return told | {"sample_type": "batch_request", "source": "upload"}
 
 
 def requests_in(fields: Json, files: Iterable[bytes]) -> list[Json]:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import grpc  # type: ignore[import-not-found,import-untyped,unused-ignore]  # the SDK brings it
-from google.protobuf import empty_pb2  # type: ignore[import-not-found,import-untyped,unused-ignore]  # and it
-from google.rpc import status_pb2  # type: ignore[import-not-found,import-untyped,unused-ignore]  # and it
-from xai_sdk.proto import (  # type: ignore[import-not-found,import-untyped,unused-ignore]  # not for each environment
+import grpc
+from google.protobuf import empty_pb2
+from google.rpc import status_pb2
+from xai_sdk.proto import (
     batch_pb2,
 )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from callfare.capture.base import BatchLine, BatchName, Intent
+from callfare.capture.base import BatchLine, BatchName, Intent, Unharmed
 from callfare.checks import clean_text
 from callfare.context import current_user
 from callfare.engine.requests import Subject
@@ -67,11 +67,9 @@ class BatchTicket:
             if not engine.save(finished, fault):
                 _log.exception("whose batch %s is could not be recorded", name.ids)
             return
-        try:
+        with Unharmed(f"hold what was added to batch {name.ids}", _log):
             for command in self._moving(owner) if is_more else ():
                 engine.commit(command, Receipt)
-        except Exception as fault:  # noqa: BLE001 - what was added is charged all the same
-            _unheld(name, fault)
 
     async def bind_async(self, name: BatchName, *, is_more: bool = False) -> None:
         """Have the batch belong to its maker, as `bind` does."""
@@ -83,11 +81,9 @@ class BatchTicket:
             if not await engine.save_async(finished, fault):
                 _log.exception("whose batch %s is could not be recorded", name.ids)
             return
-        try:
+        with Unharmed(f"hold what was added to batch {name.ids}", _log):
             for command in self._moving(owner) if is_more else ():
                 await engine.commit_async(command, Receipt)
-        except Exception as fault:  # noqa: BLE001 - what was added is charged all the same
-            _unheld(name, fault)
 
     def _moving(self, owner: BatchReceipt | None) -> Iterator[CloseRun | ExtendRun]:
         """Yield what moves what is held here to the run of a batch that had an owner before."""
@@ -438,12 +434,6 @@ def _owner_after(fault: Exception, claim: ClaimBatch) -> _Owner:
         return _Owner(_subject_of(claim))
     _log.error("whose a batch is could not be asked: %s", fault)
     return _owner_by(claim, None)
-
-
-def _unheld(name: BatchName, fault: Exception) -> None:
-    _log.warning(
-        "what was added to batch %s is charged by its results, and nothing is held for it: %s", name.ids, fault
-    )
 
 
 def _subject_of(claim: ClaimBatch) -> Subject:
